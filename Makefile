@@ -1,0 +1,52 @@
+# Everything runs in .venv, made from envs/requirements.lock; `make help` lists what there is.
+
+PYTHON ?= python3
+CORES ?= all
+BIN := .venv/bin
+SOURCES := workflow/scripts tests benchmarks
+
+.DEFAULT_GOAL := help
+.PHONY: help quick full test lint docs lock clean
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.venv/installed: envs/requirements.lock
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --requirement envs/requirements.lock
+	touch $@
+
+quick: .venv/installed ## run the quick study on the CPU, in minutes
+	$(BIN)/snakemake --cores $(CORES) --configfile config/quick.yaml
+	@echo
+	@echo "Figures and tables: results/quick/index.html"
+
+full: .venv/installed ## run the published study (days on a CPU)
+	$(BIN)/snakemake --cores $(CORES)
+	@echo
+	@echo "Figures and tables: results/index.html"
+
+test: .venv/installed ## run every test
+	$(BIN)/pytest
+
+lint: .venv/installed ## check style, rules and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow/rules
+	$(BIN)/snakemake --lint
+	$(BIN)/mypy $(SOURCES)
+
+docs: .venv/installed ## write config/schema.json and the reference in config/README.md
+	PYTHONPATH=workflow/scripts $(BIN)/python -m gpt_math_domains.config config
+
+lock: ## resolve envs/requirements.in into envs/requirements.lock
+	rm -rf .venv
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --requirement envs/requirements.in
+	{ echo "# Written by make lock from requirements.in."; \
+	  $(BIN)/pip freeze | sed 's/^torch==\([^+]*\)+.*/torch==\1/'; } > envs/requirements.lock
+	touch .venv/installed
+
+clean: ## remove the results of the quick study, caches and .venv; the published study's stay
+	rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache results/quick

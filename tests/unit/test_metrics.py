@@ -1,0 +1,350 @@
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gpt_math_domains.metrics import (
+    ACCURACY,
+    collect_metrics,
+    columns,
+    read_metrics,
+    read_reference,
+    read_summary,
+    summarize,
+    summarize_metrics,
+    write_metrics,
+)
+
+T_2 = 4.302652729911275  # 97.5% quantile of Student's t with 2 degrees of freedom, from tables
+HEADER = (
+    "phase,data,model,domain,protocol,seed,step,epoch,learning_rate,"
+    "train_loss,eval_loss,math_acc,seconds"
+)
+LINE = "pretrain,1,2,,,0,41,1.0,0.0005,1.5,1.25,0.5,3.5"
+
+
+def row(
+    phase: str = "pretrain", seed: Any = 0, step: Any = 41, accuracy: float = 0.5, **other: Any
+) -> dict[str, Any]:
+    run = {"phase": phase, "data": 1, "model": 2, "domain": None, "protocol": None}
+    if phase == "finetune":
+        run |= {"domain": 1, "protocol": "full"}
+    measures = {"epoch": step / 41, "learning_rate": 5e-4, "train_loss": 1.5, "eval_loss": 1.25}
+    return (
+        run
+        | {"seed": seed, "step": step}
+        | measures
+        | {ACCURACY[phase]: accuracy, "seconds": 3.5}
+        | other
+    )
+
+
+def curves(*seeds: list[float]) -> list[dict[str, Any]]:
+    """Return the rows of one accuracy curve for each seed, at steps 10, 20, 30 ..."""
+    return [
+        row(seed=seed, step=10 * (i + 1), accuracy=accuracy)
+        for seed, curve in enumerate(seeds)
+        for i, accuracy in enumerate(curve)
+    ]
+
+
+def table(
+    tmp_path: Path,
+    rows: list[dict[str, Any]],
+    phase: str = "pretrain",
+    name: str = "metrics.csv",
+) -> Path:
+    write_metrics(rows, phase, tmp_path / name)
+    return tmp_path / name
+
+
+def test_the_columns_of_a_phase_name_its_accuracy() -> None:
+    assert ",".join(columns("pretrain")) == HEADER
+    assert ",".join(columns("finetune")) == HEADER.replace("math_acc", "domain_acc")
+    with pytest.raises(ValueError, match="phase 'evaluate': allowed are pretrain, finetune"):
+        columns("evaluate")
+
+
+def test_a_run_is_written_as_one_row_per_seed_and_step_in_order(tmp_path: Path) -> None:
+    rows = [row(seed=1, step=82), row(seed=0, step=82), row(seed=1), row(seed=0)]
+    lines = table(tmp_path, rows).read_text().splitlines()
+    assert lines[:2] == [HEADER, LINE]
+    assert [line.split(",")[5:7] for line in lines[1:]] == [
+        ["0", "41"],
+        ["0", "82"],
+        ["1", "41"],
+        ["1", "82"],
+    ]
+
+
+def test_a_finetuning_run_keeps_its_domain_and_protocol(tmp_path: Path) -> None:
+    metrics = read_metrics(table(tmp_path, [row("finetune")], "finetune"))
+    assert metrics[["domain", "protocol", "domain_acc"]].to_numpy().tolist() == [[1, "full", 0.5]]
+
+
+def test_columns_read_back_with_their_types(tmp_path: Path) -> None:
+    metrics = read_metrics(table(tmp_path, [row()]))
+    types = metrics.dtypes.astype(str).to_dict()
+    integers = {name for name, dtype in types.items() if dtype == "int64"}
+    assert integers == {"data", "model", "seed", "step"}
+    assert (types["domain"], types["phase"], types["protocol"]) == ("Int64", "string", "string")
+    assert metrics["domain"].isna().all()
+    assert metrics["protocol"].isna().all()
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.dictionaries(
+        st.integers(0, 10**18 - 1),
+        st.tuples(st.floats(0, 1), st.floats(), st.floats(0, allow_infinity=False)),
+        min_size=1,
+        max_size=30,
+    )
+)
+def test_every_float_and_step_reads_back_exactly(
+    tmp_path_factory: pytest.TempPathFactory, values: dict[int, tuple[float, float, float]]
+) -> None:
+    path = tmp_path_factory.mktemp("exact") / "metrics.csv"
+    rows = [
+        row(step=step, accuracy=accuracy, eval_loss=loss, learning_rate=rate)
+        for step, (accuracy, loss, rate) in values.items()
+    ]
+    write_metrics(rows, "pretrain", path)
+    for found in read_metrics(path).to_dict("records"):
+        accuracy, loss, rate = values[found["step"]]
+        assert (found["math_acc"], found["learning_rate"]) == (accuracy, rate)
+        assert found["eval_loss"] == loss or (math.isnan(loss) and math.isnan(found["eval_loss"]))
+    assert len(read_metrics(path)) == len(values)
+
+
+@pytest.mark.parametrize(
+    ("rows", "problem"),
+    [
+        ([], "no rows"),
+        ([{"step": 1}], "has the keys"),
+        ([row() | {"math_accuracy": 0.5}], "has the keys"),
+        ([row(step=1.5)], "step is 1.5 .* allowed: a whole number"),
+        ([row(seed="first")], "seed is first .* allowed: a whole number"),
+        ([row(data=None)], "data is empty .* allowed: a whole number"),
+        ([row(eval_loss="low")], "eval_loss is low .* allowed: a number"),
+        ([row(accuracy=1.5)], "math_acc is 1.5 .* allowed: 0 to 1"),
+        ([row(accuracy=math.nan)], "math_acc is empty .* allowed: 0 to 1"),
+        ([row(seconds=math.inf)], "seconds is inf .* allowed: a number from 0"),
+        ([row(domain=1)], "domain is 1 .* allowed: empty"),
+        ([row(), row()], "step is 41 .* each step once"),
+        ([row(step=1), row(seed=1, step=2)], "step is 1 .* the same steps"),
+    ],
+)
+def test_rows_that_make_no_table_are_refused_and_nothing_is_written(
+    tmp_path: Path, rows: list[dict[str, Any]], problem: str
+) -> None:
+    path = tmp_path / "metrics.csv"
+    with pytest.raises(ValueError, match=problem) as error:
+        write_metrics(rows, "pretrain", path)
+    assert str(error.value).startswith(f"{path}: ")
+    assert len(str(error.value).splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("", "No columns"),
+        ("a,b\n1,2\n", r"has the columns \['a', 'b'\]; allowed are .*domain_acc"),
+        (HEADER.replace("seed,step", "step,seed"), "has the columns"),
+        (f"{HEADER}\n{LINE},7\n{LINE},7\n", "more fields"),
+        (f"{HEADER}\n{LINE}\n{LINE},7\n", "Expected 13 fields in line 3, saw 14"),
+        (f"{HEADER}\npretrain,1,2\n", "seed is empty .* allowed: a whole number"),
+        (f"{HEADER}\n{LINE}".replace(",41,", ",4.5,"), "step is 4.5 .* a whole number"),
+        (f"{HEADER}\n{LINE}".replace(",41,", ",many,"), "step is many .* a whole number"),
+        (f"{HEADER}\n{LINE}".replace(",41,", ",-1,"), "step is -1 .* a whole number"),
+        (f"{HEADER}\n{LINE}".replace(",41,", f",{10**30},"), "step is 10.* a whole number"),
+        (f"{HEADER}\n{LINE}".replace(",0.5,", ",half,"), "math_acc is half .* a number"),
+        (f"{HEADER}\n{LINE}".replace(",0.5,", ",50,"), "math_acc is 50.* 0 to 1"),
+        (f"{HEADER}\n{LINE}".replace(",0.5,", ",,"), "math_acc is empty .* 0 to 1"),
+        (f"{HEADER}\n{LINE}".replace("pretrain,", "finetune,"), "phase is finetune"),
+        (f"{HEADER}\n{LINE}".replace("pretrain,", ","), "phase is empty"),
+        (f"{HEADER}\n{LINE}\n{LINE}\n", "each step once"),
+        (f"{HEADER}\n{LINE}\n{LINE.replace(',0,41', ',1,82')}\n", "the same steps"),
+        (f"{HEADER}\n{LINE}\xff\n", "utf-8"),
+        (f'{HEADER}\n"{LINE}\n', "EOF inside string"),
+    ],
+)
+def test_a_malformed_table_is_refused_in_one_line_that_names_it(
+    tmp_path: Path, content: str, problem: str
+) -> None:
+    path = tmp_path / "metrics.csv"
+    path.write_bytes(content.encode("latin-1"))
+    with pytest.raises(ValueError, match=problem) as error:
+        read_metrics(path)
+    assert str(error.value).startswith(f"{path}: ")
+    assert len(str(error.value).splitlines()) == 1
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_a_damaged_table_is_read_or_refused_with_a_value_error(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    content = bytearray(f"{HEADER}\n{LINE}\n{LINE.replace(',41,', ',82,')}\n".encode())
+    start = data.draw(st.integers(0, len(content)))
+    stop = data.draw(st.integers(start, min(len(content), start + 20)))
+    junk = st.one_of(st.binary(max_size=8), st.text('0123456789.,-+eE"\n\r infaN', max_size=8))
+    insert = data.draw(junk)
+    content[start:stop] = insert.encode() if isinstance(insert, str) else insert
+    path = tmp_path_factory.mktemp("damaged") / "metrics.csv"
+    path.write_bytes(content)
+    try:
+        metrics = read_metrics(path)
+    except ValueError as error:
+        assert str(error).startswith(f"{path}: ")
+        assert len(str(error).splitlines()) == 1
+    else:
+        assert metrics["math_acc"].between(0, 1).all()
+
+
+def test_collecting_sorts_all_runs_into_one_table(tmp_path: Path) -> None:
+    paths = [
+        table(
+            tmp_path,
+            [row("finetune", data=data, model=model, protocol=protocol)],
+            "finetune",
+            f"{data}{model}{protocol}.csv",
+        )
+        for protocol in ("scratch", "full")
+        for model in (10, 2)
+        for data in (3, 1)
+    ]
+    collect_metrics(paths, "finetune", tmp_path / "finetune.csv")
+    metrics = read_metrics(tmp_path / "finetune.csv")
+    runs = list(metrics[["data", "model", "protocol"]].itertuples(index=False, name=None))
+    assert runs == [(d, m, p) for d in (1, 3) for m in (2, 10) for p in ("full", "scratch")]
+
+
+def test_collecting_no_runs_leaves_the_header(tmp_path: Path) -> None:
+    collect_metrics([], "pretrain", tmp_path / "pretrain.csv")
+    assert (tmp_path / "pretrain.csv").read_text() == HEADER + "\n"
+    assert read_metrics(tmp_path / "pretrain.csv").empty
+
+
+def test_collecting_keeps_every_digit(tmp_path: Path) -> None:
+    path = table(tmp_path, [row(accuracy=0.1 + 0.2, eval_loss=5e-324, train_loss=math.inf)])
+    collect_metrics([path], "pretrain", tmp_path / "all.csv")
+    assert (tmp_path / "all.csv").read_bytes() == path.read_bytes()
+
+
+def test_collecting_refuses_other_phases_empty_runs_and_repeated_runs(tmp_path: Path) -> None:
+    pretrain = table(tmp_path, [row()])
+    finetune = table(tmp_path, [row("finetune")], "finetune", "finetune.csv")
+    (tmp_path / "empty.csv").write_text(HEADER + "\n")
+    with pytest.raises(ValueError, match=r"finetune.csv: has no rows of phase 'pretrain'"):
+        collect_metrics([pretrain, finetune], "pretrain", tmp_path / "all.csv")
+    with pytest.raises(ValueError, match=r"empty.csv: has no rows"):
+        collect_metrics([tmp_path / "empty.csv"], "pretrain", tmp_path / "all.csv")
+    with pytest.raises(ValueError, match="each step once"):
+        collect_metrics([pretrain, pretrain], "pretrain", tmp_path / "all.csv")
+
+
+def test_the_summary_of_three_seeds_is_what_one_works_out_by_hand() -> None:
+    rows = curves([0.2, 0.5, 0.9, 0.6], [0.6, 0.7, 0.7, 0.7], [0.4, 0.95, 0.95, 0.8])
+    [found] = summarize([pd.DataFrame(rows)]).to_dict("records")
+    assert (found["phase"], found["data"], found["model"]) == ("pretrain", 1, 2)
+    assert (found["metric"], found["seeds"], found["steps"]) == ("math_acc", 3, 40)
+    assert found["final_mean"] == pytest.approx(0.7)
+    assert found["final_low"] == pytest.approx(0.7 - T_2 * 0.1 / math.sqrt(3))
+    assert found["final_high"] == pytest.approx(0.7 + T_2 * 0.1 / math.sqrt(3))
+    assert found["best_mean"] == pytest.approx((0.9 + 0.7 + 0.95) / 3)
+    assert found["best_step_mean"] == pytest.approx((30 + 20 + 20) / 3)
+    assert found["best_step_high"] - found["best_step_mean"] == pytest.approx(T_2 * 10 / 3)
+    assert found["reached_0.5"] == 3
+    assert found["step_0.5_mean"] == pytest.approx((20 + 10 + 20) / 3)
+    assert found["step_0.5_low"] == pytest.approx((20 + 10 + 20) / 3 - T_2 * 10 / 3)
+
+
+def test_a_threshold_that_a_seed_never_reached_has_a_count_and_no_mean() -> None:
+    rows = curves([0.2, 0.9], [0.6, 0.7], [0.4, 0.95])
+    [found] = summarize([pd.DataFrame(rows)]).to_dict("records")
+    assert (found["reached_0.5"], found["reached_0.9"], found["reached_0.99"]) == (3, 2, 0)
+    for part in ("mean", "low", "high"):
+        assert math.isnan(found[f"step_0.9_{part}"])
+        assert math.isnan(found[f"step_0.99_{part}"])
+
+
+def test_one_seed_has_means_and_no_intervals(tmp_path: Path) -> None:
+    pretrain = table(tmp_path, curves([0.25, 0.5, 0.5]), name="pretrain.csv")
+    collect_metrics([], "finetune", tmp_path / "finetune.csv")
+    summarize_metrics(pretrain, tmp_path / "finetune.csv", tmp_path / "summary.csv")
+    header, line = (tmp_path / "summary.csv").read_text().splitlines()
+    found = dict(zip(header.split(","), line.split(","), strict=True))
+    assert {name: value for name, value in found.items() if value} == {
+        "phase": "pretrain",
+        "data": "1",
+        "model": "2",
+        "metric": "math_acc",
+        "seeds": "1",
+        "steps": "30",
+        "final_mean": "0.5",
+        "best_mean": "0.5",
+        "best_step_mean": "20.0",
+        "reached_0.5": "1",
+        "step_0.5_mean": "20.0",
+        "reached_0.9": "0",
+        "reached_0.99": "0",
+    }
+    assert list(found) == [
+        *("phase", "data", "model", "domain", "protocol", "metric", "seeds", "steps"),
+        *("final_mean", "final_low", "final_high", "best_mean", "best_low", "best_high"),
+        *("best_step_mean", "best_step_low", "best_step_high"),
+        *("reached_0.5", "step_0.5_mean", "step_0.5_low", "step_0.5_high"),
+        *("reached_0.9", "step_0.9_mean", "step_0.9_low", "step_0.9_high"),
+        *("reached_0.99", "step_0.99_mean", "step_0.99_low", "step_0.99_high"),
+    ]
+
+
+def test_the_summary_has_a_row_for_each_run_of_both_phases(tmp_path: Path) -> None:
+    pretrain = [row(model=model) for model in (2, 4)]
+    finetune = [row("finetune", protocol=protocol) for protocol in ("full", "frozen")]
+    paths = table(tmp_path, pretrain, name="p"), table(tmp_path, finetune, "finetune", "f")
+    summarize_metrics(*paths, tmp_path / "summary.csv")
+    summary = read_summary(tmp_path / "summary.csv")
+    assert summary["metric"].tolist() == ["math_acc"] * 2 + ["domain_acc"] * 2
+    assert summary["model"].tolist() == [2, 4, 2, 2]
+    assert summary["protocol"].fillna("").tolist() == ["", "", "frozen", "full"]
+
+
+def test_a_study_without_runs_has_a_summary_without_rows(tmp_path: Path) -> None:
+    collect_metrics([], "pretrain", tmp_path / "p.csv")
+    collect_metrics([], "finetune", tmp_path / "f.csv")
+    summarize_metrics(tmp_path / "p.csv", tmp_path / "f.csv", tmp_path / "summary.csv")
+    assert read_summary(tmp_path / "summary.csv").empty
+
+
+def test_reference_curves_are_read_by_model_and_step(tmp_path: Path) -> None:
+    path = tmp_path / "reference.csv"
+    path.write_text("model,step,math_acc,correct\n4,2,0.5,280\n2,2,0.25,140\n2,1,0,0\n")
+    reference = read_reference(path, "math_acc")
+    assert reference.to_dict("list") == {
+        "model": [2, 2, 4],
+        "step": [1, 2, 2],
+        "math_acc": [0.0, 0.25, 0.5],
+    }
+    with pytest.raises(ValueError, match=r"reference.csv: has the columns .*domain_acc"):
+        read_reference(path, "domain_acc")
+
+
+def test_training_imports_this_module_without_the_weight_of_figures() -> None:
+    code = (
+        "import sys, gpt_math_domains.metrics; "
+        "print({'torch', 'plotly', 'scipy', 'jinja2'} & set(sys.modules))"
+    )
+    source = Path(__file__).parents[2] / "workflow/scripts"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=source, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "set()"

@@ -1,0 +1,145 @@
+"""The stacked model computes what Hugging Face's GPT-2 computes."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from transformers import (
+    GPT2Config,
+    GPT2ForSequenceClassification,
+    GPT2LMHeadModel,
+    PreTrainedModel,
+)
+
+from gpt_math_domains.equations import enumerate_family
+from gpt_math_domains.model import ModelSize, Parameters, initialize
+from gpt_math_domains.tables import Equations
+from gpt_math_domains.tasks import DomainLabels, NextTokens, Task, no_dropout
+from gpt_math_domains.training import torch_generator
+from gpt_math_domains.vocabulary import Vocabulary
+
+VOCABULARY = Vocabulary(10)
+SIZES = {
+    "model 2": ModelSize(1, 8, 128, VOCABULARY.size, 7),
+    "model 4": ModelSize(2, 8, 128, VOCABULARY.size, 7),
+    "narrow and deep": ModelSize(3, 2, 16, VOCABULARY.size, 7),
+}
+TOLERANCES = {torch.float64: 1e-9, torch.float32: 1e-5}
+LABELS = 6
+
+
+def some_equations() -> Equations:
+    """A batch with short and long equations: 5 and 6 tokens, with and without a modulus."""
+    families = [("subtract", None), ("multiply", 3), ("divide", None)]
+    tokens = torch.cat(
+        [torch.from_numpy(enumerate_family(VOCABULARY, *family))[::9] for family in families]
+    ).numpy()
+    starts = torch.from_numpy(tokens)[:, 3].eq(VOCABULARY.equal_mod).long().add(4).numpy()
+    return Equations(tokens, (tokens >= 0).sum(axis=1), starts)
+
+
+def perturbed(size: ModelSize, seeds: int, dtype: torch.dtype, labels: int | None) -> Parameters:
+    """Initial parameters moved off their special values, so that no term of a gradient is 0."""
+    generators = [torch_generator(seed, "test") for seed in range(seeds)]
+    parameters = initialize(size, generators, labels, dtype)
+    for value in parameters.values():
+        for seed, generator in enumerate(generators):
+            value[seed] += 0.1 * torch.randn(value[seed].shape, generator=generator).to(dtype)
+    return {name: value.requires_grad_() for name, value in parameters.items()}
+
+
+def reference(size: ModelSize, parameters: Parameters, seed: int) -> PreTrainedModel:
+    """The same model as `transformers` builds it, with the weights of one seed."""
+    config = GPT2Config(
+        vocab_size=size.vocabulary_size,
+        n_positions=size.num_positions,
+        n_embd=size.d_model,
+        n_layer=size.num_layers,
+        n_head=size.num_heads,
+        pad_token_id=VOCABULARY.eos,
+        num_labels=LABELS,
+        problem_type="multi_label_classification",
+    )
+    kind = GPT2ForSequenceClassification if "score.weight" in parameters else GPT2LMHeadModel
+    model = kind(config).to(parameters["transformer.wte.weight"].dtype).eval()
+    weights = {name: value[seed].detach() for name, value in parameters.items()}
+    missing, unexpected = model.load_state_dict(weights, strict=False)
+    assert set(missing) <= {"lm_head.weight"} and not unexpected
+    return model
+
+
+def largest_relative_error(found: torch.Tensor, wanted: torch.Tensor) -> float:
+    return float((found - wanted).abs().max() / wanted.abs().max())
+
+
+def loss_and_gradients(task: Task, size: ModelSize, parameters: Parameters) -> torch.Tensor:
+    rows = torch.arange(len(task)).expand(len(parameters["transformer.wte.weight"]), -1)
+    losses = task.loss(parameters, size, rows, no_dropout) / task.terms(rows)
+    losses.sum().backward()
+    return losses.detach()
+
+
+@pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
+@pytest.mark.parametrize("size", SIZES.values(), ids=SIZES.keys())
+def test_language_model_loss_and_every_gradient_equal_transformers(
+    size: ModelSize, dtype: torch.dtype
+) -> None:
+    task = NextTokens.of(some_equations(), VOCABULARY, "cpu", dtype)
+    parameters = perturbed(size, 2, dtype, None)
+    losses = loss_and_gradients(task, size, parameters)
+    sequences = torch.cat([task.tokens, task.targets[:, -1:]], dim=1)[:-1]
+    padding = torch.cat([task.weights[:, :1], task.weights], dim=1)[:-1] == 0
+    for seed in range(2):
+        model = reference(size, parameters, seed)
+        # The model's own loss casts to float32; cross entropy of its logits does not.
+        targets = sequences.masked_fill(padding, -100)[:, 1:]
+        loss = F.cross_entropy(model(sequences).logits[:, :-1].flatten(0, 1), targets.flatten())
+        loss.backward()
+        assert losses[seed].item() == pytest.approx(loss.item(), rel=TOLERANCES[dtype])
+        for name, wanted in model.named_parameters():
+            found = parameters[name].grad
+            assert found is not None and wanted.grad is not None
+            assert largest_relative_error(found[seed], wanted.grad) < TOLERANCES[dtype], name
+
+
+@pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
+def test_label_loss_and_every_gradient_equal_transformers(dtype: torch.dtype) -> None:
+    size, equations = SIZES["model 4"], some_equations()
+    targets = (equations.tokens[:, :1] + range(LABELS)) % 2
+    task = DomainLabels.of(equations, targets.astype("uint8"), VOCABULARY, "cpu", dtype)
+    parameters = perturbed(size, 2, dtype, LABELS)
+    losses = loss_and_gradients(task, size, parameters)
+    for seed in range(2):
+        model = reference(size, parameters, seed)
+        loss = model(task.tokens[:-1], labels=task.targets[:-1]).loss
+        loss.backward()
+        assert losses[seed].item() == pytest.approx(loss.item(), rel=TOLERANCES[dtype])
+        for name, wanted in model.named_parameters():
+            found = parameters[name].grad
+            assert found is not None and wanted.grad is not None
+            assert largest_relative_error(found[seed], wanted.grad) < TOLERANCES[dtype], name
+
+
+def test_initial_weights_have_the_spread_of_transformers() -> None:
+    size = SIZES["model 4"]
+    drawn = initialize(size, [torch_generator(0, "test")])
+    model = GPT2LMHeadModel(
+        GPT2Config(
+            vocab_size=size.vocabulary_size,
+            n_positions=size.num_positions,
+            n_embd=size.d_model,
+            n_layer=size.num_layers,
+            n_head=size.num_heads,
+        )
+    )
+    for name, wanted in model.named_parameters():
+        assert drawn[name].shape[1:] == wanted.shape
+        assert drawn[name].std().item() == pytest.approx(wanted.std().item(), rel=0.15), name
+        assert drawn[name].mean().item() == pytest.approx(wanted.mean().item(), abs=2e-3), name
+
+
+def test_initial_weights_of_a_seed_do_not_depend_on_its_neighbours() -> None:
+    size = SIZES["model 2"]
+    alone = initialize(size, [torch_generator(7, "weights")], LABELS)
+    stacked = initialize(size, [torch_generator(s, "weights") for s in (3, 7)], LABELS)
+    for name, value in alone.items():
+        assert torch.equal(stacked[name][1], value[0]), name

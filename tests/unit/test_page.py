@@ -1,0 +1,250 @@
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gpt_math_domains.metrics import ACCURACY, collect_metrics, summarize_metrics, write_metrics
+from gpt_math_domains.page import write_index
+
+SETTINGS = {
+    "num_train_epochs": 1000,
+    "eval_steps": 1000,
+    "batch_size": 32,
+    "learning_rate": 5e-4,
+    "weight_decay": 0.1,
+    "gradient_accumulation_steps": 1,
+    "num_warmup_steps": 1000,
+    "shuffle": False,
+}
+
+
+def study(**other: Any) -> dict[str, Any]:
+    return {
+        "name": "published",
+        "models": {
+            10: {"num_layers": 8, "num_heads": 8, "d_model": 512},
+            2: {"num_layers": 1, "num_heads": 8, "d_model": 128},
+        },
+        "data": {1: {"digits": 10, "modulo": 5}},
+        "domains": {1: {"labels": ["first_odd", "has_zero"]}},
+        "seeds": [0, 1, 2],
+        "protocols": ["full", "frozen"],
+        "training": [
+            {"phase": "pretrain", "data": 1, "model": 2, "domain": None, "protocol": None},
+            {"phase": "finetune", "data": 1, "model": 2, "domain": 1, "protocol": "full"},
+        ],
+        "figures": {"pretrain_colors": ["#00BBBB"], "finetune_colors": ["#BBBBBB"]},
+    } | other
+
+
+def write_page(
+    directory: Path,
+    study: dict[str, Any],
+    protocols: tuple[str, ...] = ("full", "frozen"),
+    seconds: float = 1.0,
+    **other: Any,
+) -> str:
+    """Write tables of a small study and the page about them; return the page."""
+    paths: dict[str, list[Path]] = {"pretrain": [], "finetune": []}
+    for phase in paths:
+        for protocol in protocols if phase == "finetune" else (None,):
+            rows = [
+                {
+                    "phase": phase,
+                    "data": 1,
+                    "model": 2,
+                    "domain": 1 if protocol else None,
+                    "protocol": protocol,
+                    "seed": seed,
+                    "step": step,
+                    "epoch": step / 41,
+                    "learning_rate": 5e-4,
+                    "train_loss": 1.0,
+                    "eval_loss": 1.0,
+                    ACCURACY[phase]: accuracy,
+                    "seconds": seconds,
+                }
+                for seed, last in enumerate((0.4, 0.5, 0.6))
+                for step, accuracy in ((1000, 0.25), (12000, last))
+            ]
+            path = directory / f"{phase}_{len(paths[phase])}.csv"
+            write_metrics(rows, phase, path)
+            paths[phase].append(path)
+        collect_metrics(paths[phase], phase, directory / f"{phase}.csv")
+    pretrain, finetune = directory / "pretrain.csv", directory / "finetune.csv"
+    summary, page = directory / "summary.csv", directory / "index.html"
+    summarize_metrics(pretrain, finetune, summary)
+    write_index(pretrain, finetune, summary, study, page, **other)
+    return page.read_text(encoding="utf-8")
+
+
+class Outline(HTMLParser):
+    """Collects a page's tables as rows of text, its headings, links and open elements."""
+
+    def __init__(self, page: str) -> None:  # noqa: D107
+        super().__init__()
+        self.tables: dict[str, list[list[str]]] = {}
+        self.headings: list[tuple[str, str]] = []
+        self.links: list[str] = []
+        self.open: list[str] = []
+        self.figures: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in ("meta", "link", "br"):
+            self.open.append(tag)
+        if tag == "a":
+            self.links.append(dict(attrs)["href"] or "")
+        if tag == "figure":
+            self.figures.append(dict(attrs)["aria-label"] or "")
+        if tag == "tr":
+            list(self.tables.values())[-1].append([])
+        if tag in ("td", "th"):
+            list(self.tables.values())[-1][-1].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        tag = self.open[-1] if self.open else ""
+        if tag == "caption":
+            self.tables[data] = []
+        if tag in ("td", "th"):
+            list(self.tables.values())[-1][-1][-1] += data
+        if re.fullmatch("h[1-6]", tag):
+            self.headings.append((tag, data))
+
+
+def test_the_page_has_an_outline_and_closes_what_it_opens(tmp_path: Path) -> None:
+    outline = Outline(write_page(tmp_path, study()))
+    assert outline.open == []
+    assert outline.headings == [
+        ("h1", "GPT Math Domains: published"),
+        ("h2", "Study"),
+        ("h2", "Math Symbol Prediction"),
+        ("h2", "Domain Prediction"),
+        ("h2", "Summary"),
+    ]
+
+
+def test_the_tables_tell_what_was_run(tmp_path: Path) -> None:
+    training = [run | SETTINGS for run in study()["training"]]
+    tables = Outline(write_page(tmp_path, study(training=training))).tables
+    assert tables["Models"] == [
+        ["model", "num_layers", "num_heads", "d_model"],
+        ["2", "1", "8", "128"],
+        ["10", "8", "8", "512"],
+    ]
+    assert tables["Data"] == [["data", "digits", "modulo"], ["1", "10", "5"]]
+    assert tables["Domains"] == [["domain", "labels"], ["1", "first_odd, has_zero"]]
+    settings = ["1,000", "1,000", "32", "0.0005", "0.1", "1,000", "no"]
+    assert tables["Training"][1:] == [
+        ["pretrain", "1", "2", "", "", *settings],
+        ["finetune", "1", "2", "1", "full", *settings],
+    ]
+
+
+def test_counts_are_shown_where_the_study_has_them(tmp_path: Path) -> None:
+    models = {2: {"num_layers": 1, "num_heads": 8, "d_model": 128, "parameters": 201344}}
+    data = {1: {"digits": 3, "modulo": None, "train": 1287, "valid": 560}}
+    tables = Outline(write_page(tmp_path, study(models=models, data=data))).tables
+    assert tables["Models"][1][-1] == "201,344"
+    assert tables["Data"] == [["data", "digits", "train", "valid"], ["1", "3", "1,287", "560"]]
+
+
+def test_each_figure_stands_inline_with_links_to_its_pages(tmp_path: Path) -> None:
+    page = write_page(tmp_path, study())
+    outline = Outline(page)
+    assert '<script src="plots/plotly.min.js"></script>' in page
+    assert 'id="pretrain_1" class="plotly-graph-div"' in page
+    assert 'id="finetune_1_pretrain_1" class="plotly-graph-div"' in page
+    assert outline.figures == [
+        "Pretrain Data:1: eval/math_acc by step, one line for each model",
+        "Finetune Domain: 1 Pretrain Data:1: eval/domain_acc by step, one line for each model",
+    ]
+    assert outline.links == [
+        "plots/pretrain_1_eval_math_acc.html",
+        "plots/pretrain_1_eval_loss.html",
+        "plots/pretrain_1.html",
+        "plots/finetune_1_pretrain_1_eval_domain_acc.html",
+        "plots/finetune_1_pretrain_1_eval_loss.html",
+        "plots/finetune_1_pretrain_1.html",
+        "metrics/pretrain.csv",
+        "metrics/finetune.csv",
+        "metrics/summary.csv",
+    ]
+    assert "In the legend, one click away: frozen." in page
+
+
+def test_the_results_are_rounded_for_reading(tmp_path: Path) -> None:
+    tables = Outline(write_page(tmp_path, study())).tables
+    [columns, pretrain, *finetune] = tables["Results"]
+    assert dict(zip(columns, pretrain, strict=True)) == {
+        "phase": "pretrain",
+        "data": "1",
+        "model": "2",
+        "domain": "",
+        "protocol": "",
+        "metric": "math_acc",
+        "seeds": "3",
+        "steps": "12,000",
+        "final": "0.500 [0.252, 0.748]",
+        "best": "0.500 [0.252, 0.748]",
+        "best at step": "12,000 [12,000 to 12,000]",
+        "first step at 0.5": "2 of 3 seeds",
+        "first step at 0.9": "0 of 3 seeds",
+        "first step at 0.99": "0 of 3 seeds",
+    }
+    assert [row[3:6] for row in finetune] == [
+        ["1", "frozen", "domain_acc"],
+        ["1", "full", "domain_acc"],
+    ]
+
+
+def test_a_study_of_pretraining_alone_says_so(tmp_path: Path) -> None:
+    page = write_page(tmp_path, study(domains={}, training=[]), protocols=())
+    assert "This study has no such runs." in page
+    assert "domain" not in Outline(page).tables["Results"][0]
+
+
+def test_reference_curves_stand_beside_the_studys_own(tmp_path: Path) -> None:
+    (tmp_path / "curves.csv").write_text("model,step,math_acc\n2,1000,0.5\n2,2000,0.75\n")
+    page = write_page(tmp_path, study(), references={"pretrain_1": tmp_path / "curves.csv"})
+    assert page.count("Dotted: reference.") == 1
+
+
+def test_the_same_study_gives_the_same_page_however_long_training_took(tmp_path: Path) -> None:
+    assert write_page(tmp_path, study()) == write_page(tmp_path, study(), seconds=99.5)
+
+
+def test_the_page_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
+    assert not re.search("https?:|//[a-z]", write_page(tmp_path, study()))
+
+
+HOSTILE = '</script><script>alert("1")</script><img src=x onerror=alert(2)>\'"&'
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"name": HOSTILE},
+        {"seeds": [HOSTILE]},
+        {"domains": {1: {"labels": [HOSTILE]}}},
+        {"models": {2: {"num_layers": HOSTILE}}},
+        {"training": [{"phase": HOSTILE, "shuffle": HOSTILE}]},
+    ],
+)
+def test_hostile_text_in_the_study_stays_text(tmp_path: Path, other: dict[str, Any]) -> None:
+    plain, page = write_page(tmp_path, study()), write_page(tmp_path, study(**other))
+    assert "<img" not in page
+    assert page.count("<script") == plain.count("<script")
+    assert "&lt;img src=x onerror=alert(2)&gt;" in page
+
+
+def test_hostile_text_in_the_tables_stays_text(tmp_path: Path) -> None:
+    plain = write_page(tmp_path, study())
+    page = write_page(tmp_path, study(), protocols=("full", HOSTILE))
+    assert "<img" not in page
+    assert page.count("<script") == plain.count("<script")

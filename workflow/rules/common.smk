@@ -1,0 +1,68 @@
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+SCRIPTS = Path(workflow.basedir, "workflow", "scripts")
+sys.path.insert(0, str(SCRIPTS))
+
+from gpt_math_domains.config import ConfigError, load_study
+from gpt_math_domains.estimate import cpu_warning, training_seconds
+from gpt_math_domains.imports import imported_modules
+
+try:
+    STUDY = load_study(config)
+except ConfigError as error:
+    raise WorkflowError(error)
+
+# The checked configuration with text keys, for lookup(): rules take slices of it as params.
+CHECKED = STUDY.model_dump(mode="json")
+# Training on the CPU by choice takes cores, not GPU slots.
+TRAINING_GPUS = 0 if STUDY.device == "cpu" else 1
+# What a seed's checkpoint directory holds.
+CHECKPOINT = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
+
+
+wildcard_constraints:
+    data=r"\d+",
+    model=r"\d+",
+    domain=r"\d+",
+    seed=r"\d+",
+    protocol="full|frozen|scratch|random_frozen",
+
+
+def modules_of(script):
+    """Return the modules that a script imports: an edit there makes its outputs stale."""
+    return [os.path.relpath(path) for path in imported_modules(SCRIPTS / script)]
+
+
+def pretrain_settings(wildcards):
+    return STUDY.training("pretrain", int(wildcards.data), int(wildcards.model))
+
+
+def finetune_settings(wildcards):
+    return STUDY.training(
+        "finetune",
+        int(wildcards.data),
+        int(wildcards.model),
+        int(wildcards.domain),
+        wildcards.protocol,
+    )
+
+
+def warn_without_cuda():
+    """Say once, before long training starts on a CPU, how long it would take."""
+    if not TRAINING_GPUS or not workflow.local_exec:
+        return
+    seconds = [
+        training_seconds(
+            CHECKED["data"][job.wildcards.data],
+            job.params.model,
+            job.params.settings,
+            len(job.params.seeds),
+        )
+        for job in workflow.dag.needrun_jobs()
+        if "settings" in job.params.keys()
+    ]
+    if warning := cpu_warning(seconds, workflow.cores):
+        logger.warning(warning)

@@ -1,0 +1,39 @@
+rule generate_equations:
+    input:
+        code=modules_of("generate_equations.py"),
+    output:
+        train="<results>/data/{data}/train.csv",
+        valid="<results>/data/{data}/valid.csv",
+        vocabulary="<results>/data/{data}/vocabulary.json",
+        manifest="<results>/data/{data}/manifest.json",
+    params:
+        version=lookup(dpath="data/{data}", within=CHECKED),
+    log:
+        "<logs>/generate_equations/data_{data}.log",
+    benchmark:
+        "<benchmarks>/generate_equations/data_{data}.tsv"
+    conda:
+        "../../envs/data.yaml"
+    script:
+        "../scripts/generate_equations.py"
+
+
+rule label_domains:
+    input:
+        train="<results>/data/{data}/train.csv",
+        valid="<results>/data/{data}/valid.csv",
+        vocabulary="<results>/data/{data}/vocabulary.json",
+        code=modules_of("label_domains.py"),
+    output:
+        train="<results>/domains/{domain}/data_{data}/train.csv",
+        valid="<results>/domains/{domain}/data_{data}/valid.csv",
+    params:
+        labels=lookup(dpath="domains/{domain}/labels", within=CHECKED),
+    log:
+        "<logs>/label_domains/domain_{domain}_data_{data}.log",
+    benchmark:
+        "<benchmarks>/label_domains/domain_{domain}_data_{data}.tsv"
+    conda:
+        "../../envs/data.yaml"
+    script:
+        "../scripts/label_domains.py"

@@ -1,0 +1,93 @@
+rule copy_plotly:
+    output:
+        plotly_js="<results>/plots/plotly.min.js",
+    log:
+        "<logs>/figures/plotly.log",
+    benchmark:
+        "<benchmarks>/figures/plotly.tsv"
+    conda:
+        "../../envs/figures.yaml"
+    script:
+        "../scripts/copy_plotly.py"
+
+
+rule plot_pretrain:
+    input:
+        metrics=expand(
+            "<results>/pretrain/data_{data}/model_{model}/metrics.csv",
+            model=STUDY.run.models,
+            allow_missing=True,
+        ),
+        plotly_js=ancient("<results>/plots/plotly.min.js"),
+        code=modules_of("plot_pretrain.py"),
+    output:
+        overview=report(
+            "<results>/plots/pretrain_{data}.html",
+            caption="../report/pretrain.rst",
+            category="Math Symbol Prediction",
+            labels={"data": "{data}", "figure": "overview"},
+        ),
+        accuracy="<results>/plots/pretrain_{data}_eval_math_acc.html",
+        loss="<results>/plots/pretrain_{data}_eval_loss.html",
+    params:
+        colors=STUDY.figures.pretrain_colors,
+    log:
+        "<logs>/figures/pretrain_{data}.log",
+    benchmark:
+        "<benchmarks>/figures/pretrain_{data}.tsv"
+    conda:
+        "../../envs/figures.yaml"
+    script:
+        "../scripts/plot_pretrain.py"
+
+
+rule plot_finetune:
+    input:
+        metrics=expand(
+            "<results>/finetune/domain_{domain}/data_{data}/model_{model}/{protocol}/metrics.csv",
+            model=STUDY.run.models,
+            protocol=STUDY.run.protocols,
+            allow_missing=True,
+        ),
+        plotly_js=ancient("<results>/plots/plotly.min.js"),
+        code=modules_of("plot_finetune.py"),
+    output:
+        overview=report(
+            "<results>/plots/finetune_{domain}_pretrain_{data}.html",
+            caption="../report/finetune.rst",
+            category="Domain Prediction",
+            labels={"domain": "{domain}", "data": "{data}", "figure": "overview"},
+        ),
+        accuracy="<results>/plots/finetune_{domain}_pretrain_{data}_eval_domain_acc.html",
+        loss="<results>/plots/finetune_{domain}_pretrain_{data}_eval_loss.html",
+    params:
+        colors=STUDY.figures.finetune_colors,
+    log:
+        "<logs>/figures/finetune_{domain}_pretrain_{data}.log",
+    benchmark:
+        "<benchmarks>/figures/finetune_{domain}_pretrain_{data}.tsv"
+    conda:
+        "../../envs/figures.yaml"
+    script:
+        "../scripts/plot_finetune.py"
+
+
+rule write_index:
+    input:
+        pretrain="<results>/metrics/pretrain.csv",
+        finetune="<results>/metrics/finetune.csv",
+        summary="<results>/metrics/summary.csv",
+        plotly_js=ancient("<results>/plots/plotly.min.js"),
+        code=modules_of("write_index.py"),
+    output:
+        page="<results>/index.html",
+    params:
+        study=STUDY.tables(),
+    log:
+        "<logs>/figures/index.log",
+    benchmark:
+        "<benchmarks>/figures/index.tsv"
+    conda:
+        "../../envs/figures.yaml"
+    script:
+        "../scripts/write_index.py"

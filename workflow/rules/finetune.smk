@@ -1,0 +1,42 @@
+rule finetune_model:
+    input:
+        train="<results>/data/{data}/train.csv",
+        valid="<results>/data/{data}/valid.csv",
+        vocabulary="<results>/data/{data}/vocabulary.json",
+        train_labels="<results>/domains/{domain}/data_{data}/train.csv",
+        valid_labels="<results>/domains/{domain}/data_{data}/valid.csv",
+        pretrained=branch(
+            evaluate("{protocol} in ('full', 'frozen')"),
+            then=expand(
+                "<results>/pretrain/data_{data}/model_{model}/seed_{seed}/{file}",
+                seed=STUDY.run.seeds,
+                file=CHECKPOINT,
+                allow_missing=True,
+            ),
+        ),
+        code=modules_of("finetune_model.py"),
+    output:
+        metrics="<results>/finetune/domain_{domain}/data_{data}/model_{model}/{protocol}/metrics.csv",
+        checkpoints=expand(
+            "<results>/finetune/domain_{domain}/data_{data}/model_{model}/{protocol}/seed_{seed}/{file}",
+            seed=STUDY.run.seeds,
+            file=CHECKPOINT,
+            allow_missing=True,
+        ),
+    params:
+        model=lookup(dpath="models/{model}", within=CHECKED),
+        settings=finetune_settings,
+        seeds=STUDY.run.seeds,
+        device=STUDY.device,
+        precision=STUDY.precision,
+    log:
+        "<logs>/finetune/domain_{domain}/data_{data}/model_{model}/{protocol}.log",
+    benchmark:
+        "<benchmarks>/finetune/domain_{domain}/data_{data}/model_{model}/{protocol}.tsv"
+    conda:
+        "../../envs/train.yaml"
+    threads: 1
+    resources:
+        gpu=TRAINING_GPUS,
+    script:
+        "../scripts/finetune_model.py"

@@ -1,0 +1,31 @@
+rule pretrain_model:
+    input:
+        train="<results>/data/{data}/train.csv",
+        valid="<results>/data/{data}/valid.csv",
+        vocabulary="<results>/data/{data}/vocabulary.json",
+        code=modules_of("pretrain_model.py"),
+    output:
+        metrics="<results>/pretrain/data_{data}/model_{model}/metrics.csv",
+        checkpoints=expand(
+            "<results>/pretrain/data_{data}/model_{model}/seed_{seed}/{file}",
+            seed=STUDY.run.seeds,
+            file=CHECKPOINT,
+            allow_missing=True,
+        ),
+    params:
+        model=lookup(dpath="models/{model}", within=CHECKED),
+        settings=pretrain_settings,
+        seeds=STUDY.run.seeds,
+        device=STUDY.device,
+        precision=STUDY.precision,
+    log:
+        "<logs>/pretrain/data_{data}/model_{model}.log",
+    benchmark:
+        "<benchmarks>/pretrain/data_{data}/model_{model}.tsv"
+    conda:
+        "../../envs/train.yaml"
+    threads: 1
+    resources:
+        gpu=TRAINING_GPUS,
+    script:
+        "../scripts/pretrain_model.py"

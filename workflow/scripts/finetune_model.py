@@ -1,0 +1,33 @@
+"""Finetune all seeds of one model to tell the labels of one domain version."""
+
+from typing import TYPE_CHECKING
+
+from gpt_math_domains.logs import job_log
+from gpt_math_domains.runs import Job, checkpoint_directories, finetune
+
+if TYPE_CHECKING:
+    from snakemake.script import snakemake
+
+with job_log(snakemake.log[0]) as log:
+    finetune(
+        Job(
+            run={
+                "phase": "finetune",
+                "data": int(snakemake.wildcards.data),
+                "model": int(snakemake.wildcards.model),
+                "domain": int(snakemake.wildcards.domain),
+                "protocol": snakemake.wildcards.protocol,
+            },
+            **dict(snakemake.params.items()),
+            threads=snakemake.threads,
+            metrics_csv=snakemake.output.metrics,
+            checkpoints=checkpoint_directories(snakemake.output.checkpoints),
+            log=log,
+        ),
+        train_csv=snakemake.input.train,
+        valid_csv=snakemake.input.valid,
+        vocabulary_json=snakemake.input.vocabulary,
+        train_labels_csv=snakemake.input.train_labels,
+        valid_labels_csv=snakemake.input.valid_labels,
+        pretrained=checkpoint_directories(snakemake.input.pretrained),
+    )

@@ -1,0 +1,1 @@
+"""GPT Math Domains: equations, stacked GPT-2 training, metrics and figures of one study."""

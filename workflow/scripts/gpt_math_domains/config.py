@@ -1,0 +1,401 @@
+"""The study's configuration: one source for validation, `config/schema.json` and the reference.
+
+Nothing here imports torch, so that building the job graph stays fast.
+"""
+
+import difflib
+import json
+import sys
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    ValidationError,
+    model_validator,
+)
+
+from gpt_math_domains.domains import LABELS
+from gpt_math_domains.files import write_json, write_text
+
+Phase = Literal["pretrain", "finetune"]
+Protocol = Literal["full", "frozen", "scratch", "random_frozen"]
+Label = Literal[tuple(LABELS)]  # type: ignore[valid-type]
+
+Version = Annotated[StrictInt, Field(ge=0)]
+Positive = Annotated[StrictInt, Field(ge=1)]
+Natural = Annotated[StrictInt, Field(ge=0)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Decay = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Color = Annotated[str, Field(pattern=r"^#[0-9A-Fa-f]{6}$")]
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot run; the message has one line for each fault."""
+
+
+class Section(BaseModel):
+    """A part of the configuration: unknown keys are faults, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PathVars(Section):
+    """Where the outputs go."""
+
+    results: Annotated[str, Field(min_length=1)] = Field(
+        description="directory of all outputs, relative to the working directory"
+    )
+
+
+class Selection(Section):
+    """What this study runs, out of what is defined below."""
+
+    data: list[Version] = Field(min_length=1, description="data versions")
+    models: list[Version] = Field(min_length=1, description="model versions")
+    domains: list[Version] = Field(description="domain versions; empty: pretraining only")
+    protocols: list[Protocol] = Field(
+        min_length=1, description="how finetuning starts and what may change"
+    )
+    seeds: list[Natural] = Field(
+        min_length=1, description="independent repetitions, trained side by side in one job"
+    )
+
+    @model_validator(mode="after")
+    def _no_repetition(self) -> Self:
+        for key in type(self).model_fields:
+            values = getattr(self, key)
+            if len(set(values)) < len(values):
+                raise ValueError(f"{key} = {values}: each value may stand there once")
+        return self
+
+
+class DataVersion(Section):
+    """Which equations there are."""
+
+    digits: Annotated[StrictInt, Field(ge=2)] = Field(
+        description="number of digit symbols, written 0 .. digits - 1"
+    )
+    modulo: Annotated[StrictInt, Field(ge=2)] | None = Field(
+        description="largest modulus: families for 2 .. modulo; null: none"
+    )
+    split_seed: Annotated[StrictInt, Field(ge=0, lt=2**32)] = Field(
+        default=0, description="seed of the split into train and validation"
+    )
+
+    @model_validator(mode="after")
+    def _modulus_is_a_digit(self) -> Self:
+        if self.modulo is not None and self.modulo >= self.digits:
+            raise ValueError(
+                f"modulo = {self.modulo}: must be smaller than digits = {self.digits}, "
+                "since a modulus is written as one digit symbol"
+            )
+        return self
+
+
+class ModelVersion(Section):
+    """A GPT-2 size; everything else is GPT-2's default."""
+
+    num_layers: Positive = Field(description="transformer blocks")
+    num_heads: Positive = Field(description="attention heads; must divide d_model")
+    d_model: Positive = Field(description="width of the hidden state")
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> Self:
+        if self.d_model % self.num_heads:
+            raise ValueError(
+                f"num_heads = {self.num_heads}: must divide d_model = {self.d_model}"
+            )
+        return self
+
+
+class DomainVersion(Section):
+    """Which yes/no labels an equation gets."""
+
+    labels: list[Label] = Field(min_length=1, description="label names, in column order")
+
+
+class Training(Section):
+    """How a phase trains."""
+
+    num_train_epochs: Positive = Field(description="passes over the training equations")
+    eval_steps: Positive = Field(
+        description="evaluate every so many optimizer steps "
+        "(and always at 1, 2, 4, ... 512 and at the end)"
+    )
+    batch_size: Positive = Field(description="equations in a batch")
+    learning_rate: Rate = Field(description="peak learning rate of AdamW")
+    weight_decay: Decay = Field(description="weight decay; none on biases and LayerNorm")
+    gradient_accumulation_steps: Positive = Field(description="batches in an optimizer step")
+    num_warmup_steps: Natural = Field(
+        description="optimizer steps of linear warmup; then linear decay to 0"
+    )
+    shuffle: StrictBool = Field(
+        description="a new order each epoch and seed; false: always in file order"
+    )
+
+
+class Override(Section):
+    """Training settings for the runs that match every given one of the first five keys."""
+
+    phase: Phase | None = Field(default=None, description="which runs: phase")
+    data: Version | None = Field(default=None, description="which runs: data version")
+    model: Version | None = Field(default=None, description="which runs: model version")
+    domain: Version | None = Field(default=None, description="which runs: domain version")
+    protocol: Protocol | None = Field(default=None, description="which runs: protocol")
+    num_train_epochs: Positive | None = Field(default=None, description="as in the phase's section")
+    eval_steps: Positive | None = Field(default=None, description="as in the phase's section")
+    batch_size: Positive | None = Field(default=None, description="as in the phase's section")
+    learning_rate: Rate | None = Field(default=None, description="as in the phase's section")
+    weight_decay: Decay | None = Field(default=None, description="as in the phase's section")
+    gradient_accumulation_steps: Positive | None = Field(default=None, description="as in the phase's section")
+    num_warmup_steps: Natural | None = Field(default=None, description="as in the phase's section")
+    shuffle: StrictBool | None = Field(default=None, description="as in the phase's section")
+
+    def settings(self) -> dict[str, Any]:
+        """Return the settings given here."""
+        return {
+            key: getattr(self, key)
+            for key in Training.model_fields
+            if getattr(self, key) is not None
+        }
+
+    def matches(self, run: Mapping[str, Any]) -> bool:
+        """Tell whether every match key given here has the run's value."""
+        return all(
+            getattr(self, key) in (None, run[key])
+            for key in ("phase", "data", "model", "domain", "protocol")
+        )
+
+
+class Figures(Section):
+    """How the figures look."""
+
+    pretrain_colors: list[Color] = Field(
+        min_length=1, description="line colours in pretraining figures, by model"
+    )
+    finetune_colors: list[Color] = Field(
+        min_length=1, description="line colours in finetuning figures, by model"
+    )
+
+
+class Study(Section):
+    """A whole study."""
+
+    pathvars: PathVars
+    run: Selection
+    data: dict[Version, DataVersion] = Field(description="data versions, by number")
+    models: dict[Version, ModelVersion] = Field(description="model versions, by number")
+    domains: dict[Version, DomainVersion] = Field(description="domain versions, by number")
+    pretrain: Training
+    finetune: Training
+    overrides: list[Override] = Field(
+        description="exceptions to the two sections above; the last match wins"
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        description="where training runs; auto: CUDA where there is one, else the CPU"
+    )
+    precision: Literal["fp32", "fp64"] = Field(description="floating-point format of training")
+    figures: Figures
+
+    @model_validator(mode="after")
+    def _selected_is_defined(self) -> Self:
+        for key in ("data", "models", "domains"):
+            defined = sorted(getattr(self, key))
+            for version in getattr(self.run, key):
+                if version not in defined:
+                    raise ValueError(
+                        f"run.{key} = {version}: not defined under {key}, which has {defined}"
+                    )
+        for number, override in enumerate(self.overrides):
+            for key, section in (("data", "data"), ("model", "models"), ("domain", "domains")):
+                version, defined = getattr(override, key), sorted(getattr(self, section))
+                if version is not None and version not in defined:
+                    raise ValueError(
+                        f"overrides.{number}.{key} = {version}: not defined under {section}, "
+                        f"which has {defined}"
+                    )
+        return self
+
+    def training(
+        self,
+        phase: Phase,
+        data: int,
+        model: int,
+        domain: int | None = None,
+        protocol: Protocol | None = None,
+    ) -> dict[str, Any]:
+        """Return the training settings of one run, overrides applied."""
+        run = dict(phase=phase, data=data, model=model, domain=domain, protocol=protocol)
+        settings = getattr(self, phase).model_dump()
+        for override in self.overrides:
+            if override.matches(run):
+                settings.update(override.settings())
+        return typing.cast(dict[str, Any], settings)
+
+    def runs(self) -> Iterator[dict[str, Any]]:
+        """Yield every selected run as phase, data, model, domain, protocol and its settings."""
+        for data in self.run.data:
+            for model in self.run.models:
+                run = dict(phase="pretrain", data=data, model=model, domain=None, protocol=None)
+                yield run | self.training("pretrain", data, model)
+        for domain in self.run.domains:
+            for data in self.run.data:
+                for model in self.run.models:
+                    for protocol in self.run.protocols:
+                        run = dict(
+                            phase="finetune",
+                            data=data,
+                            model=model,
+                            domain=domain,
+                            protocol=protocol,
+                        )
+                        yield run | self.training("finetune", data, model, domain, protocol)
+
+    def tables(self) -> dict[str, Any]:
+        """Return what a page tells about the study: the selected versions and runs."""
+
+        def selected(key: str) -> dict[int, dict[str, Any]]:
+            defined = getattr(self, key)
+            return {version: defined[version].model_dump() for version in getattr(self.run, key)}
+
+        return {
+            "models": selected("models"),
+            "data": selected("data"),
+            "domains": selected("domains"),
+            "protocols": self.run.protocols,
+            "seeds": self.run.seeds,
+            "training": list(self.runs()),
+            "figures": self.figures.model_dump(),
+        }
+
+
+def load_study(config: Mapping[str, Any]) -> Study:
+    """Validate a merged configuration.
+
+    Raises:
+        ConfigError: with one line for each fault: key, value, what is allowed.
+    """
+    try:
+        return Study.model_validate(config)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_describe(fault) for fault in error.errors())) from None
+
+
+def _describe(fault: Any) -> str:
+    """Turn one of pydantic's faults into `config: key = value: what is allowed`."""
+    location, kind = fault["loc"], fault["type"]
+    key = ".".join(str(part) for part in location if part != "[key]")
+    if kind == "extra_forbidden":
+        known = list(_section(location[:-1]).model_fields)
+        near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.0)
+        return f"config: {key}: unknown key; did you mean {near[0]}? Known keys: {', '.join(known)}"
+    if kind == "missing":
+        return f"config: {key}: this key is missing"
+    if kind == "value_error":
+        own = str(fault["ctx"]["error"])
+        return f"config: {key}.{own}" if key else f"config: {own}"
+    return f"config: {key} = {fault['input']!r}: {fault['msg'][0].lower()}{fault['msg'][1:]}"
+
+
+def _section(location: tuple[int | str, ...]) -> type[Section]:
+    """Return the section class that stands at a location of the configuration."""
+    found: Any = Study
+    for part in location:
+        if isinstance(found, type) and issubclass(found, Section):
+            found = found.model_fields[str(part)].annotation
+        else:  # dict[Version, Section] or list[Section]
+            found = typing.get_args(found)[-1]
+    return typing.cast(type[Section], found)
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON schema of the configuration, for editors."""
+    return {"title": "GPT Math Domains study"} | Study.model_json_schema()
+
+
+def reference() -> str:
+    """Return the reference of all keys as Markdown tables, one for each kind of section."""
+    parts: list[str] = []
+
+    def add(section: type[Section], paths: list[str]) -> None:
+        rows: list[str] = []
+        nested: dict[type[Section], list[str]] = {}
+        for name, field in section.model_fields.items():
+            inner, suffix = _nested_section(field.annotation)
+            if inner is not None:
+                nested.setdefault(inner, []).append(f"{paths[0]}{name}{suffix}.")
+                continue
+            values = _allowed(field.annotation, field.metadata)
+            if field.default is not None and not field.is_required():
+                values += f"; default {field.default}"
+            keys = ", ".join(f"`{path}{name}`" for path in paths)
+            rows.append(f"| {keys} | {values} | {field.description} |")
+        if rows:
+            table = "| key | values | meaning |\n| --- | --- | --- |\n" + "\n".join(rows)
+            parts.append(f"{section.__doc__}\n\n{table}")
+        for inner, inner_paths in nested.items():
+            add(inner, inner_paths)
+
+    add(Study, [""])
+    return "\n\n".join(parts) + "\n"
+
+
+def _nested_section(annotation: Any) -> tuple[type[Section] | None, str]:
+    """Return the section inside an annotation and how its path continues."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation, ""
+    inner = typing.get_args(annotation)[-1:]
+    if inner and isinstance(inner[0], type) and issubclass(inner[0], Section):
+        return inner[0], ".<version>" if typing.get_origin(annotation) is dict else "[]"
+    return None, ""
+
+
+def _allowed(annotation: Any, metadata: list[Any]) -> str:
+    """Describe the allowed values of an annotation in a few words."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Annotated:
+        return _allowed(arguments[0], list(arguments[1:]) + metadata)
+    if origin is Literal:
+        return ", ".join(f"`{value}`" for value in arguments)
+    if origin is list:
+        return f"list of {_allowed(arguments[0], [])}"
+    if origin in (typing.Union, types.UnionType):
+        kinds = [_allowed(kind, []) for kind in arguments if kind is not type(None)]
+        return ", ".join([*kinds, "`null`"])
+    bounds = []
+    for item in [inner for outer in metadata for inner in getattr(outer, "metadata", [outer])]:
+        for sign, name in (("≥", "ge"), (">", "gt"), ("<", "lt")):
+            if getattr(item, name, None) is not None:
+                bounds.append(f"{sign} {getattr(item, name)}")
+        if getattr(item, "pattern", None):
+            return "colour such as `#00BBBB`"
+    names = {int: "integer", float: "number", str: "text", bool: "`true`, `false`"}
+    return " ".join([names[annotation], *bounds])
+
+
+def write_documentation(directory: Path) -> None:
+    """Write `schema.json` and the reference part of `README.md` into the config directory.
+
+    Raises:
+        ValueError: README.md lacks the marker line below which the reference stands.
+    """
+    write_json(directory / "schema.json", schema())
+    readme = directory / "README.md"
+    head, marker, _ = readme.read_text(encoding="utf-8").partition(MARKER)
+    if not marker:
+        raise ValueError(f"{readme}: the line {MARKER!r} is missing")
+    write_text(readme, f"{head}{MARKER}\n\n{reference()}")
+
+
+MARKER = "<!-- Below: written by `make docs` from workflow/scripts/gpt_math_domains/config.py -->"
+
+if __name__ == "__main__":
+    write_documentation(Path(sys.argv[1]))

@@ -1,0 +1,36 @@
+"""Which modules of this package a script really uses, so that editing one makes outputs stale."""
+
+import ast
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent
+
+
+def imported_modules(script: Path) -> list[Path]:
+    """Return the files of this package that a script imports, directly or not, sorted.
+
+    Files are parsed, not run, so nothing heavy is imported. Data files that lie beside a module
+    and start with its name (templates) belong to it.
+    """
+    found: set[Path] = set()
+    waiting = [script]
+    while waiting:
+        for path in _direct_imports(waiting.pop()) - found:
+            found.add(path)
+            waiting.append(path)
+    templates = {other for path in found for other in PACKAGE.glob(f"{path.stem}.*") if other.is_file()}
+    return sorted(found | templates)
+
+
+def _direct_imports(path: Path) -> set[Path]:
+    """Return the files of this package that one file imports by `from gpt_math_domains.x`."""
+    if path.suffix != ".py":
+        return set()
+    tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    names = {
+        node.module
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module is not None
+    }
+    modules = {name.split(".")[1] for name in names if name.startswith(f"{PACKAGE.name}.")}
+    return {PACKAGE / f"{module}.py" for module in modules}

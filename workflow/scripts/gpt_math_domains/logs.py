@@ -1,0 +1,31 @@
+"""How a job speaks: its log file in full, its errors in one line."""
+
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+
+@contextmanager
+def job_log(path: str | Path) -> Iterator[TextIO]:
+    """Open a job's log file, and end the job in one clear line if its input or machine is at fault.
+
+    The log keeps the traceback. A fault of the program itself passes through, so that its
+    traceback is on the terminal too.
+
+    Raises:
+        SystemExit: with status 1, in place of ValueError, OSError and FloatingPointError.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8") as log:
+        try:
+            yield log
+        except Exception as error:
+            traceback.print_exc(file=log)
+            if not isinstance(error, (ValueError, OSError, FloatingPointError)):
+                raise
+            print(f"error: {error}", file=sys.stderr)
+            raise SystemExit(1) from None

@@ -1,0 +1,89 @@
+"""What a training job says while it runs: all to its log, now and then to the terminal."""
+
+import sys
+import time
+from collections.abc import Mapping
+from statistics import fmean
+from typing import TextIO
+
+from gpt_math_domains.training import Evaluation
+
+TERMINAL_SECONDS = 5.0  # at most one line in this time, but for the last
+HEARTBEAT_SECONDS = 30.0  # a line even where there is no evaluation
+
+
+class Progress:
+    """Reports one run's steps, speed and time left.
+
+    Args:
+        run: names and versions that tell the run from others, such as `{"data": 1, "model": 2}`.
+        metric: name of the accuracy.
+        total_steps: of the run.
+        log: the open log file.
+        terminal: where a person looks.
+    """
+
+    def __init__(
+        self,
+        run: Mapping[str, object],
+        metric: str,
+        total_steps: int,
+        log: TextIO,
+        terminal: TextIO = sys.stderr,
+    ) -> None:
+        self._name = describe_run(run)
+        self._metric = metric
+        self._total = total_steps
+        self._terminal = terminal
+        self._log = log
+        self._started = self._shown = self._written = time.monotonic()
+
+    def note(self, text: str) -> None:
+        """Say something once, in both places."""
+        self._write(text, show=True)
+
+    def heartbeat(self, step: int) -> None:
+        """Report a step without an evaluation, if nothing was reported for long."""
+        if time.monotonic() - self._written >= HEARTBEAT_SECONDS:
+            self._write(self._pace(step), show=True)
+
+    def evaluation(self, evaluation: Evaluation) -> None:
+        """Report an evaluation, as means over seeds."""
+        now = time.monotonic()
+        show = evaluation.step == self._total or now - self._shown >= TERMINAL_SECONDS
+        self._write(
+            f"{self._pace(evaluation.step)}  epoch {evaluation.epoch:,.1f}  "
+            f"loss {fmean(evaluation.train_loss):.4f}  eval_loss {fmean(evaluation.eval_loss):.4f}  "
+            f"{self._metric} {fmean(evaluation.accuracy):.4f}",
+            show,
+        )
+
+    def _pace(self, step: int) -> str:
+        per_second = step / max(time.monotonic() - self._started, 1e-9)
+        left = duration((self._total - step) / per_second)
+        return f"step {step:,}/{self._total:,}  {per_second:,.0f} steps/s  {left} left"
+
+    def _write(self, text: str, show: bool) -> None:
+        self._written = time.monotonic()
+        print(f"{time.strftime('%H:%M:%S')}  {text}", file=self._log, flush=True)
+        if show:
+            self._shown = self._written
+            print(f"[{self._name}]  {text}", file=self._terminal, flush=True)
+
+
+def describe_run(run: Mapping[str, object]) -> str:
+    """Return a run's name for people: `finetune domain 1 data 3 model 2 full`."""
+    parts = [str(run["phase"])]
+    parts += [f"{key} {run[key]}" for key in ("domain", "data", "model") if run.get(key) is not None]
+    return " ".join([*parts, *([str(run["protocol"])] if run.get("protocol") else [])])
+
+
+def duration(seconds: float) -> str:
+    """Return a time span in its two largest units: `3 d 4 h`, `4 min 10 s`, `9 s`."""
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    days, hour = divmod(hours, 24)
+    parts = [(days, "d"), (hour, "h"), (minute, "min"), (second, "s")]
+    while len(parts) > 1 and parts[0][0] == 0:
+        parts.pop(0)
+    return " ".join(f"{value} {unit}" for value, unit in parts[:2])

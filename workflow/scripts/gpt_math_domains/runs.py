@@ -1,0 +1,188 @@
+"""One training job from input files to output files: pretraining or finetuning, all its seeds."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+import torch
+
+from gpt_math_domains.checkpoint import read_checkpoints, write_checkpoints
+from gpt_math_domains.metrics import ACCURACY, write_metrics
+from gpt_math_domains.model import ModelSize, Parameters, initialize
+from gpt_math_domains.progress import Progress
+from gpt_math_domains.tables import LONGEST, read_equations, read_labels
+from gpt_math_domains.tasks import DomainLabels, NextTokens, Task
+from gpt_math_domains.training import BatchOrder, Settings, build_stack, torch_generator, train
+from gpt_math_domains.vocabulary import Vocabulary, read_vocabulary
+
+DTYPES = {"fp32": torch.float32, "fp64": torch.float64}
+PRETRAINED = ("full", "frozen")  # protocols that start from a pretrained checkpoint
+HEAD_ONLY = ("frozen", "random_frozen")  # protocols that train the head alone
+
+
+@dataclass(frozen=True)
+class Job:
+    """What both phases need to know.
+
+    Attributes:
+        run: phase, data, model, domain and protocol; the last two None in pretraining.
+        model: `num_layers`, `num_heads`, `d_model`.
+        settings: the fields of `training.Settings`.
+        seeds: in stack order.
+        device: `auto`, `cpu` or `cuda`.
+        precision: a key of `DTYPES`.
+        threads: of the CPU.
+        metrics_csv: to write.
+        checkpoints: directories to write, one for each seed.
+        log: where progress is told in full.
+    """
+
+    run: Mapping[str, Any]
+    model: Mapping[str, int]
+    settings: Mapping[str, Any]
+    seeds: Sequence[int]
+    device: str
+    precision: str
+    threads: int
+    metrics_csv: Path
+    checkpoints: Sequence[Path]
+    log: TextIO
+
+    def size(self, vocabulary: Vocabulary) -> ModelSize:
+        """Return the size of the run's models."""
+        return ModelSize(
+            **self.model, vocabulary_size=vocabulary.size, num_positions=LONGEST + 1
+        )
+
+    def initialize(self, size: ModelSize, num_labels: int | None = None) -> Parameters:
+        """Draw the initial parameters of all seeds, on the CPU."""
+        generators = [torch_generator(seed, "weights") for seed in self.seeds]
+        return initialize(size, generators, num_labels, DTYPES[self.precision])
+
+
+def pretrain(job: Job, train_csv: Path, valid_csv: Path, vocabulary_json: Path) -> None:
+    """Pretrain all seeds of a model on next tokens; write metrics and checkpoints.
+
+    Args:
+        job: what to train and where to write.
+        train_csv: equations to train on.
+        valid_csv: equations to judge by.
+        vocabulary_json: their vocabulary.
+
+    Raises:
+        ValueError: an input file is malformed, or `cuda` is asked for and not there.
+        FloatingPointError: the training diverged.
+    """
+    device, dtype = prepare_torch(job.device, job.threads), DTYPES[job.precision]
+    vocabulary = read_vocabulary(vocabulary_json)
+    size = job.size(vocabulary)
+    task = NextTokens.of(read_equations(train_csv), vocabulary, device, dtype)
+    valid = NextTokens.of(read_equations(valid_csv), vocabulary, device, dtype)
+    parameters = _train_and_report(job, task, valid, size, job.initialize(size), device)
+    write_checkpoints(job.checkpoints, parameters, size, vocabulary)
+
+
+def finetune(
+    job: Job,
+    train_csv: Path,
+    valid_csv: Path,
+    vocabulary_json: Path,
+    train_labels_csv: Path,
+    valid_labels_csv: Path,
+    pretrained: Sequence[Path],
+) -> None:
+    """Finetune all seeds of a model to tell domain labels; write metrics and checkpoints.
+
+    The run's protocol decides where it starts (`full`, `frozen`: from the checkpoints; `scratch`,
+    `random_frozen`: from random weights) and what may change (`frozen`, `random_frozen`: the head
+    alone).
+
+    Args:
+        job: what to train and where to write.
+        train_csv: equations to train on.
+        valid_csv: equations to judge by.
+        vocabulary_json: their vocabulary.
+        train_labels_csv: labels of the equations to train on.
+        valid_labels_csv: labels of the equations to judge by.
+        pretrained: checkpoint directories, one for each seed; unused where the start is random.
+
+    Raises:
+        ValueError: an input file is malformed, or `cuda` is asked for and not there.
+        FloatingPointError: the training diverged.
+    """
+    device, dtype = prepare_torch(job.device, job.threads), DTYPES[job.precision]
+    vocabulary = read_vocabulary(vocabulary_json)
+    size = job.size(vocabulary)
+    names, labels = read_labels(train_labels_csv)
+    _, valid_labels = read_labels(valid_labels_csv)
+    task = DomainLabels.of(read_equations(train_csv), labels, vocabulary, device, dtype)
+    valid = DomainLabels.of(read_equations(valid_csv), valid_labels, vocabulary, device, dtype)
+    parameters = job.initialize(size, len(names))
+    if job.run["protocol"] in PRETRAINED:
+        loaded, loaded_size = read_checkpoints(pretrained)
+        if loaded_size != size:
+            raise ValueError(f"{pretrained[0]}: holds {loaded_size}, but the run asks for {size}")
+        parameters |= {name: value.to(dtype) for name, value in loaded.items()}
+    parameters = _train_and_report(job, task, valid, size, parameters, device)
+    write_checkpoints(job.checkpoints, parameters, size, vocabulary, names)
+
+
+def checkpoint_directories(files: Sequence[str]) -> list[Path]:
+    """Return the directories that hold checkpoint files, in the order of the files."""
+    return list(dict.fromkeys(Path(file).parent for file in files))
+
+
+def prepare_torch(device: str, threads: int) -> str:
+    """Make torch deterministic and return the device to train on, `cpu` or `cuda`.
+
+    Raises:
+        ValueError: `cuda` is asked for and not there.
+    """
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)
+    torch.use_deterministic_algorithms(True)
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("config: device = 'cuda': no CUDA device is here; use auto or cpu")
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return device
+
+
+def _train_and_report(
+    job: Job, task: Task, valid: Task, size: ModelSize, parameters: Parameters, device: str
+) -> Parameters:
+    """Train to the end, reporting on the way; write the metrics and return the parameters."""
+    phase, settings = job.run["phase"], Settings(**job.settings)
+    metric = ACCURACY[phase]
+    stack = build_stack(
+        task,
+        size,
+        {name: value.to(device) for name, value in parameters.items()},
+        settings,
+        [torch_generator(seed, f"{phase} dropout", device) for seed in job.seeds],
+        head_only=job.run["protocol"] in HEAD_ONLY,
+    )
+    order = BatchOrder(len(task), settings, job.seeds, device)
+    total_steps = settings.total_steps(len(task))
+    rows: list[dict[str, object]] = []
+    progress = Progress(job.run, metric, total_steps, job.log)
+    progress.note(f"{len(task):,} training examples, seeds {list(job.seeds)}, on {device}")
+    for evaluation in train(stack, valid, order, settings, progress.heartbeat):
+        progress.evaluation(evaluation)
+        rows += [
+            {
+                **job.run,
+                "seed": seed,
+                "step": evaluation.step,
+                "epoch": evaluation.epoch,
+                "learning_rate": evaluation.learning_rate,
+                "train_loss": evaluation.train_loss[place],
+                "eval_loss": evaluation.eval_loss[place],
+                metric: evaluation.accuracy[place],
+                "seconds": evaluation.seconds,
+            }
+            for place, seed in enumerate(job.seeds)
+        ]
+    write_metrics(rows, phase, job.metrics_csv)
+    return stack.parameters

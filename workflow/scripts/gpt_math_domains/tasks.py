@@ -1,0 +1,211 @@
+"""What a phase trains on and how it is judged: next tokens, or domain labels.
+
+A task holds its examples on the device, followed by one filler row that counts nowhere, so that a
+short last batch keeps the shape of a full one. Both tasks have the same methods; `Task` names them.
+
+Shape letters: R seeds, B rows, T positions, L labels, n examples.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gpt_math_domains.tables import Equations
+from gpt_math_domains.model import (
+    Dropout,
+    ModelSize,
+    Parameters,
+    hidden_states,
+    label_logits,
+    token_logits,
+)
+from gpt_math_domains.vocabulary import Vocabulary
+
+
+class Task(Protocol):
+    """Examples with a loss and an accuracy. Row `len(task)` is the filler."""
+
+    def __len__(self) -> int:
+        """Return the number of examples, filler excluded."""
+        ...
+
+    def terms(self, rows: Tensor) -> Tensor:
+        """Return how many loss terms the rows `[R, B]` have, `[R]`."""
+        ...
+
+    def loss(
+        self, parameters: Parameters, size: ModelSize, rows: Tensor, dropout: Dropout
+    ) -> Tensor:
+        """Return the sum of the loss terms of the rows `[R, B]`, `[R]`."""
+        ...
+
+    def judge(
+        self, parameters: Parameters, size: ModelSize, rows: Tensor
+    ) -> tuple[Tensor, Tensor, int]:
+        """Return summed loss `[R]`, right decisions `[R]` and decisions per row."""
+        ...
+
+
+@dataclass(frozen=True)
+class NextTokens:
+    """Predict every token of an equation and the end after it; judged by whole answers.
+
+    Attributes:
+        tokens: `[n + 1, T]` inputs.
+        targets: `[n + 1, T]` the token after each input.
+        weights: `[n + 1, T]` 1 where the target is not padding.
+        answers: `[n + 1, T]` True where the target is a token of the answer.
+    """
+
+    tokens: Tensor
+    targets: Tensor
+    weights: Tensor
+    answers: Tensor
+
+    @classmethod
+    def of(
+        cls, equations: Equations, vocabulary: Vocabulary, device: str, dtype: torch.dtype
+    ) -> "NextTokens":
+        """Make the task of a data version's equations.
+
+        Raises:
+            ValueError: the equations do not fit the vocabulary.
+        """
+        tokens, lengths = _padded(equations, vocabulary)
+        starts = _with_filler(equations.answer_starts, 0)
+        target = np.arange(1, tokens.shape[1])  # position of each target in the sequence
+        weights = (target <= lengths[:, None]) & (lengths[:, None] > 0)
+        answers = (target >= starts[:, None]) & (target < lengths[:, None])
+        return cls(
+            tokens=torch.from_numpy(tokens[:, :-1].copy()).to(device),
+            targets=torch.from_numpy(tokens[:, 1:].copy()).to(device),
+            weights=torch.from_numpy(weights).to(device, dtype),
+            answers=torch.from_numpy(answers).to(device),
+        )
+
+    def __len__(self) -> int:
+        return len(self.tokens) - 1
+
+    def terms(self, rows: Tensor) -> Tensor:
+        return self.weights[rows].sum(dim=(1, 2))
+
+    def loss(
+        self, parameters: Parameters, size: ModelSize, rows: Tensor, dropout: Dropout
+    ) -> Tensor:
+        states = hidden_states(parameters, self.tokens[rows], size, dropout)
+        return self._loss(token_logits(parameters, states), rows)
+
+    def judge(
+        self, parameters: Parameters, size: ModelSize, rows: Tensor
+    ) -> tuple[Tensor, Tensor, int]:
+        states = hidden_states(parameters, self.tokens[rows], size, no_dropout)
+        logits = token_logits(parameters, states)
+        wrong = (logits.argmax(dim=-1) != self.targets[rows]) & self.answers[rows]
+        return self._loss(logits, rows), (~wrong.any(dim=-1)).sum(dim=-1), 1
+
+    def _loss(self, logits: Tensor, rows: Tensor) -> Tensor:
+        losses = F.cross_entropy(
+            logits.flatten(0, 2), self.targets[rows].flatten(), reduction="none"
+        )
+        return (losses.view(logits.shape[:3]) * self.weights[rows]).sum(dim=(1, 2))
+
+
+@dataclass(frozen=True)
+class DomainLabels:
+    """Tell the labels of an equation from the state of its last token; judged label by label.
+
+    Attributes:
+        tokens: `[n + 1, T]` inputs.
+        last: `[n + 1]` position of the equation's last token.
+        targets: `[n + 1, L]` 0 or 1.
+        weights: `[n + 1]` 1, and 0 for the filler.
+    """
+
+    tokens: Tensor
+    last: Tensor
+    targets: Tensor
+    weights: Tensor
+
+    @classmethod
+    def of(
+        cls,
+        equations: Equations,
+        labels: npt.NDArray[np.uint8],
+        vocabulary: Vocabulary,
+        device: str,
+        dtype: torch.dtype,
+    ) -> "DomainLabels":
+        """Make the task of a data version's equations and their labels `[n, L]`.
+
+        Raises:
+            ValueError: the equations do not fit the vocabulary, or the labels the equations.
+        """
+        if len(labels) != len(equations.tokens):
+            raise ValueError(
+                f"{len(labels)} rows of labels for {len(equations.tokens)} equations: "
+                "the two tables must have the same rows"
+            )
+        tokens, lengths = _padded(equations, vocabulary)
+        targets = np.concatenate([labels, np.zeros_like(labels[:1])])
+        return cls(
+            tokens=torch.from_numpy(tokens[:, :-1].copy()).to(device),
+            last=torch.from_numpy((lengths - 1).clip(min=0)).to(device),
+            targets=torch.from_numpy(targets).to(device, dtype),
+            weights=torch.from_numpy(lengths > 0).to(device, dtype),
+        )
+
+    def __len__(self) -> int:
+        return len(self.tokens) - 1
+
+    def terms(self, rows: Tensor) -> Tensor:
+        return self.weights[rows].sum(dim=1) * self.targets.shape[1]
+
+    def loss(
+        self, parameters: Parameters, size: ModelSize, rows: Tensor, dropout: Dropout
+    ) -> Tensor:
+        states = hidden_states(parameters, self.tokens[rows], size, dropout)
+        return self._loss(label_logits(parameters, states, self.last[rows]), rows)
+
+    def judge(
+        self, parameters: Parameters, size: ModelSize, rows: Tensor
+    ) -> tuple[Tensor, Tensor, int]:
+        states = hidden_states(parameters, self.tokens[rows], size, no_dropout)
+        logits = label_logits(parameters, states, self.last[rows])
+        right = (logits > 0) == (self.targets[rows] > 0)
+        return self._loss(logits, rows), right.sum(dim=(1, 2)), self.targets.shape[1]
+
+    def _loss(self, logits: Tensor, rows: Tensor) -> Tensor:
+        losses = F.binary_cross_entropy_with_logits(
+            logits, self.targets[rows], reduction="none"
+        )
+        return (losses.sum(dim=2) * self.weights[rows]).sum(dim=1)
+
+
+def no_dropout(states: Tensor) -> Tensor:
+    """Drop nothing."""
+    return states
+
+
+def _padded(
+    equations: Equations, vocabulary: Vocabulary
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return token ids `[n + 1, T + 1]`, ended and padded with `[eos]`, and lengths `[n + 1]`.
+
+    The last row is the filler; its length is 0.
+    """
+    largest = equations.tokens.max()
+    if largest >= vocabulary.eos:
+        raise ValueError(f"token {largest}: an equation's tokens are 0 to {vocabulary.eos - 1} here")
+    shape = len(equations.tokens) + 1, equations.tokens.shape[1] + 1
+    tokens = np.full(shape, vocabulary.eos, dtype=np.int64)
+    tokens[:-1, :-1] = np.where(equations.tokens < 0, vocabulary.eos, equations.tokens)
+    return tokens, _with_filler(equations.lengths, 0)
+
+
+def _with_filler(values: npt.NDArray[np.integer], filler: int) -> npt.NDArray[np.int64]:
+    return np.append(values, filler).astype(np.int64)

@@ -1,0 +1,20 @@
+"""Label the equations of a data version as a domain version asks."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gpt_math_domains.domains import label_data_version
+from gpt_math_domains.logs import job_log
+
+if TYPE_CHECKING:
+    from snakemake.script import snakemake
+
+with job_log(snakemake.log[0]):
+    label_data_version(
+        snakemake.params.labels,
+        train=Path(snakemake.input.train),
+        valid=Path(snakemake.input.valid),
+        vocabulary=Path(snakemake.input.vocabulary),
+        labelled_train=Path(snakemake.output.train),
+        labelled_valid=Path(snakemake.output.valid),
+    )

@@ -1,0 +1,30 @@
+"""Pretrain all seeds of one model on one data version."""
+
+from typing import TYPE_CHECKING
+
+from gpt_math_domains.logs import job_log
+from gpt_math_domains.runs import Job, checkpoint_directories, pretrain
+
+if TYPE_CHECKING:
+    from snakemake.script import snakemake
+
+with job_log(snakemake.log[0]) as log:
+    pretrain(
+        Job(
+            run={
+                "phase": "pretrain",
+                "data": int(snakemake.wildcards.data),
+                "model": int(snakemake.wildcards.model),
+                "domain": None,
+                "protocol": None,
+            },
+            **dict(snakemake.params.items()),
+            threads=snakemake.threads,
+            metrics_csv=snakemake.output.metrics,
+            checkpoints=checkpoint_directories(snakemake.output.checkpoints),
+            log=log,
+        ),
+        train_csv=snakemake.input.train,
+        valid_csv=snakemake.input.valid,
+        vocabulary_json=snakemake.input.vocabulary,
+    )
