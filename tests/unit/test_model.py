@@ -1,14 +1,11 @@
 """The stacked model computes what Hugging Face's GPT-2 computes."""
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
-from transformers import (
-    GPT2Config,
-    GPT2ForSequenceClassification,
-    GPT2LMHeadModel,
-    PreTrainedModel,
-)
+from transformers import GPT2Config, GPT2ForSequenceClassification, GPT2LMHeadModel
 
 from gpt_math_domains.equations import enumerate_family
 from gpt_math_domains.model import ModelSize, Parameters, initialize
@@ -47,7 +44,7 @@ def perturbed(size: ModelSize, seeds: int, dtype: torch.dtype, labels: int | Non
     return {name: value.requires_grad_() for name, value in parameters.items()}
 
 
-def reference(size: ModelSize, parameters: Parameters, seed: int) -> PreTrainedModel:
+def reference(size: ModelSize, parameters: Parameters, seed: int) -> Any:
     """The same model as `transformers` builds it, with the weights of one seed."""
     config = GPT2Config(
         vocab_size=size.vocabulary_size,
@@ -56,10 +53,10 @@ def reference(size: ModelSize, parameters: Parameters, seed: int) -> PreTrainedM
         n_layer=size.num_layers,
         n_head=size.num_heads,
         pad_token_id=VOCABULARY.eos,
-        num_labels=LABELS,
-        problem_type="multi_label_classification",
     )
-    kind = GPT2ForSequenceClassification if "score.weight" in parameters else GPT2LMHeadModel
+    config.num_labels = LABELS
+    config.problem_type = "multi_label_classification"
+    kind: Any = GPT2ForSequenceClassification if "score.weight" in parameters else GPT2LMHeadModel
     model = kind(config).to(parameters["transformer.wte.weight"].dtype).eval()
     weights = {name: value[seed].detach() for name, value in parameters.items()}
     missing, unexpected = model.load_state_dict(weights, strict=False)

@@ -83,7 +83,7 @@ def write_page(
 class Outline(HTMLParser):
     """Collects a page's tables as rows of text, its headings, links and open elements."""
 
-    def __init__(self, page: str) -> None:  # noqa: D107
+    def __init__(self, page: str) -> None:
         super().__init__()
         self.tables: dict[str, list[list[str]]] = {}
         self.headings: list[tuple[str, str]] = []
@@ -127,6 +127,14 @@ def test_the_page_has_an_outline_and_closes_what_it_opens(tmp_path: Path) -> Non
         ("h2", "Domain Prediction"),
         ("h2", "Summary"),
     ]
+
+
+def test_a_study_may_do_without_a_name(tmp_path: Path) -> None:
+    unnamed = study()
+    del unnamed["name"]
+    page = write_page(tmp_path, unnamed)
+    assert Outline(page).headings[0] == ("h1", "GPT Math Domains")
+    assert "<title>GPT Math Domains</title>" in page
 
 
 def test_the_tables_tell_what_was_run(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """Training follows `transformers.Trainer`, and seeds in a stack never meet."""
 
+from collections.abc import Sized
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -101,7 +102,7 @@ class InOrder(Trainer):
     """Trainer without shuffling, and with a loss that is not cast to float32."""
 
     def _get_train_sampler(self, *args: Any, **more: Any) -> Any:
-        return torch.utils.data.SequentialSampler(self.train_dataset)
+        return torch.utils.data.SequentialSampler(cast(Sized, self.train_dataset))
 
     def compute_loss(self, model: Any, inputs: Any, *args: Any, **more: Any) -> Any:
         logits = model(inputs["input_ids"]).logits[:, :-1]
@@ -145,7 +146,7 @@ def trained_by_transformers(directory: Path) -> tuple[GPT2LMHeadModel, list[floa
             disable_tqdm=True,
             use_cpu=True,
         ),
-        train_dataset=dataset,  # type: ignore[arg-type]
+        train_dataset=dataset,
         callbacks=[recorder],
     )
     trainer.train()
@@ -192,9 +193,7 @@ def test_a_seed_in_a_stack_equals_the_same_seed_alone(make: Any, shuffle: bool) 
 
 
 def test_a_seed_draws_the_same_dropout_in_a_stack_as_alone() -> None:
-    together, alone = (
-        stack(language_task(), seeds, dropout=0.1) for seeds in ([3, 11], [11])
-    )
+    together, alone = (stack(language_task(), seeds, dropout=0.1) for seeds in ([3, 11], [11]))
     losses = run(together, [3, 11], SETTINGS, 10)
     losses_alone = run(alone, [11], SETTINGS, 10)
     for stacked_loss, loss in zip(losses, losses_alone, strict=True):

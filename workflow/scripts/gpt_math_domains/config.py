@@ -4,7 +4,6 @@ Nothing here imports torch, so that building the job graph stays fast.
 """
 
 import difflib
-import json
 import sys
 import types
 import typing
@@ -110,16 +109,16 @@ class ModelVersion(Section):
     @model_validator(mode="after")
     def _heads_divide_width(self) -> Self:
         if self.d_model % self.num_heads:
-            raise ValueError(
-                f"num_heads = {self.num_heads}: must divide d_model = {self.d_model}"
-            )
+            raise ValueError(f"num_heads = {self.num_heads}: must divide d_model = {self.d_model}")
         return self
 
 
 class DomainVersion(Section):
     """Which yes/no labels an equation gets."""
 
-    labels: list[Label] = Field(min_length=1, description="label names, in column order")
+    labels: list[Label] = Field(  # type: ignore[valid-type]
+        min_length=1, description="label names, in column order"
+    )
 
 
 class Training(Section):
@@ -155,7 +154,9 @@ class Override(Section):
     batch_size: Positive | None = Field(default=None, description="as in the phase's section")
     learning_rate: Rate | None = Field(default=None, description="as in the phase's section")
     weight_decay: Decay | None = Field(default=None, description="as in the phase's section")
-    gradient_accumulation_steps: Positive | None = Field(default=None, description="as in the phase's section")
+    gradient_accumulation_steps: Positive | None = Field(
+        default=None, description="as in the phase's section"
+    )
     num_warmup_steps: Natural | None = Field(default=None, description="as in the phase's section")
     shuffle: StrictBool | None = Field(default=None, description="as in the phase's section")
 

@@ -21,6 +21,7 @@ OPERATIONS: dict[str, Callable[[Integers, Integers], Integers]] = {
 }
 """The operations, in the order of their families."""
 
+
 def generate_data_version(
     digits: int,
     modulo: int | None,

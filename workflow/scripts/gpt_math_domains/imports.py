@@ -18,7 +18,9 @@ def imported_modules(script: Path) -> list[Path]:
         for path in _direct_imports(waiting.pop()) - found:
             found.add(path)
             waiting.append(path)
-    templates = {other for path in found for other in PACKAGE.glob(f"{path.stem}.*") if other.is_file()}
+    templates = {
+        other for path in found for other in PACKAGE.glob(f"{path.stem}.*") if other.is_file()
+    }
     return sorted(found | templates)
 
 

@@ -119,10 +119,7 @@ def hidden_states(
     states = torch.bmm(one_hot, embedding).view(seeds, batch, length, size.d_model)
     states = dropout(states + position[:, None, :length])
     for layer in range(size.num_layers):
-        block = {
-            name: parameters[f"transformer.h.{layer}.{name}"]
-            for name in _BLOCK_PARAMETERS
-        }
+        block = {name: parameters[f"transformer.h.{layer}.{name}"] for name in _BLOCK_PARAMETERS}
         normed = _layer_norm(states, block["ln_1.weight"], block["ln_1.bias"])
         states = states + dropout(_attention(normed, block, size.num_heads, dropout))
         normed = _layer_norm(states, block["ln_2.weight"], block["ln_2.bias"])
@@ -162,9 +159,7 @@ def _linear(states: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return flat.view(*states.shape[:3], -1)
 
 
-def _attention(
-    states: Tensor, block: Parameters, num_heads: int, dropout: Dropout
-) -> Tensor:
+def _attention(states: Tensor, block: Parameters, num_heads: int, dropout: Dropout) -> Tensor:
     """Causal self-attention over `[R, B, T, D]`."""
     seeds, batch, length, width = states.shape
     projected = _linear(states, block["attn.c_attn.weight"], block["attn.c_attn.bias"])

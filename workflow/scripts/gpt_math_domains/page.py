@@ -50,10 +50,10 @@ def write_index(
         pretrain_csv: the metrics of all pretraining runs.
         finetune_csv: the metrics of all finetuning runs.
         summary_csv: the summary of both.
-        study: `name`; `models`, `data` and `domains`, mappings from version to settings (a model
-            may have `parameters`, a data version `train` and `valid`: counts); `seeds`;
-            `training`, a mapping for each run with its keys and settings; `figures` with
-            `pretrain_colors` and `finetune_colors`.
+        study: `name`, if it has one; `models`, `data` and `domains`, mappings from version to
+            settings (a model may have `parameters`, a data version `train` and `valid`: counts);
+            `seeds`; `training`, a mapping for each run with its keys and settings; `figures`
+            with `pretrain_colors` and `finetune_colors`.
         output: the page.
         references: tables of accuracy to set beside the study's own, by the name of the figure's
             page without suffix (`pretrain_1`); see `metrics.read_reference`.
@@ -72,8 +72,8 @@ def write_index(
     )
     pretrain, finetune = read_metrics(pretrain_csv), read_metrics(finetune_csv)
     colors, references = study["figures"], references or {}
-    page = environment.get_template("index.html.jinja").render(
-        name=study["name"],
+    page = environment.get_template("page.html.jinja").render(
+        name=study.get("name", ""),
         seeds=", ".join(map(str, study["seeds"])),
         tables=[
             _table("Models", _MODEL, _versions("model", study["models"])),

@@ -74,7 +74,9 @@ class Progress:
 def describe_run(run: Mapping[str, object]) -> str:
     """Return a run's name for people: `finetune domain 1 data 3 model 2 full`."""
     parts = [str(run["phase"])]
-    parts += [f"{key} {run[key]}" for key in ("domain", "data", "model") if run.get(key) is not None]
+    parts += [
+        f"{key} {run[key]}" for key in ("domain", "data", "model") if run.get(key) is not None
+    ]
     return " ".join([*parts, *([str(run["protocol"])] if run.get("protocol") else [])])
 
 

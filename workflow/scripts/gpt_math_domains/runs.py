@@ -51,9 +51,7 @@ class Job:
 
     def size(self, vocabulary: Vocabulary) -> ModelSize:
         """Return the size of the run's models."""
-        return ModelSize(
-            **self.model, vocabulary_size=vocabulary.size, num_positions=LONGEST + 1
-        )
+        return ModelSize(**self.model, vocabulary_size=vocabulary.size, num_positions=LONGEST + 1)
 
     def initialize(self, size: ModelSize, num_labels: int | None = None) -> Parameters:
         """Draw the initial parameters of all seeds, on the CPU."""

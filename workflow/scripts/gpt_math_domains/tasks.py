@@ -15,7 +15,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gpt_math_domains.tables import Equations
 from gpt_math_domains.model import (
     Dropout,
     ModelSize,
@@ -24,6 +23,7 @@ from gpt_math_domains.model import (
     label_logits,
     token_logits,
 )
+from gpt_math_domains.tables import Equations
 from gpt_math_domains.vocabulary import Vocabulary
 
 
@@ -180,9 +180,7 @@ class DomainLabels:
         return self._loss(logits, rows), right.sum(dim=(1, 2)), self.targets.shape[1]
 
     def _loss(self, logits: Tensor, rows: Tensor) -> Tensor:
-        losses = F.binary_cross_entropy_with_logits(
-            logits, self.targets[rows], reduction="none"
-        )
+        losses = F.binary_cross_entropy_with_logits(logits, self.targets[rows], reduction="none")
         return (losses.sum(dim=2) * self.weights[rows]).sum(dim=1)
 
 
@@ -200,7 +198,9 @@ def _padded(
     """
     largest = equations.tokens.max()
     if largest >= vocabulary.eos:
-        raise ValueError(f"token {largest}: an equation's tokens are 0 to {vocabulary.eos - 1} here")
+        raise ValueError(
+            f"token {largest}: an equation's tokens are 0 to {vocabulary.eos - 1} here"
+        )
     shape = len(equations.tokens) + 1, equations.tokens.shape[1] + 1
     tokens = np.full(shape, vocabulary.eos, dtype=np.int64)
     tokens[:-1, :-1] = np.where(equations.tokens < 0, vocabulary.eos, equations.tokens)

@@ -227,7 +227,10 @@ def build_stack(
         if not head_only or name == HEAD
     }
     groups = [
-        {"params": [p for n, p in trained.items() if decays(n)], "weight_decay": settings.weight_decay},
+        {
+            "params": [p for n, p in trained.items() if decays(n)],
+            "weight_decay": settings.weight_decay,
+        },
         {"params": [p for n, p in trained.items() if not decays(n)], "weight_decay": 0.0},
     ]
     optimizer = torch.optim.AdamW(
