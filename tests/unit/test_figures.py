@@ -18,6 +18,7 @@ from gpt_math_domains.figures import (
     plot_finetune,
     plot_pretrain,
     pretrain_title,
+    read_reference,
     write_figure,
 )
 from gpt_math_domains.metrics import ACCURACY, write_metrics
@@ -332,3 +333,16 @@ def test_a_figure_can_do_without_a_toolbar() -> None:
 def test_all_pages_can_share_one_plotly_js(tmp_path: Path) -> None:
     copy_plotly(tmp_path / "plotly.min.js")
     assert "plotly.js v" in (tmp_path / "plotly.min.js").read_text(encoding="utf-8")[:200]
+
+
+def test_reference_curves_are_read_by_model_and_step(tmp_path: Path) -> None:
+    path = tmp_path / "reference.csv"
+    path.write_text("model,step,math_acc,correct\n4,2,0.5,280\n2,2,0.25,140\n2,1,0,0\n")
+    reference = read_reference(path, "math_acc")
+    assert reference.to_dict("list") == {
+        "model": [2, 2, 4],
+        "step": [1, 2, 2],
+        "math_acc": [0.0, 0.25, 0.5],
+    }
+    with pytest.raises(ValueError, match=r"reference.csv: has the columns .*domain_acc"):
+        read_reference(path, "domain_acc")

@@ -4,64 +4,23 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpt_math_domains.metrics import (
-    ACCURACY,
     collect_metrics,
     columns,
     read_metrics,
-    read_reference,
-    read_summary,
-    summarize,
-    summarize_metrics,
     write_metrics,
 )
+from metric_rows import row, table
 
-T_2 = 4.302652729911275  # 97.5% quantile of Student's t with 2 degrees of freedom, from tables
 HEADER = (
     "phase,data,model,domain,protocol,seed,step,epoch,learning_rate,"
     "train_loss,eval_loss,math_acc,seconds"
 )
 LINE = "pretrain,1,2,,,0,41,1.0,0.0005,1.5,1.25,0.5,3.5"
-
-
-def row(
-    phase: str = "pretrain", seed: Any = 0, step: Any = 41, accuracy: float = 0.5, **other: Any
-) -> dict[str, Any]:
-    run = {"phase": phase, "data": 1, "model": 2, "domain": None, "protocol": None}
-    if phase == "finetune":
-        run |= {"domain": 1, "protocol": "full"}
-    measures = {"epoch": step / 41, "learning_rate": 5e-4, "train_loss": 1.5, "eval_loss": 1.25}
-    return (
-        run
-        | {"seed": seed, "step": step}
-        | measures
-        | {ACCURACY[phase]: accuracy, "seconds": 3.5}
-        | other
-    )
-
-
-def curves(*seeds: list[float]) -> list[dict[str, Any]]:
-    """Return the rows of one accuracy curve for each seed, at steps 10, 20, 30 ..."""
-    return [
-        row(seed=seed, step=10 * (i + 1), accuracy=accuracy)
-        for seed, curve in enumerate(seeds)
-        for i, accuracy in enumerate(curve)
-    ]
-
-
-def table(
-    tmp_path: Path,
-    rows: list[dict[str, Any]],
-    phase: str = "pretrain",
-    name: str = "metrics.csv",
-) -> Path:
-    write_metrics(rows, phase, tmp_path / name)
-    return tmp_path / name
 
 
 def test_the_columns_of_a_phase_name_its_accuracy() -> None:
@@ -249,93 +208,6 @@ def test_collecting_refuses_other_phases_empty_runs_and_repeated_runs(tmp_path: 
         collect_metrics([tmp_path / "empty.csv"], "pretrain", tmp_path / "all.csv")
     with pytest.raises(ValueError, match="each step once"):
         collect_metrics([pretrain, pretrain], "pretrain", tmp_path / "all.csv")
-
-
-def test_the_summary_of_three_seeds_is_what_one_works_out_by_hand() -> None:
-    rows = curves([0.2, 0.5, 0.9, 0.6], [0.6, 0.7, 0.7, 0.7], [0.4, 0.95, 0.95, 0.8])
-    [found] = summarize([pd.DataFrame(rows)]).to_dict("records")
-    assert (found["phase"], found["data"], found["model"]) == ("pretrain", 1, 2)
-    assert (found["metric"], found["seeds"], found["steps"]) == ("math_acc", 3, 40)
-    assert found["final_mean"] == pytest.approx(0.7)
-    assert found["final_low"] == pytest.approx(0.7 - T_2 * 0.1 / math.sqrt(3))
-    assert found["final_high"] == pytest.approx(0.7 + T_2 * 0.1 / math.sqrt(3))
-    assert found["best_mean"] == pytest.approx((0.9 + 0.7 + 0.95) / 3)
-    assert found["best_step_mean"] == pytest.approx((30 + 20 + 20) / 3)
-    assert found["best_step_high"] - found["best_step_mean"] == pytest.approx(T_2 * 10 / 3)
-    assert found["reached_0.5"] == 3
-    assert found["step_0.5_mean"] == pytest.approx((20 + 10 + 20) / 3)
-    assert found["step_0.5_low"] == pytest.approx((20 + 10 + 20) / 3 - T_2 * 10 / 3)
-
-
-def test_a_threshold_that_a_seed_never_reached_has_a_count_and_no_mean() -> None:
-    rows = curves([0.2, 0.9], [0.6, 0.7], [0.4, 0.95])
-    [found] = summarize([pd.DataFrame(rows)]).to_dict("records")
-    assert (found["reached_0.5"], found["reached_0.9"], found["reached_0.99"]) == (3, 2, 0)
-    for part in ("mean", "low", "high"):
-        assert math.isnan(found[f"step_0.9_{part}"])
-        assert math.isnan(found[f"step_0.99_{part}"])
-
-
-def test_one_seed_has_means_and_no_intervals(tmp_path: Path) -> None:
-    pretrain = table(tmp_path, curves([0.25, 0.5, 0.5]), name="pretrain.csv")
-    collect_metrics([], "finetune", tmp_path / "finetune.csv")
-    summarize_metrics(pretrain, tmp_path / "finetune.csv", tmp_path / "summary.csv")
-    header, line = (tmp_path / "summary.csv").read_text().splitlines()
-    found = dict(zip(header.split(","), line.split(","), strict=True))
-    assert {name: value for name, value in found.items() if value} == {
-        "phase": "pretrain",
-        "data": "1",
-        "model": "2",
-        "metric": "math_acc",
-        "seeds": "1",
-        "steps": "30",
-        "final_mean": "0.5",
-        "best_mean": "0.5",
-        "best_step_mean": "20.0",
-        "reached_0.5": "1",
-        "step_0.5_mean": "20.0",
-        "reached_0.9": "0",
-        "reached_0.99": "0",
-    }
-    assert list(found) == [
-        *("phase", "data", "model", "domain", "protocol", "metric", "seeds", "steps"),
-        *("final_mean", "final_low", "final_high", "best_mean", "best_low", "best_high"),
-        *("best_step_mean", "best_step_low", "best_step_high"),
-        *("reached_0.5", "step_0.5_mean", "step_0.5_low", "step_0.5_high"),
-        *("reached_0.9", "step_0.9_mean", "step_0.9_low", "step_0.9_high"),
-        *("reached_0.99", "step_0.99_mean", "step_0.99_low", "step_0.99_high"),
-    ]
-
-
-def test_the_summary_has_a_row_for_each_run_of_both_phases(tmp_path: Path) -> None:
-    pretrain = [row(model=model) for model in (2, 4)]
-    finetune = [row("finetune", protocol=protocol) for protocol in ("full", "frozen")]
-    paths = table(tmp_path, pretrain, name="p"), table(tmp_path, finetune, "finetune", "f")
-    summarize_metrics(*paths, tmp_path / "summary.csv")
-    summary = read_summary(tmp_path / "summary.csv")
-    assert summary["metric"].tolist() == ["math_acc"] * 2 + ["domain_acc"] * 2
-    assert summary["model"].tolist() == [2, 4, 2, 2]
-    assert summary["protocol"].fillna("").tolist() == ["", "", "frozen", "full"]
-
-
-def test_a_study_without_runs_has_a_summary_without_rows(tmp_path: Path) -> None:
-    collect_metrics([], "pretrain", tmp_path / "p.csv")
-    collect_metrics([], "finetune", tmp_path / "f.csv")
-    summarize_metrics(tmp_path / "p.csv", tmp_path / "f.csv", tmp_path / "summary.csv")
-    assert read_summary(tmp_path / "summary.csv").empty
-
-
-def test_reference_curves_are_read_by_model_and_step(tmp_path: Path) -> None:
-    path = tmp_path / "reference.csv"
-    path.write_text("model,step,math_acc,correct\n4,2,0.5,280\n2,2,0.25,140\n2,1,0,0\n")
-    reference = read_reference(path, "math_acc")
-    assert reference.to_dict("list") == {
-        "model": [2, 2, 4],
-        "step": [1, 2, 2],
-        "math_acc": [0.0, 0.25, 0.5],
-    }
-    with pytest.raises(ValueError, match=r"reference.csv: has the columns .*domain_acc"):
-        read_reference(path, "domain_acc")
 
 
 def test_training_imports_this_module_without_the_weight_of_figures() -> None:

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from gpt_math_domains.metrics import ACCURACY, collect_metrics, summarize_metrics, write_metrics
+from gpt_math_domains.metrics import ACCURACY, collect_metrics, write_metrics
 from gpt_math_domains.page import write_index
+from gpt_math_domains.summary import summarize_metrics
 
 SETTINGS = {
     "num_train_epochs": 1000,

@@ -299,5 +299,5 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_names_step_and_seed() -> Non
     with torch.no_grad():
         stacked.parameters["transformer.wte.weight"][1] = torch.nan
     order = BatchOrder(len(task), SETTINGS, [4, 9], "cpu")
-    with pytest.raises(FloatingPointError, match="seed 9 .* step 1"):
+    with pytest.raises(FloatingPointError, match=r"seed 9 .* step 1"):
         list(train(stacked, task, order, SETTINGS, lambda step: None))

@@ -20,7 +20,12 @@ CHECKED = STUDY.model_dump(mode="json")
 # Training on the CPU by choice takes cores, not GPU slots.
 TRAINING_GPUS = 0 if STUDY.device == "cpu" else 1
 # What a seed's checkpoint directory holds.
-CHECKPOINT = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
+CHECKPOINT = [
+    "config.json",
+    "model.safetensors",
+    "tokenizer.json",
+    "tokenizer_config.json",
+]
 
 
 wildcard_constraints:

@@ -6,14 +6,14 @@ rule generate_equations:
         valid="<results>/data/{data}/valid.csv",
         vocabulary="<results>/data/{data}/vocabulary.json",
         manifest="<results>/data/{data}/manifest.json",
-    params:
-        version=lookup(dpath="data/{data}", within=CHECKED),
     log:
         "<logs>/generate_equations/data_{data}.log",
     benchmark:
         "<benchmarks>/generate_equations/data_{data}.tsv"
     conda:
         "../../envs/data.yaml"
+    params:
+        version=lookup(dpath="data/{data}", within=CHECKED),
     script:
         "../scripts/generate_equations.py"
 
@@ -27,13 +27,13 @@ rule label_domains:
     output:
         train="<results>/domains/{domain}/data_{data}/train.csv",
         valid="<results>/domains/{domain}/data_{data}/valid.csv",
-    params:
-        labels=lookup(dpath="domains/{domain}/labels", within=CHECKED),
     log:
         "<logs>/label_domains/domain_{domain}_data_{data}.log",
     benchmark:
         "<benchmarks>/label_domains/domain_{domain}_data_{data}.tsv"
     conda:
         "../../envs/data.yaml"
+    params:
+        labels=lookup(dpath="domains/{domain}/labels", within=CHECKED),
     script:
         "../scripts/label_domains.py"

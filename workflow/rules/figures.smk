@@ -18,6 +18,11 @@ rule plot_pretrain:
             model=STUDY.run.models,
             allow_missing=True,
         ),
+        reference=lookup(
+            dpath="figures/reference_curves/pretrain_{data}",
+            within=CHECKED,
+            default=[],
+        ),
         plotly_js=ancient("<results>/plots/plotly.min.js"),
         code=modules_of("plot_pretrain.py"),
     output:
@@ -29,14 +34,14 @@ rule plot_pretrain:
         ),
         accuracy="<results>/plots/pretrain_{data}_eval_math_acc.html",
         loss="<results>/plots/pretrain_{data}_eval_loss.html",
-    params:
-        colors=STUDY.figures.pretrain_colors,
     log:
         "<logs>/figures/pretrain_{data}.log",
     benchmark:
         "<benchmarks>/figures/pretrain_{data}.tsv"
     conda:
         "../../envs/figures.yaml"
+    params:
+        colors=STUDY.figures.pretrain_colors,
     script:
         "../scripts/plot_pretrain.py"
 
@@ -49,6 +54,11 @@ rule plot_finetune:
             protocol=STUDY.run.protocols,
             allow_missing=True,
         ),
+        reference=lookup(
+            dpath="figures/reference_curves/finetune_{domain}_pretrain_{data}",
+            within=CHECKED,
+            default=[],
+        ),
         plotly_js=ancient("<results>/plots/plotly.min.js"),
         code=modules_of("plot_finetune.py"),
     output:
@@ -60,14 +70,14 @@ rule plot_finetune:
         ),
         accuracy="<results>/plots/finetune_{domain}_pretrain_{data}_eval_domain_acc.html",
         loss="<results>/plots/finetune_{domain}_pretrain_{data}_eval_loss.html",
-    params:
-        colors=STUDY.figures.finetune_colors,
     log:
         "<logs>/figures/finetune_{domain}_pretrain_{data}.log",
     benchmark:
         "<benchmarks>/figures/finetune_{domain}_pretrain_{data}.tsv"
     conda:
         "../../envs/figures.yaml"
+    params:
+        colors=STUDY.figures.finetune_colors,
     script:
         "../scripts/plot_finetune.py"
 
@@ -77,17 +87,18 @@ rule write_index:
         pretrain="<results>/metrics/pretrain.csv",
         finetune="<results>/metrics/finetune.csv",
         summary="<results>/metrics/summary.csv",
+        references=STUDY.figures.reference_curves.values(),
         plotly_js=ancient("<results>/plots/plotly.min.js"),
         code=modules_of("write_index.py"),
     output:
         page="<results>/index.html",
-    params:
-        study=STUDY.tables(),
     log:
         "<logs>/figures/index.log",
     benchmark:
         "<benchmarks>/figures/index.tsv"
     conda:
         "../../envs/figures.yaml"
+    params:
+        study=STUDY.tables(),
     script:
         "../scripts/write_index.py"

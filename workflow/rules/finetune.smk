@@ -23,12 +23,6 @@ rule finetune_model:
             file=CHECKPOINT,
             allow_missing=True,
         ),
-    params:
-        model=lookup(dpath="models/{model}", within=CHECKED),
-        settings=finetune_settings,
-        seeds=STUDY.run.seeds,
-        device=STUDY.device,
-        precision=STUDY.precision,
     log:
         "<logs>/finetune/domain_{domain}/data_{data}/model_{model}/{protocol}.log",
     benchmark:
@@ -38,5 +32,11 @@ rule finetune_model:
     threads: 1
     resources:
         gpu=TRAINING_GPUS,
+    params:
+        model=lookup(dpath="models/{model}", within=CHECKED),
+        settings=finetune_settings,
+        seeds=STUDY.run.seeds,
+        device=STUDY.device,
+        precision=STUDY.precision,
     script:
         "../scripts/finetune_model.py"

@@ -8,14 +8,14 @@ rule collect_pretrain_metrics:
         code=modules_of("collect_metrics.py"),
     output:
         metrics="<results>/metrics/pretrain.csv",
-    params:
-        phase="pretrain",
     log:
         "<logs>/metrics/pretrain.log",
     benchmark:
         "<benchmarks>/metrics/pretrain.tsv"
     conda:
         "../../envs/figures.yaml"
+    params:
+        phase="pretrain",
     script:
         "../scripts/collect_metrics.py"
 
@@ -32,14 +32,14 @@ rule collect_finetune_metrics:
         code=modules_of("collect_metrics.py"),
     output:
         metrics="<results>/metrics/finetune.csv",
-    params:
-        phase="finetune",
     log:
         "<logs>/metrics/finetune.log",
     benchmark:
         "<benchmarks>/metrics/finetune.tsv"
     conda:
         "../../envs/figures.yaml"
+    params:
+        phase="finetune",
     script:
         "../scripts/collect_metrics.py"
 

@@ -12,12 +12,6 @@ rule pretrain_model:
             file=CHECKPOINT,
             allow_missing=True,
         ),
-    params:
-        model=lookup(dpath="models/{model}", within=CHECKED),
-        settings=pretrain_settings,
-        seeds=STUDY.run.seeds,
-        device=STUDY.device,
-        precision=STUDY.precision,
     log:
         "<logs>/pretrain/data_{data}/model_{model}.log",
     benchmark:
@@ -27,5 +21,11 @@ rule pretrain_model:
     threads: 1
     resources:
         gpu=TRAINING_GPUS,
+    params:
+        model=lookup(dpath="models/{model}", within=CHECKED),
+        settings=pretrain_settings,
+        seeds=STUDY.run.seeds,
+        device=STUDY.device,
+        precision=STUDY.precision,
     script:
         "../scripts/pretrain_model.py"

@@ -1,10 +1,12 @@
-"""Rules collect_pretrain and collect_finetune: the metrics of all runs of a phase in one table."""
+"""Write the metrics of all runs of a phase in one table."""
 
 from typing import TYPE_CHECKING
 
+from gpt_math_domains.logs import job_log
 from gpt_math_domains.metrics import collect_metrics
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
 
-collect_metrics(snakemake.input.metrics, snakemake.params.phase, snakemake.output.metrics)
+with job_log(snakemake.log[0]):
+    collect_metrics(snakemake.input.metrics, snakemake.params.phase, snakemake.output.metrics)

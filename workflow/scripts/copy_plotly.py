@@ -1,10 +1,12 @@
-"""Rule copy_plotly: the plotly.js that all pages share."""
+"""Write the plotly.js that all pages share."""
 
 from typing import TYPE_CHECKING
 
 from gpt_math_domains.figures import copy_plotly
+from gpt_math_domains.logs import job_log
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
 
-copy_plotly(snakemake.output.plotly_js)
+with job_log(snakemake.log[0]):
+    copy_plotly(snakemake.output.plotly_js)

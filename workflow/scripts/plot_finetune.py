@@ -1,19 +1,21 @@
-"""Rule plot_finetune: the learning curves of all models on one domain and data version."""
+"""Draw the learning curves of all models on one domain and data version."""
 
 from typing import TYPE_CHECKING
 
 from gpt_math_domains.figures import plot_finetune
+from gpt_math_domains.logs import job_log
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
 
-plot_finetune(
-    snakemake.input.metrics,
-    int(snakemake.wildcards.domain),
-    int(snakemake.wildcards.data),
-    snakemake.params.colors,
-    overview=snakemake.output.overview,
-    accuracy=snakemake.output.accuracy,
-    loss=snakemake.output.loss,
-    reference=snakemake.input.get("reference"),
-)
+with job_log(snakemake.log[0]):
+    plot_finetune(
+        snakemake.input.metrics,
+        int(snakemake.wildcards.domain),
+        int(snakemake.wildcards.data),
+        snakemake.params.colors,
+        overview=snakemake.output.overview,
+        accuracy=snakemake.output.accuracy,
+        loss=snakemake.output.loss,
+        reference=snakemake.input.reference or None,
+    )

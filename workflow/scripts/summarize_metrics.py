@@ -1,10 +1,12 @@
-"""Rule summarize_metrics: one row for each run of the study."""
+"""Write one row for each run of the study."""
 
 from typing import TYPE_CHECKING
 
-from gpt_math_domains.metrics import summarize_metrics
+from gpt_math_domains.logs import job_log
+from gpt_math_domains.summary import summarize_metrics
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
 
-summarize_metrics(snakemake.input.pretrain, snakemake.input.finetune, snakemake.output.summary)
+with job_log(snakemake.log[0]):
+    summarize_metrics(snakemake.input.pretrain, snakemake.input.finetune, snakemake.output.summary)

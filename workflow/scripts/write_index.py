@@ -1,17 +1,19 @@
-"""Rule write_index: the page that shows the whole study."""
+"""Write the page that shows the whole study."""
 
 from typing import TYPE_CHECKING
 
+from gpt_math_domains.logs import job_log
 from gpt_math_domains.page import write_index
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
 
-write_index(
-    snakemake.input.pretrain,
-    snakemake.input.finetune,
-    snakemake.input.summary,
-    snakemake.params.study,
-    snakemake.output.page,
-    references=snakemake.params.get("references"),
-)
+with job_log(snakemake.log[0]):
+    write_index(
+        snakemake.input.pretrain,
+        snakemake.input.finetune,
+        snakemake.input.summary,
+        snakemake.params.study,
+        snakemake.output.page,
+        references=snakemake.params.study["figures"]["reference_curves"],
+    )

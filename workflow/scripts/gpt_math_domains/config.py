@@ -33,6 +33,7 @@ Positive = Annotated[StrictInt, Field(ge=1)]
 Natural = Annotated[StrictInt, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Decay = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Figure = Annotated[str, Field(pattern=r"^(finetune_\d+_)?pretrain_\d+$")]
 Color = Annotated[str, Field(pattern=r"^#[0-9A-Fa-f]{6}$")]
 
 
@@ -184,6 +185,10 @@ class Figures(Section):
     )
     finetune_colors: list[Color] = Field(
         min_length=1, description="line colours in finetuning figures, by model"
+    )
+    reference_curves: dict[Figure, str] = Field(
+        description="CSV tables (`model`, `step` and the accuracy) of curves to set beside the "
+        "study's own, such as published ones, by figure: `{pretrain_1: published.csv}`"
     )
 
 
@@ -366,6 +371,8 @@ def _allowed(annotation: Any, metadata: list[Any]) -> str:
         return _allowed(arguments[0], list(arguments[1:]) + metadata)
     if origin is Literal:
         return ", ".join(f"`{value}`" for value in arguments)
+    if origin is dict:
+        return "mapping"
     if origin is list:
         return f"list of {_allowed(arguments[0], [])}"
     if origin in (typing.Union, types.UnionType):

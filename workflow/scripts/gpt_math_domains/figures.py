@@ -14,7 +14,14 @@ from plotly.offline import get_plotlyjs
 from plotly.subplots import make_subplots
 
 from gpt_math_domains.files import write_text
-from gpt_math_domains.metrics import ACCURACY, read_reference, read_runs
+from gpt_math_domains.metrics import (
+    ACCURACY,
+    check_accuracy,
+    errors_name,
+    parse_fields,
+    read_fields,
+    read_runs,
+)
 
 AXES = {
     "math_acc": "eval/math_acc",
@@ -73,6 +80,27 @@ def finetune_title(domain: int, data: int) -> str:
     return f"Finetune Domain: {domain} Pretrain Data:{data}"
 
 
+def read_reference(path: str | Path, metric: str) -> pd.DataFrame:
+    """Read reference curves, such as published ones, to set beside the study's own.
+
+    Args:
+        path: a CSV with the columns `model`, `step` and `metric`'s; others are left out.
+        metric: `math_acc` or `domain_acc`.
+
+    Raises:
+        ValueError: one line that names the file and what is wrong with it.
+        OSError: the file cannot be read.
+    """
+    names = ["model", "step", metric]
+    with errors_name(path):
+        text = read_fields(path)
+        if not set(names) <= set(text):
+            raise ValueError(f"has the columns {list(text)}; needed are {names}")
+        frame = parse_fields(text[names])
+        check_accuracy(frame, metric)
+    return frame.sort_values(["model", "step"], ignore_index=True)
+
+
 def learning_curves(
     metrics: pd.DataFrame,
     metric: str,
@@ -91,7 +119,7 @@ def learning_curves(
         colors: colours of the model versions in ascending order; repeated if they are too few.
         title: the figure's title.
         reference: curves of the same metric to set beside these as thin dotted lines, as
-            `metrics.read_reference` returns them.
+            `read_reference` returns them.
     """
     figure = go.Figure(list(_curves(metrics, metric, colors)))
     if reference is not None:
@@ -187,7 +215,7 @@ def plot_pretrain(
         overview: the page with accuracy and losses.
         accuracy: the page with math_acc alone.
         loss: the page with the eval loss alone.
-        reference: a table of math_acc to set beside the runs' own; see `metrics.read_reference`.
+        reference: a table of math_acc to set beside the runs' own; see `read_reference`.
 
     Raises:
         ValueError: a table is malformed or of other runs.
@@ -220,7 +248,7 @@ def plot_finetune(
         accuracy: the page with domain_acc alone.
         loss: the page with the eval loss alone.
         reference: a table of domain_acc to set beside the runs' own; see
-            `metrics.read_reference`.
+            `read_reference`.
 
     Raises:
         ValueError: a table is malformed or of other runs.

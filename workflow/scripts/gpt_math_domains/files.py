@@ -12,14 +12,14 @@ from typing import IO, Any
 
 @contextmanager
 def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
-    """Open a temporary neighbour of `path` and rename it to `path` once the block succeeds.
+    r"""Open a temporary neighbour of `path` and rename it to `path` once the block succeeds.
 
     Readers see the old file or the whole new one, never a part. If the block raises, `path` is
     untouched and the temporary file is removed.
 
     Args:
         path: the file to publish; missing parent directories are made.
-        mode: `"w"` (UTF-8 text, `\\n` line ends) or `"wb"`.
+        mode: `"w"` (UTF-8 text, `\n` line ends) or `"wb"`.
 
     Raises:
         OSError: the directory cannot be written or the disk is full.

@@ -15,9 +15,11 @@ from gpt_math_domains.figures import (
     learning_curves,
     pretrain_title,
     protocols,
+    read_reference,
 )
 from gpt_math_domains.files import write_text
-from gpt_math_domains.metrics import RUN, THRESHOLDS, read_metrics, read_reference, read_summary
+from gpt_math_domains.metrics import RUN, read_metrics
+from gpt_math_domains.summary import THRESHOLDS, read_summary
 
 _MODEL = ["model", "num_layers", "num_heads", "d_model", "parameters"]
 _DATA = ["data", "digits", "modulo", "train", "valid"]
@@ -56,7 +58,7 @@ def write_index(
             with `pretrain_colors` and `finetune_colors`.
         output: the page.
         references: tables of accuracy to set beside the study's own, by the name of the figure's
-            page without suffix (`pretrain_1`); see `metrics.read_reference`.
+            page without suffix (`pretrain_1`); see `figures.read_reference`.
 
     Raises:
         ValueError: a table is malformed.

@@ -51,11 +51,14 @@ class Progress:
         """Report an evaluation, as means over seeds."""
         now = time.monotonic()
         show = evaluation.step == self._total or now - self._shown >= TERMINAL_SECONDS
+        means = {
+            "loss": evaluation.train_loss,
+            "eval_loss": evaluation.eval_loss,
+            self._metric: evaluation.accuracy,
+        }
+        numbers = "  ".join(f"{name} {fmean(values):.4f}" for name, values in means.items())
         self._write(
-            f"{self._pace(evaluation.step)}  epoch {evaluation.epoch:,.1f}  "
-            f"loss {fmean(evaluation.train_loss):.4f}  eval_loss {fmean(evaluation.eval_loss):.4f}  "
-            f"{self._metric} {fmean(evaluation.accuracy):.4f}",
-            show,
+            f"{self._pace(evaluation.step)}  epoch {evaluation.epoch:,.1f}  {numbers}", show
         )
 
     def _pace(self, step: int) -> str:

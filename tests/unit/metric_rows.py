@@ -1,0 +1,41 @@
+"""Metrics as tests need them."""
+
+from pathlib import Path
+from typing import Any
+
+from gpt_math_domains.metrics import ACCURACY, write_metrics
+
+
+def row(
+    phase: str = "pretrain", seed: Any = 0, step: Any = 41, accuracy: float = 0.5, **other: Any
+) -> dict[str, Any]:
+    run = {"phase": phase, "data": 1, "model": 2, "domain": None, "protocol": None}
+    if phase == "finetune":
+        run |= {"domain": 1, "protocol": "full"}
+    measures = {"epoch": step / 41, "learning_rate": 5e-4, "train_loss": 1.5, "eval_loss": 1.25}
+    return (
+        run
+        | {"seed": seed, "step": step}
+        | measures
+        | {ACCURACY[phase]: accuracy, "seconds": 3.5}
+        | other
+    )
+
+
+def curves(*seeds: list[float]) -> list[dict[str, Any]]:
+    """Return the rows of one accuracy curve for each seed, at steps 10, 20, 30 ..."""
+    return [
+        row(seed=seed, step=10 * (i + 1), accuracy=accuracy)
+        for seed, curve in enumerate(seeds)
+        for i, accuracy in enumerate(curve)
+    ]
+
+
+def table(
+    tmp_path: Path,
+    rows: list[dict[str, Any]],
+    phase: str = "pretrain",
+    name: str = "metrics.csv",
+) -> Path:
+    write_metrics(rows, phase, tmp_path / name)
+    return tmp_path / name
