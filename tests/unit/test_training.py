@@ -13,13 +13,14 @@ from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainerCallback, 
 from gpt_math_domains.equations import enumerate_family
 from gpt_math_domains.model import (
     ModelSize,
+    NoDropout,
     Parameters,
-    hidden_states,
+    forward,
     initialize,
     token_logits,
 )
 from gpt_math_domains.tables import Equations
-from gpt_math_domains.tasks import DomainLabels, NextTokens, no_dropout
+from gpt_math_domains.tasks import DomainLabels, NextTokens
 from gpt_math_domains.training import (
     BatchOrder,
     Settings,
@@ -170,8 +171,9 @@ def test_rates_decay_groups_and_weights_follow_trainer_over_sixty_steps(tmp_path
     assert total == len(rates) == 60  # six batches an epoch, the last one short
     assert rates == pytest.approx([learning_rate(s, total, SETTINGS) for s in range(1, total + 1)])
     decayed = next(g["params"] for g in stacked.optimizer.param_groups if g["weight_decay"] > 0)
-    identities = {id(parameter) for parameter in decayed}
-    assert {n for n, p in stacked.parameters.items() if id(p) in identities} == decaying
+    storage = decayed[0].untyped_storage().data_ptr()
+    found = {n for n, p in stacked.parameters.items() if p.untyped_storage().data_ptr() == storage}
+    assert found == decaying
     for name, wanted in model.named_parameters():
         torch.testing.assert_close(
             stacked.parameters[name][0], wanted, rtol=1e-7, atol=1e-9, msg=name
@@ -189,7 +191,8 @@ def test_a_seed_in_a_stack_equals_the_same_seed_alone(make: Any, shuffle: bool) 
     for stacked_loss, loss in zip(losses, losses_alone, strict=True):
         assert stacked_loss[1].item() == pytest.approx(loss.item(), rel=1e-9)
     for name, value in alone.parameters.items():
-        torch.testing.assert_close(together.parameters[name][1:2], value, rtol=1e-9, atol=1e-12)
+        # The gradient of a key bias is 0 but for rounding, which AdamW scales up.
+        torch.testing.assert_close(together.parameters[name][1:2], value, rtol=1e-9, atol=1e-9)
 
 
 def test_a_seed_draws_the_same_dropout_in_a_stack_as_alone() -> None:
@@ -203,10 +206,10 @@ def test_a_seed_draws_the_same_dropout_in_a_stack_as_alone() -> None:
 def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
     stacked = stack(language_task(), [0, 1], dropout=0.1)
     stacked.dropout.draw()
-    masks = stacked.dropout.masks
+    masks = stacked.dropout.mask((2, 1000))
     assert not torch.equal(masks[0], masks[1])
-    assert (masks == 0).double().mean().item() == pytest.approx(0.1, abs=0.01)
-    assert masks.mean().item() == pytest.approx(1.0, abs=0.01)
+    assert (masks == 0).double().mean().item() == pytest.approx(0.1, abs=0.03)
+    assert masks.unique().tolist() == pytest.approx([0, 1 / 0.9], rel=1e-4)
 
 
 def test_each_seed_is_clipped_by_its_own_norm() -> None:
@@ -283,8 +286,9 @@ def test_accuracy_counts_whole_answers() -> None:
     run(stacked, [0], SETTINGS, 40)
     _, accuracy = evaluate(task, stacked.parameters, SIZE)
     with torch.no_grad():
-        states = hidden_states(stacked.parameters, task.tokens[None, :-1], SIZE, no_dropout)
-        guesses = token_logits(stacked.parameters, states)[0].argmax(dim=-1)
+        tokens = task.tokens[None, :-1]
+        states, _ = forward(stacked.parameters, SIZE, tokens, NoDropout(task.weights))
+        guesses = token_logits(stacked.parameters, states).view(*tokens.shape[1:], -1).argmax(-1)
     right = 0
     for guess, tokens in zip(guesses, subtraction().tokens, strict=True):
         answer = [int(token) for token in tokens[4:] if token >= 0]

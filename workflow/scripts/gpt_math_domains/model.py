@@ -5,20 +5,25 @@ Parameters are a plain dictionary from the names that Hugging Face uses to tenso
 is that of `GPT2LMHeadModel` and `GPT2ForSequenceClassification` (Radford et al. 2019, "Language
 Models are Unsupervised Multitask Learners").
 
-Shape letters: R seeds, B equations, T positions, D `d_model`, V vocabulary, L labels.
+The backward pass is written out below the forward pass, since autograd's bookkeeping costs more
+than the arithmetic on models this small. Tests hold it against autograd through `transformers`.
+
+Shape letters: R seeds, B equations, T positions, N = B * T, D `d_model`, H heads, V vocabulary,
+L labels.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 Parameters = dict[str, Tensor]
-Dropout = Callable[[Tensor], Tensor]
 
+EMBEDDING, POSITION = "transformer.wte.weight", "transformer.wpe.weight"
 HEAD = "score.weight"
 INITIAL_STD = 0.02
 LAYER_NORM_EPSILON = 1e-5
@@ -42,8 +47,8 @@ class ModelSize:
         """Return the shape of each parameter of one seed, with a head where there are labels."""
         width = self.d_model
         shapes: dict[str, tuple[int, ...]] = {
-            "transformer.wte.weight": (self.vocabulary_size, width),
-            "transformer.wpe.weight": (self.num_positions, width),
+            EMBEDDING: (self.vocabulary_size, width),
+            POSITION: (self.num_positions, width),
         }
         for layer in range(self.num_layers):
             block = f"transformer.h.{layer}"
@@ -97,86 +102,293 @@ def is_layer_norm(name: str) -> bool:
     return ".ln_" in name
 
 
+class Dropout(Protocol):
+    """Where a forward pass gets its masks from."""
+
+    def mask(self, shape: Sequence[int]) -> Tensor:
+        """Return the next mask of a shape `[R, ...]`: 0, or what makes up for those that are 0."""
+        ...
+
+
+class NoDropout:
+    """Drops nothing, as in evaluation."""
+
+    def __init__(self, like: Tensor) -> None:
+        self._one = like.new_ones(())
+
+    def mask(self, shape: Sequence[int]) -> Tensor:
+        """Return 1."""
+        return self._one
+
+
 def dropout_values(size: ModelSize, batch: int) -> int:
-    """Return how many values of one seed `hidden_states` drops from, at full length."""
+    """Return how many mask values of one seed a forward pass asks for, at full length."""
     length = size.num_positions - 1
     states = batch * length * size.d_model
     attention = batch * length * length * size.num_heads
     return states + size.num_layers * (attention + 2 * states)
 
 
-def hidden_states(
-    parameters: Parameters, tokens: Tensor, size: ModelSize, dropout: Dropout
-) -> Tensor:
-    """Return the final states `[R, B, T, D]` of token ids `[R, B, T]`.
+@dataclass
+class NormTrace:
+    """What the backward pass needs of a LayerNorm."""
 
-    `dropout` is called on every tensor that GPT-2 drops from, in forward order.
-    """
+    states: Tensor  # [R, N, D]
+    normed: Tensor  # [R, N, D], before gain and bias
+    mean: Tensor  # [R, N, 1]
+    rstd: Tensor  # [R, N, 1]
+    output: Tensor  # [R, N, D]
+
+
+@dataclass
+class BlockTrace:
+    """What the backward pass needs of a block."""
+
+    first_norm: NormTrace
+    heads: Tensor  # [3, R * B * H, T, D / H]: queries, keys, values
+    weights: Tensor  # [R, B * H, T, T] of attention
+    weights_mask: Tensor
+    mixed: Tensor  # [R, N, D]
+    mixed_mask: Tensor
+    second_norm: NormTrace
+    wide: Tensor  # [R, N, 4 D] before the activation
+    gate: Tensor  # [R, N, 4 D]: wide times gate is the activation
+    active: Tensor  # [R, N, 4 D]
+    active_mask: Tensor
+
+
+@dataclass
+class Trace:
+    """What the backward pass needs of the forward pass."""
+
+    one_hot: Tensor  # [R, N, V] of the tokens
+    embedded_mask: Tensor
+    blocks: list[BlockTrace]
+    final_norm: NormTrace
+
+
+def forward(
+    parameters: Parameters, size: ModelSize, tokens: Tensor, dropout: Dropout
+) -> tuple[Tensor, Trace]:
+    """Return the final states `[R, N, D]` of token ids `[R, B, T]`, and what `backward` needs."""
     seeds, batch, length = tokens.shape
-    embedding, position = parameters["transformer.wte.weight"], parameters["transformer.wpe.weight"]
+    embedding = parameters[EMBEDDING]
     # A product with one-hot rows instead of an index: its backward is deterministic and fast.
     one_hot = F.one_hot(tokens.flatten(1), size.vocabulary_size).to(embedding.dtype)
-    states = torch.bmm(one_hot, embedding).view(seeds, batch, length, size.d_model)
-    states = dropout(states + position[:, None, :length])
+    states = torch.bmm(one_hot, embedding)
+    states.view(seeds, batch, length, -1).add_(parameters[POSITION][:, None, :length])
+    embedded_mask = dropout.mask(states.shape)
+    states.mul_(embedded_mask)
+    future = states.new_full((length, length), -torch.inf).triu(1)
+    blocks = []
     for layer in range(size.num_layers):
-        block = {name: parameters[f"transformer.h.{layer}.{name}"] for name in _BLOCK_PARAMETERS}
-        normed = _layer_norm(states, block["ln_1.weight"], block["ln_1.bias"])
-        states = states + dropout(_attention(normed, block, size.num_heads, dropout))
-        normed = _layer_norm(states, block["ln_2.weight"], block["ln_2.bias"])
-        states = states + dropout(_feed_forward(normed, block))
-    return _layer_norm(
-        states, parameters["transformer.ln_f.weight"], parameters["transformer.ln_f.bias"]
+        states, block = _block(
+            parameters, f"transformer.h.{layer}", size, states, tokens.shape, future, dropout
+        )
+        blocks.append(block)
+    final_norm = _layer_norm(parameters, "transformer.ln_f", states)
+    return final_norm.output, Trace(one_hot, embedded_mask, blocks, final_norm)
+
+
+def backward(
+    parameters: Parameters,
+    gradients: Parameters,
+    size: ModelSize,
+    trace: Trace,
+    d_states: Tensor,
+) -> None:
+    """Write the gradient of everything but the head into `gradients`.
+
+    Args:
+        parameters: as in `forward`.
+        gradients: tensors of the parameters' shapes; overwritten.
+        size: of each model.
+        trace: from `forward`.
+        d_states: `[R, N, D]` gradient of the loss with respect to the final states.
+    """
+    d_states = _layer_norm_backward(
+        parameters, gradients, "transformer.ln_f", trace.final_norm, d_states
     )
-
-
-_BLOCK_PARAMETERS = [
-    name.removeprefix("transformer.h.0.")
-    for name in ModelSize(1, 1, 1, 1, 1).shapes()
-    if name.startswith("transformer.h.0.")
-]
+    for layer in reversed(range(size.num_layers)):
+        _block_backward(
+            parameters, gradients, f"transformer.h.{layer}", size, trace.blocks[layer], d_states
+        )
+    d_states.mul_(trace.embedded_mask)
+    torch.bmm(trace.one_hot.transpose(1, 2), d_states, out=gradients[EMBEDDING])
+    length = trace.blocks[0].weights.shape[-1]
+    by_position = d_states.view(len(d_states), -1, length, size.d_model)
+    torch.sum(by_position, dim=1, out=gradients[POSITION][:, :length])
 
 
 def token_logits(parameters: Parameters, states: Tensor) -> Tensor:
-    """Return next-token logits `[R, B, T, V]` of states `[R, B, T, D]` (tied embedding)."""
-    embedding = parameters["transformer.wte.weight"]
-    logits = torch.bmm(states.flatten(1, 2), embedding.transpose(1, 2))
-    return logits.view(*states.shape[:3], -1)
+    """Return next-token logits `[R, N, V]` of states `[R, N, D]` (tied embedding)."""
+    return torch.bmm(states, parameters[EMBEDDING].transpose(1, 2))
 
 
-def label_logits(parameters: Parameters, states: Tensor, last: Tensor) -> Tensor:
-    """Return label logits `[R, B, L]` from the states at position `last` `[R, B]`."""
-    index = last[..., None, None].expand(-1, -1, 1, states.shape[-1])
-    return torch.bmm(states.gather(2, index).squeeze(2), parameters[HEAD].transpose(1, 2))
+def label_logits(parameters: Parameters, states: Tensor) -> Tensor:
+    """Return label logits `[R, B, L]` of the states `[R, B, D]` of each equation's last token."""
+    return torch.bmm(states, parameters[HEAD].transpose(1, 2))
 
 
-def _layer_norm(states: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    normed = F.layer_norm(states, states.shape[-1:], eps=LAYER_NORM_EPSILON)
-    return torch.addcmul(bias[:, None, None], normed, weight[:, None, None])
-
-
-def _linear(states: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    flat = torch.baddbmm(bias[:, None], states.flatten(1, 2), weight)
-    return flat.view(*states.shape[:3], -1)
-
-
-def _attention(states: Tensor, block: Parameters, num_heads: int, dropout: Dropout) -> Tensor:
-    """Causal self-attention over `[R, B, T, D]`."""
-    seeds, batch, length, width = states.shape
-    projected = _linear(states, block["attn.c_attn.weight"], block["attn.c_attn.bias"])
-    query, key, value = (
-        part.reshape(seeds * batch, length, num_heads, -1).transpose(1, 2)
-        for part in projected.split(width, dim=-1)
+def _block(
+    parameters: Parameters,
+    name: str,
+    size: ModelSize,
+    states: Tensor,
+    shape: Sequence[int],
+    future: Tensor,
+    dropout: Dropout,
+) -> tuple[Tensor, BlockTrace]:
+    """Return the states after a block, `[R, N, D]`."""
+    seeds, _, length = shape
+    first_norm = _layer_norm(parameters, f"{name}.ln_1", states)
+    projected = _linear(parameters, f"{name}.attn.c_attn", first_norm.output)
+    heads = _split_heads(projected, shape, size)
+    query, key, value = heads
+    scale = (size.d_model // size.num_heads) ** -0.5
+    scores = torch.baddbmm(future, query, key.transpose(1, 2), alpha=scale)
+    weights = scores.softmax(dim=-1).view(seeds, -1, length, length)
+    weights_mask = dropout.mask(weights.shape)
+    mixed = torch.bmm((weights * weights_mask).flatten(0, 1), value)
+    mixed = _join_heads(mixed, shape, size)
+    projected = _linear(parameters, f"{name}.attn.c_proj", mixed)
+    mixed_mask = dropout.mask(states.shape)
+    states = torch.addcmul(states, projected, mixed_mask)
+    second_norm = _layer_norm(parameters, f"{name}.ln_2", states)
+    wide = _linear(parameters, f"{name}.mlp.c_fc", second_norm.output)
+    gate = _gelu_gate(wide)
+    active = wide * gate
+    projected = _linear(parameters, f"{name}.mlp.c_proj", active)
+    active_mask = dropout.mask(states.shape)
+    states = torch.addcmul(states, projected, active_mask)
+    return states, BlockTrace(
+        first_norm,
+        heads,
+        weights,
+        weights_mask,
+        mixed,
+        mixed_mask,
+        second_norm,
+        wide,
+        gate,
+        active,
+        active_mask,
     )
-    scores = query @ key.transpose(2, 3) / math.sqrt(width // num_heads)
-    future = torch.ones(length, length, dtype=torch.bool, device=states.device).triu(1)
-    weights = scores.masked_fill(future, -torch.inf).softmax(dim=-1)
-    weights = dropout(weights.view(seeds, batch, num_heads, length, length))
-    mixed = weights.view(seeds * batch, num_heads, length, length) @ value
-    mixed = mixed.transpose(1, 2).reshape(seeds, batch, length, width)
-    return _linear(mixed, block["attn.c_proj.weight"], block["attn.c_proj.bias"])
 
 
-def _feed_forward(states: Tensor, block: Parameters) -> Tensor:
-    wide = _linear(states, block["mlp.c_fc.weight"], block["mlp.c_fc.bias"])
-    wide = F.gelu(wide, approximate="tanh")
-    return _linear(wide, block["mlp.c_proj.weight"], block["mlp.c_proj.bias"])
+def _block_backward(
+    parameters: Parameters,
+    gradients: Parameters,
+    name: str,
+    size: ModelSize,
+    trace: BlockTrace,
+    d_states: Tensor,
+) -> None:
+    """Turn the gradient of a block's output, `[R, N, D]`, into that of its input, in place."""
+    seeds, rows, _ = d_states.shape
+    length = trace.weights.shape[-1]
+    shape = seeds, rows // length, length
+    d_output = d_states * trace.active_mask
+    d_active = _linear_backward(parameters, gradients, f"{name}.mlp.c_proj", trace.active, d_output)
+    d_wide = _gelu_backward(trace.wide, trace.gate, trace.active, d_active)
+    d_normed = _linear_backward(
+        parameters, gradients, f"{name}.mlp.c_fc", trace.second_norm.output, d_wide
+    )
+    d_states += _layer_norm_backward(
+        parameters, gradients, f"{name}.ln_2", trace.second_norm, d_normed
+    )
+
+    d_output = d_states * trace.mixed_mask
+    d_mixed = _linear_backward(parameters, gradients, f"{name}.attn.c_proj", trace.mixed, d_output)
+    (d_mixed,) = _split_heads(d_mixed, shape, size)
+    query, key, value = trace.heads
+    kept = trace.weights * trace.weights_mask
+    d_weights = torch.bmm(d_mixed, value.transpose(1, 2)).view(kept.shape)
+    # Softmax: each row's gradient, less its mean under the weights, times the weights.
+    d_scores = d_weights.mul_(kept)
+    d_scores.addcmul_(trace.weights, d_scores.sum(dim=-1, keepdim=True), value=-1)
+    d_scores = d_scores.mul_((size.d_model // size.num_heads) ** -0.5).flatten(0, 1)
+    d_heads = torch.empty_like(trace.heads)
+    torch.bmm(d_scores, key, out=d_heads[0])
+    torch.bmm(d_scores.transpose(1, 2), query, out=d_heads[1])
+    torch.bmm(kept.flatten(0, 1).transpose(1, 2), d_mixed, out=d_heads[2])
+    d_normed = _linear_backward(
+        parameters,
+        gradients,
+        f"{name}.attn.c_attn",
+        trace.first_norm.output,
+        _join_heads(d_heads, shape, size),
+    )
+    d_states += _layer_norm_backward(
+        parameters, gradients, f"{name}.ln_1", trace.first_norm, d_normed
+    )
+
+
+def _split_heads(states: Tensor, shape: Sequence[int], size: ModelSize) -> Tensor:
+    """Turn `[R, N, K * D]` into `[K, R * B * H, T, D / H]`."""
+    apart = states.view(*shape, -1, size.num_heads, size.d_model // size.num_heads)
+    parts = apart.shape[3]
+    return apart.permute(3, 0, 1, 4, 2, 5).reshape(parts, -1, shape[2], apart.shape[-1])
+
+
+def _join_heads(heads: Tensor, shape: Sequence[int], size: ModelSize) -> Tensor:
+    """Turn `[K, R * B * H, T, D / H]` into `[R, N, K * D]`."""
+    seeds, batch, length = shape
+    apart = heads.view(-1, seeds, batch, size.num_heads, length, heads.shape[-1])
+    return apart.permute(1, 2, 4, 0, 3, 5).reshape(seeds, batch * length, -1)
+
+
+def _layer_norm(parameters: Parameters, name: str, states: Tensor) -> NormTrace:
+    normed, mean, rstd = torch.native_layer_norm(
+        states, states.shape[-1:], None, None, LAYER_NORM_EPSILON
+    )
+    weight, bias = parameters[f"{name}.weight"], parameters[f"{name}.bias"]
+    output = torch.addcmul(bias[:, None], normed, weight[:, None])
+    return NormTrace(states, normed, mean, rstd, output)
+
+
+def _layer_norm_backward(
+    parameters: Parameters, gradients: Parameters, name: str, trace: NormTrace, d_output: Tensor
+) -> Tensor:
+    torch.sum(d_output * trace.normed, dim=1, out=gradients[f"{name}.weight"])
+    torch.sum(d_output, dim=1, out=gradients[f"{name}.bias"])
+    d_states: Tensor = torch.ops.aten.native_layer_norm_backward(
+        d_output * parameters[f"{name}.weight"][:, None],
+        trace.states,
+        trace.states.shape[-1:],
+        trace.mean,
+        trace.rstd,
+        None,
+        None,
+        [True, False, False],
+    )[0]
+    return d_states
+
+
+def _linear(parameters: Parameters, name: str, states: Tensor) -> Tensor:
+    return torch.baddbmm(parameters[f"{name}.bias"][:, None], states, parameters[f"{name}.weight"])
+
+
+def _linear_backward(
+    parameters: Parameters, gradients: Parameters, name: str, states: Tensor, d_output: Tensor
+) -> Tensor:
+    torch.bmm(states.transpose(1, 2), d_output, out=gradients[f"{name}.weight"])
+    torch.sum(d_output, dim=1, out=gradients[f"{name}.bias"])
+    return torch.bmm(d_output, parameters[f"{name}.weight"].transpose(1, 2))
+
+
+# GPT-2's tanh-approximated GELU (Hendrycks and Gimpel 2016, "Gaussian Error Linear Units"), in
+# which (1 + tanh(u)) / 2 = sigmoid(2 u): x * sigmoid(x * (LINEAR + CUBIC * x * x)). On a CPU the
+# sigmoid is three times as fast as the tanh.
+_LINEAR = 2 * math.sqrt(2 / math.pi)
+_CUBIC = 0.044715 * _LINEAR
+
+
+def _gelu_gate(states: Tensor) -> Tensor:
+    return (states * states).mul_(_CUBIC).add_(_LINEAR).mul_(states).sigmoid_()
+
+
+def _gelu_backward(states: Tensor, gate: Tensor, active: Tensor, d_active: Tensor) -> Tensor:
+    """Return d_active * (gate + active * (1 - gate) * (LINEAR + 3 * CUBIC * states^2))."""
+    slope = (states * states).mul_(3 * _CUBIC).add_(_LINEAR).mul_(active)
+    return slope.addcmul_(slope, gate, value=-1).add_(gate).mul_(d_active)

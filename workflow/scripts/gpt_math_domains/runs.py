@@ -140,6 +140,8 @@ def prepare_torch(device: str, threads: int) -> str:
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
     torch.use_deterministic_algorithms(True)
+    # Every tensor here is written before it is read; filling them first takes time.
+    torch.utils.deterministic.fill_uninitialized_memory = False
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("config: device = 'cuda': no CUDA device is here; use auto or cpu")
     if device == "auto":

@@ -3,7 +3,7 @@
 A task holds its examples on the device, followed by one filler row that counts nowhere, so that a
 short last batch keeps the shape of a full one. Both tasks have the same methods; `Task` names them.
 
-Shape letters: R seeds, B rows, T positions, L labels, n examples.
+Shape letters: R seeds, B rows, T positions, N = B * T, D width, L labels, n examples.
 """
 
 from dataclasses import dataclass
@@ -16,10 +16,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gpt_math_domains.model import (
+    EMBEDDING,
+    HEAD,
     Dropout,
     ModelSize,
+    NoDropout,
     Parameters,
-    hidden_states,
+    backward,
+    forward,
     label_logits,
     token_logits,
 )
@@ -38,10 +42,25 @@ class Task(Protocol):
         """Return how many loss terms the rows `[R, B]` have, `[R]`."""
         ...
 
-    def loss(
-        self, parameters: Parameters, size: ModelSize, rows: Tensor, dropout: Dropout
+    def differentiate(
+        self,
+        parameters: Parameters,
+        gradients: Parameters,
+        size: ModelSize,
+        rows: Tensor,
+        terms: Tensor,
+        dropout: Dropout,
     ) -> Tensor:
-        """Return the sum of the loss terms of the rows `[R, B]`, `[R]`."""
+        """Write the gradients of the rows' mean loss into `gradients`; return that loss, `[R]`.
+
+        Args:
+            parameters: `[R, ...]` each.
+            gradients: of the parameters that are wanted; the rest is not computed.
+            size: of each model.
+            rows: `[R, B]`.
+            terms: `[R]` by which sums over loss terms are divided.
+            dropout: of the forward pass.
+        """
         ...
 
     def judge(
@@ -94,25 +113,43 @@ class NextTokens:
     def terms(self, rows: Tensor) -> Tensor:
         return self.weights[rows].sum(dim=(1, 2))
 
-    def loss(
-        self, parameters: Parameters, size: ModelSize, rows: Tensor, dropout: Dropout
+    def differentiate(
+        self,
+        parameters: Parameters,
+        gradients: Parameters,
+        size: ModelSize,
+        rows: Tensor,
+        terms: Tensor,
+        dropout: Dropout,
     ) -> Tensor:
-        states = hidden_states(parameters, self.tokens[rows], size, dropout)
-        return self._loss(token_logits(parameters, states), rows)
+        states, trace = forward(parameters, size, self.tokens[rows], dropout)
+        scores = token_logits(parameters, states).log_softmax(dim=-1)
+        targets, weights = self._targets(rows)
+        shares = weights / terms[:, None]
+        losses = -(scores.gather(2, targets) * shares[..., None]).sum(dim=(1, 2))
+        # Cross entropy: softmax, less 1 at the target.
+        d_logits = scores.exp_().scatter_add_(
+            2, targets, scores.new_full((), -1.0).expand_as(targets)
+        )
+        d_logits.mul_(shares[..., None])
+        embedding = parameters[EMBEDDING]
+        backward(parameters, gradients, size, trace, torch.bmm(d_logits, embedding))
+        gradients[EMBEDDING].baddbmm_(d_logits.transpose(1, 2), states)
+        return losses
 
     def judge(
         self, parameters: Parameters, size: ModelSize, rows: Tensor
     ) -> tuple[Tensor, Tensor, int]:
-        states = hidden_states(parameters, self.tokens[rows], size, no_dropout)
-        logits = token_logits(parameters, states)
-        wrong = (logits.argmax(dim=-1) != self.targets[rows]) & self.answers[rows]
-        return self._loss(logits, rows), (~wrong.any(dim=-1)).sum(dim=-1), 1
+        states, _ = forward(parameters, size, self.tokens[rows], NoDropout(self.weights))
+        scores = token_logits(parameters, states).log_softmax(dim=-1)
+        targets, weights = self._targets(rows)
+        losses = -(scores.gather(2, targets).squeeze(2) * weights).sum(dim=1)
+        wrong = (scores.argmax(dim=-1, keepdim=True) != targets).view(self.tokens[rows].shape)
+        return losses, (~(wrong & self.answers[rows]).any(dim=-1)).sum(dim=-1), 1
 
-    def _loss(self, logits: Tensor, rows: Tensor) -> Tensor:
-        losses = F.cross_entropy(
-            logits.flatten(0, 2), self.targets[rows].flatten(), reduction="none"
-        )
-        return (losses.view(logits.shape[:3]) * self.weights[rows]).sum(dim=(1, 2))
+    def _targets(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the rows' targets `[R, N, 1]` and weights `[R, N]`."""
+        return self.targets[rows].flatten(1)[..., None], self.weights[rows].flatten(1)
 
 
 @dataclass(frozen=True)
@@ -165,28 +202,43 @@ class DomainLabels:
     def terms(self, rows: Tensor) -> Tensor:
         return self.weights[rows].sum(dim=1) * self.targets.shape[1]
 
-    def loss(
-        self, parameters: Parameters, size: ModelSize, rows: Tensor, dropout: Dropout
+    def differentiate(
+        self,
+        parameters: Parameters,
+        gradients: Parameters,
+        size: ModelSize,
+        rows: Tensor,
+        terms: Tensor,
+        dropout: Dropout,
     ) -> Tensor:
-        states = hidden_states(parameters, self.tokens[rows], size, dropout)
-        return self._loss(label_logits(parameters, states, self.last[rows]), rows)
+        states, trace = forward(parameters, size, self.tokens[rows], dropout)
+        last, place = self._last(states, rows)
+        logits = label_logits(parameters, last)
+        targets, shares = self.targets[rows], self.weights[rows] / terms[:, None]
+        losses = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+        d_logits = (logits.sigmoid() - targets) * shares[..., None]
+        torch.bmm(d_logits.transpose(1, 2), last, out=gradients[HEAD])
+        if EMBEDDING in gradients:
+            d_last = torch.bmm(d_logits, parameters[HEAD])
+            d_states = torch.zeros_like(states).scatter_(1, place, d_last)
+            backward(parameters, gradients, size, trace, d_states)
+        return (losses.sum(dim=2) * shares).sum(dim=1)
 
     def judge(
         self, parameters: Parameters, size: ModelSize, rows: Tensor
     ) -> tuple[Tensor, Tensor, int]:
-        states = hidden_states(parameters, self.tokens[rows], size, no_dropout)
-        logits = label_logits(parameters, states, self.last[rows])
-        right = (logits > 0) == (self.targets[rows] > 0)
-        return self._loss(logits, rows), right.sum(dim=(1, 2)), self.targets.shape[1]
+        states, _ = forward(parameters, size, self.tokens[rows], NoDropout(self.weights))
+        logits, targets = label_logits(parameters, self._last(states, rows)[0]), self.targets[rows]
+        losses = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+        right = (logits > 0) == (targets > 0)
+        weighted = (losses.sum(dim=2) * self.weights[rows]).sum(dim=1)
+        return weighted, right.sum(dim=(1, 2)), targets.shape[2]
 
-    def _loss(self, logits: Tensor, rows: Tensor) -> Tensor:
-        losses = F.binary_cross_entropy_with_logits(logits, self.targets[rows], reduction="none")
-        return (losses.sum(dim=2) * self.weights[rows]).sum(dim=1)
-
-
-def no_dropout(states: Tensor) -> Tensor:
-    """Drop nothing."""
-    return states
+    def _last(self, states: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the states of the last tokens, `[R, B, D]`, and their places in `states`."""
+        first = torch.arange(rows.shape[1], device=rows.device) * self.tokens.shape[1]
+        place = (first + self.last[rows])[..., None].expand(-1, -1, states.shape[2])
+        return states.gather(1, place), place
 
 
 def _padded(

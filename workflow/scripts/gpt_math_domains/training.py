@@ -9,7 +9,7 @@ Shape letters: R seeds, B rows of a step.
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from gpt_math_domains.model import HEAD, ModelSize, Parameters, dropout_values, is_layer_norm
+from gpt_math_domains.model import (
+    EMBEDDING,
+    HEAD,
+    ModelSize,
+    Parameters,
+    dropout_values,
+    is_layer_norm,
+)
 from gpt_math_domains.tasks import Task
 
 DROPOUT = 0.1  # GPT-2's default
@@ -98,9 +105,12 @@ def evaluation_steps(total_steps: int, eval_steps: int) -> list[int]:
 class StackedDropout:
     """Dropout for R seeds; the masks of a pass are drawn at once, each seed's from its generator.
 
+    A value is dropped if a random 16-bit number is below a threshold; drawing four of them as one
+    64-bit number is several times as fast as drawing floats, and rounds the rate to 1 / 65,536.
+
     Args:
         rate: share of values that are dropped.
-        values: values of one seed that a forward pass drops from (`model.dropout_values`).
+        values: mask values of one seed that a forward pass asks for (`model.dropout_values`).
         generators: one for each seed, on `device`.
         dtype: type of the states.
         device: where the states are.
@@ -114,22 +124,28 @@ class StackedDropout:
         dtype: torch.dtype,
         device: str,
     ) -> None:
-        self.keep = 1.0 - rate
         self.generators = generators
-        self.masks = torch.empty(len(generators), values, dtype=dtype, device=device)
-        self.used = 0
+        self._dropped = round(rate * 2**16)
+        self._numbers = torch.empty(
+            len(generators), -(-values // 4), dtype=torch.int64, device=device
+        )
+        self._masks = torch.empty(
+            len(generators), 4 * self._numbers.shape[1], dtype=dtype, device=device
+        )
+        self._used = 0
 
     def draw(self) -> None:
         """Draw the masks of the next forward pass."""
-        for mask, generator in zip(self.masks, self.generators, strict=True):
-            mask.bernoulli_(self.keep, generator=generator)
-        self.masks.div_(self.keep)
-        self.used = 0
+        for numbers, generator in zip(self._numbers, self.generators, strict=True):
+            numbers.random_(-(2**63), None, generator=generator)
+        torch.ge(self._numbers.view(torch.int16), self._dropped - 2**15, out=self._masks)
+        self._masks.mul_(2**16 / (2**16 - self._dropped))
+        self._used = 0
 
-    def __call__(self, states: Tensor) -> Tensor:
-        """Return states `[R, ...]` times the next unused part of the masks."""
-        first, self.used = self.used, self.used + states[0].numel()
-        return states * self.masks[:, first : self.used].view(states.shape)
+    def mask(self, shape: Sequence[int]) -> Tensor:
+        """Return the next unused part of the masks in a shape `[R, ...]`."""
+        first, self._used = self._used, self._used + math.prod(shape[1:])
+        return self._masks[:, first : self._used].view(shape)
 
 
 class BatchOrder:
@@ -185,8 +201,10 @@ class Stack:
         task: the training examples.
         size: of each model.
         parameters: `[R, ...]` each, on the task's device.
-        trained: the parameters that may change.
-        optimizer: over `trained`.
+        gradients: `[R, ...]` of each parameter that may change.
+        buffers: the trained parameters as tensors `[R, ...]`, one with and one without decay; their
+            `grad` holds `gradients`. The optimizer and clipping see only these.
+        optimizer: over `buffers`.
         dropout: of this run.
         batch_size: rows of one forward pass.
     """
@@ -194,10 +212,15 @@ class Stack:
     task: Task
     size: ModelSize
     parameters: Parameters
-    trained: list[Tensor]
+    gradients: Parameters
+    buffers: list[Tensor]
     optimizer: torch.optim.Optimizer
     dropout: StackedDropout
     batch_size: int
+
+    def buffer_gradients(self) -> list[Tensor]:
+        """Return the gradients `[R, n]` of the buffers."""
+        return [buffer.grad for buffer in self.buffers if buffer.grad is not None]
 
 
 def build_stack(
@@ -210,33 +233,31 @@ def build_stack(
     head_only: bool = False,
     dropout: float = DROPOUT,
 ) -> Stack:
-    """Make a stack from parameters `[R, ...]`, which it trains in place.
+    """Make a stack that starts from parameters `[R, ...]`.
 
     Args:
         task: the training examples.
         size: of each model.
-        parameters: of all seeds, on the task's device.
+        parameters: of all seeds, on the task's device; copied.
         settings: of the run.
         generators: of the dropout masks, one for each seed, on the task's device.
         head_only: leave everything but the classification head as it is.
         dropout: share of values dropped.
     """
-    trained = {
-        name: value.requires_grad_()
-        for name, value in parameters.items()
-        if not head_only or name == HEAD
-    }
-    groups = [
-        {
-            "params": [p for n, p in trained.items() if decays(n)],
-            "weight_decay": settings.weight_decay,
-        },
-        {"params": [p for n, p in trained.items() if not decays(n)], "weight_decay": 0.0},
-    ]
-    optimizer = torch.optim.AdamW(
-        [group for group in groups if group["params"]], lr=settings.learning_rate, fused=True
-    )
-    embedding = parameters["transformer.wte.weight"]
+    parameters, gradients = dict(parameters), Parameters()
+    buffers, groups = [], []
+    trained = [name for name in parameters if not head_only or name == HEAD]
+    for decaying, weight_decay in ((True, settings.weight_decay), (False, 0.0)):
+        names = [name for name in trained if decays(name) == decaying]
+        if names:
+            buffer = torch.cat([parameters[name].flatten(1) for name in names], dim=1)
+            buffer.grad = torch.zeros_like(buffer)
+            buffers.append(buffer)
+            groups.append({"params": [buffer], "weight_decay": weight_decay})
+            shapes = {name: parameters[name].shape for name in names}
+            parameters |= _views(buffer, shapes)
+            gradients |= _views(buffer.grad, shapes)
+    embedding = parameters[EMBEDDING]
     masks = StackedDropout(
         dropout,
         dropout_values(size, settings.batch_size),
@@ -244,8 +265,14 @@ def build_stack(
         embedding.dtype,
         str(embedding.device),
     )
-    values = list(trained.values())
-    return Stack(task, size, parameters, values, optimizer, masks, settings.batch_size)
+    optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
+    return Stack(task, size, parameters, gradients, buffers, optimizer, masks, settings.batch_size)
+
+
+def _views(buffer: Tensor, shapes: Mapping[str, torch.Size]) -> Parameters:
+    """Return consecutive parts of a buffer `[R, ...]` in the shapes named."""
+    parts = buffer.split([shape[1:].numel() for shape in shapes.values()], dim=1)
+    return {name: part.view(shapes[name]) for name, part in zip(shapes, parts, strict=True)}
 
 
 def decays(name: str) -> bool:
@@ -253,30 +280,38 @@ def decays(name: str) -> bool:
     return not (name.endswith("bias") or is_layer_norm(name))
 
 
+@torch.no_grad()
 def training_step(stack: Stack, rows: Tensor, rate: float) -> Tensor:
     """Take one optimizer step on rows `[R, B]`; return the mean loss of each seed, `[R]`."""
     terms = stack.task.terms(rows)
-    losses = torch.zeros_like(terms)
-    for batch in rows.split(stack.batch_size, dim=1):
-        stack.dropout.draw()
-        loss = stack.task.loss(stack.parameters, stack.size, batch, stack.dropout) / terms
-        loss.sum().backward()
-        losses += loss.detach()
-    clip_gradients(stack.trained)
+    first, *others = rows.split(stack.batch_size, dim=1)
+    losses = differentiate(stack, first, terms)
+    for batch in others:
+        earlier = [gradient.clone() for gradient in stack.buffer_gradients()]
+        losses += differentiate(stack, batch, terms)
+        for gradient, part in zip(stack.buffer_gradients(), earlier, strict=True):
+            gradient += part
+    clip_gradients(stack.buffer_gradients())
     for group in stack.optimizer.param_groups:
         group["lr"] = rate
     stack.optimizer.step()
-    stack.optimizer.zero_grad()
     return losses
 
 
-def clip_gradients(parameters: Sequence[Tensor], max_norm: float = CLIP_NORM) -> None:
-    """Scale the gradients `[R, ...]` of each seed in place so that its norm is at most `max_norm`.
+def differentiate(stack: Stack, rows: Tensor, terms: Tensor) -> Tensor:
+    """Draw dropout masks, write the gradients of a batch, and return its losses, `[R]`."""
+    stack.dropout.draw()
+    return stack.task.differentiate(
+        stack.parameters, stack.gradients, stack.size, rows, terms, stack.dropout
+    )
+
+
+def clip_gradients(gradients: Sequence[Tensor], max_norm: float = CLIP_NORM) -> None:
+    """Scale gradients `[R, n]` in place so that each seed's norm over all is at most `max_norm`.
 
     The formula is that of `torch.nn.utils.clip_grad_norm_`, for each seed on its own.
     """
-    gradients = [p.grad.flatten(1) for p in parameters if p.grad is not None]
-    norms = torch.stack([torch.linalg.vector_norm(g, dim=1) for g in gradients])
+    norms = torch.stack([torch.linalg.vector_norm(gradient, dim=1) for gradient in gradients])
     total = torch.linalg.vector_norm(norms, dim=0)
     scale = (max_norm / (total + 1e-6)).clamp(max=1.0)[:, None]
     for gradient in gradients:
@@ -286,7 +321,7 @@ def clip_gradients(parameters: Sequence[Tensor], max_norm: float = CLIP_NORM) ->
 @torch.no_grad()
 def evaluate(task: Task, parameters: Parameters, size: ModelSize) -> tuple[Tensor, Tensor]:
     """Return mean loss and accuracy over all examples of a task, `[R]` each, dropout off."""
-    embedding = parameters["transformer.wte.weight"]
+    embedding = parameters[EMBEDDING]
     seeds = len(embedding)
     chunk = max(1, EVALUATION_ROWS // seeds)
     loss, terms, right = (torch.zeros(seeds, dtype=torch.float64) for _ in range(3))
