@@ -13,7 +13,14 @@ from gpt_math_domains.model import ModelSize, Parameters, initialize
 from gpt_math_domains.progress import Progress
 from gpt_math_domains.tables import LONGEST, read_equations, read_labels
 from gpt_math_domains.tasks import DomainLabels, NextTokens, Task
-from gpt_math_domains.training import BatchOrder, Settings, build_stack, torch_generator, train
+from gpt_math_domains.training import (
+    BatchOrder,
+    Eager,
+    Settings,
+    build_stack,
+    torch_generator,
+    train,
+)
 from gpt_math_domains.vocabulary import Vocabulary, read_vocabulary
 
 DTYPES = {"fp32": torch.float32, "fp64": torch.float64}
@@ -141,7 +148,7 @@ def prepare_torch(device: str, threads: int) -> str:
     torch.set_flush_denormal(True)
     torch.use_deterministic_algorithms(True)
     # Every tensor here is written before it is read; filling them first takes time.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("config: device = 'cuda': no CUDA device is here; use auto or cpu")
     if device == "auto":
@@ -168,7 +175,8 @@ def _train_and_report(
     rows: list[dict[str, object]] = []
     progress = Progress(job.run, metric, total_steps, job.log)
     progress.note(f"{len(task):,} training examples, seeds {list(job.seeds)}, on {device}")
-    for evaluation in train(stack, valid, order, settings, progress.heartbeat):
+    executor = Eager(stack, order, settings)
+    for evaluation in train(stack, valid, order, settings, executor, progress.heartbeat):
         progress.evaluation(evaluation)
         rows += [
             {

@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -205,7 +206,9 @@ class Stack:
         buffers: the trained parameters as tensors `[R, ...]`, one with and one without decay; their
             `grad` holds `gradients`. The optimizer and clipping see only these.
         optimizer: over `buffers`.
+        rate: the learning rate of the next step, a tensor of no dimension.
         dropout: of this run.
+        loss_sum: `[R]` losses of all steps since somebody set it to 0.
         batch_size: rows of one forward pass.
     """
 
@@ -215,8 +218,16 @@ class Stack:
     gradients: Parameters
     buffers: list[Tensor]
     optimizer: torch.optim.Optimizer
+    rate: Tensor
     dropout: StackedDropout
+    loss_sum: Tensor
     batch_size: int
+
+    def differentiate(self, rows: Tensor, terms: Tensor) -> Tensor:
+        """Write the gradients of a batch with fresh dropout; return its losses, `[R]`."""
+        return self.task.differentiate(
+            self.parameters, self.gradients, self.size, rows, terms, self.dropout
+        )
 
     def buffer_gradients(self) -> list[Tensor]:
         """Return the gradients `[R, n]` of the buffers."""
@@ -265,8 +276,21 @@ def build_stack(
         embedding.dtype,
         str(embedding.device),
     )
-    optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
-    return Stack(task, size, parameters, gradients, buffers, optimizer, masks, settings.batch_size)
+    # Tensors rather than numbers, so that a captured step reads the current values.
+    rate = torch.zeros((), dtype=torch.float64, device=embedding.device)
+    optimizer = torch.optim.AdamW(groups, lr=rate, fused=True, capturable=embedding.is_cuda)
+    return Stack(
+        task=task,
+        size=size,
+        parameters=parameters,
+        gradients=gradients,
+        buffers=buffers,
+        optimizer=optimizer,
+        rate=rate,
+        dropout=masks,
+        loss_sum=torch.zeros(len(embedding), dtype=torch.float64, device=embedding.device),
+        batch_size=settings.batch_size,
+    )
 
 
 def _views(buffer: Tensor, shapes: Mapping[str, torch.Size]) -> Parameters:
@@ -281,29 +305,22 @@ def decays(name: str) -> bool:
 
 
 @torch.no_grad()
-def training_step(stack: Stack, rows: Tensor, rate: float) -> Tensor:
-    """Take one optimizer step on rows `[R, B]`; return the mean loss of each seed, `[R]`."""
+def training_step(stack: Stack, rows: Tensor) -> Tensor:
+    """Take one optimizer step on rows `[R, B]` at `stack.rate`; return its losses, `[R]`."""
     terms = stack.task.terms(rows)
     first, *others = rows.split(stack.batch_size, dim=1)
-    losses = differentiate(stack, first, terms)
+    stack.dropout.draw()
+    losses = stack.differentiate(first, terms)
     for batch in others:
         earlier = [gradient.clone() for gradient in stack.buffer_gradients()]
-        losses += differentiate(stack, batch, terms)
+        stack.dropout.draw()
+        losses = losses + stack.differentiate(batch, terms)
         for gradient, part in zip(stack.buffer_gradients(), earlier, strict=True):
             gradient += part
     clip_gradients(stack.buffer_gradients())
-    for group in stack.optimizer.param_groups:
-        group["lr"] = rate
     stack.optimizer.step()
+    stack.loss_sum += losses
     return losses
-
-
-def differentiate(stack: Stack, rows: Tensor, terms: Tensor) -> Tensor:
-    """Draw dropout masks, write the gradients of a batch, and return its losses, `[R]`."""
-    stack.dropout.draw()
-    return stack.task.differentiate(
-        stack.parameters, stack.gradients, stack.size, rows, terms, stack.dropout
-    )
 
 
 def clip_gradients(gradients: Sequence[Tensor], max_norm: float = CLIP_NORM) -> None:
@@ -337,11 +354,43 @@ def evaluate(task: Task, parameters: Parameters, size: ModelSize) -> tuple[Tenso
     return loss / terms, right / decisions
 
 
+class Executor(Protocol):
+    """What carries out training steps."""
+
+    def run(self, first: int, last: int) -> Iterator[int]:
+        """Take steps `first` to `last`; yield the number of the last one done, now and then."""
+        ...
+
+
+class Eager:
+    """Carries out one step after the other.
+
+    Args:
+        stack: to train.
+        order: of the examples.
+        settings: of the run.
+    """
+
+    def __init__(self, stack: Stack, order: BatchOrder, settings: Settings) -> None:
+        self._stack = stack
+        self._order = order
+        self._settings = settings
+        self._total_steps = settings.total_steps(order.examples)
+
+    def run(self, first: int, last: int) -> Iterator[int]:
+        """Take steps `first` to `last`; yield each when it is done."""
+        for step in range(first, last + 1):
+            self._stack.rate.fill_(learning_rate(step, self._total_steps, self._settings))
+            training_step(self._stack, self._order.rows(step))
+            yield step
+
+
 def train(
     stack: Stack,
     valid: Task,
     order: BatchOrder,
     settings: Settings,
+    executor: Executor,
     heartbeat: Callable[[int], None],
 ) -> Iterator[Evaluation]:
     """Train a stack to the end and yield its evaluations on the way.
@@ -351,34 +400,32 @@ def train(
         valid: the validation examples.
         order: of the training examples.
         settings: of the run.
-        heartbeat: called with the number of steps done, after each step.
+        executor: of the steps.
+        heartbeat: called with the number of steps done, now and then.
 
     Raises:
         FloatingPointError: a seed's loss is not finite; the message names step and seed.
     """
     started = time.monotonic()
-    total_steps = settings.num_train_epochs * order.steps_per_epoch
-    summed, summed_steps = torch.zeros(len(order.seeds), dtype=torch.float64), 0
-    points = set(evaluation_steps(total_steps, settings.eval_steps))
-    for step in range(1, total_steps + 1):
-        rate = learning_rate(step, total_steps, settings)
-        summed += training_step(stack, order.rows(step), rate).cpu()
-        summed_steps += 1
-        heartbeat(step)
-        if step in points:
-            eval_loss, accuracy = evaluate(valid, stack.parameters, stack.size)
-            train_loss = summed / summed_steps
-            for seed, value in zip(order.seeds, (train_loss + eval_loss).tolist(), strict=True):
-                if not math.isfinite(value):
-                    raise FloatingPointError(f"loss of seed {seed} is {value} at step {step}")
-            yield Evaluation(
-                step=step,
-                epoch=step / order.steps_per_epoch,
-                learning_rate=rate,
-                train_loss=train_loss.tolist(),
-                eval_loss=eval_loss.tolist(),
-                accuracy=accuracy.tolist(),
-                seconds=time.monotonic() - started,
-            )
-            summed.zero_()
-            summed_steps = 0
+    total_steps, done = settings.total_steps(order.examples), 0
+    for step in evaluation_steps(total_steps, settings.eval_steps):
+        stack.loss_sum.zero_()
+        for latest in executor.run(done + 1, step):
+            heartbeat(latest)
+        train_loss = (stack.loss_sum / (step - done)).tolist()
+        eval_loss, accuracy = evaluate(valid, stack.parameters, stack.size)
+        for seed, *losses in zip(order.seeds, train_loss, eval_loss.tolist(), strict=True):
+            if not all(map(math.isfinite, losses)):
+                raise FloatingPointError(
+                    f"seed {seed} diverged: train and eval loss are {losses} at step {step}"
+                )
+        done = step
+        yield Evaluation(
+            step=step,
+            epoch=step / order.steps_per_epoch,
+            learning_rate=learning_rate(step, total_steps, settings),
+            train_loss=train_loss,
+            eval_loss=eval_loss.tolist(),
+            accuracy=accuracy.tolist(),
+            seconds=time.monotonic() - started,
+        )
