@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainerCallback, TrainingArguments
 
 from gpt_math_domains.equations import enumerate_family
+from gpt_math_domains.execution import Eager
 from gpt_math_domains.model import (
     ModelSize,
     NoDropout,
@@ -23,7 +24,6 @@ from gpt_math_domains.tables import Equations
 from gpt_math_domains.tasks import DomainLabels, NextTokens
 from gpt_math_domains.training import (
     BatchOrder,
-    Eager,
     Settings,
     Stack,
     build_stack,

@@ -38,5 +38,6 @@ rule finetune_model:
         seeds=STUDY.run.seeds,
         device=STUDY.device,
         precision=STUDY.precision,
+        execution=STUDY.execution,
     script:
         "../scripts/finetune_model.py"

@@ -27,5 +27,6 @@ rule pretrain_model:
         seeds=STUDY.run.seeds,
         device=STUDY.device,
         precision=STUDY.precision,
+        execution=STUDY.execution,
     script:
         "../scripts/pretrain_model.py"

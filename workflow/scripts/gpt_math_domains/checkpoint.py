@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from gpt_math_domains.files import atomic_write, write_json, write_text
 from gpt_math_domains.model import (
@@ -25,6 +25,8 @@ from gpt_math_domains.vocabulary import Vocabulary
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
+# In the order of ModelSize's fields.
+SIZE_KEYS = ("n_layer", "n_head", "n_embd", "vocab_size", "n_positions")
 
 
 def write_checkpoints(
@@ -59,35 +61,41 @@ def read_checkpoints(directories: Sequence[Path]) -> tuple[Parameters, ModelSize
     Raises:
         ValueError: a directory is no checkpoint of this project, or the sizes differ.
     """
-    stacks: list[Parameters] = []
-    sizes: list[ModelSize] = []
-    for directory in directories:
-        try:
-            config = json.loads((directory / CONFIG).read_text(encoding="utf-8"))
-            size = ModelSize(
-                num_layers=config["n_layer"],
-                num_heads=config["n_head"],
-                d_model=config["n_embd"],
-                vocabulary_size=config["vocab_size"],
-                num_positions=config["n_positions"],
-            )
-            weights = load((directory / WEIGHTS).read_bytes())
-        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, SafetensorError) as error:
-            raise ValueError(f"{directory}: not a checkpoint: {error}") from None
-        wanted = size.shapes()
-        found = {name: tuple(value.shape) for name, value in weights.items() if name != HEAD}
-        if found != wanted:
-            wrong = sorted(wanted.items() ^ found.items())[0][0]
-            raise ValueError(
-                f"{directory / WEIGHTS}: {wrong} has shape {found.get(wrong)}, "
-                f"but {CONFIG} asks for {wanted.get(wrong)}"
-            )
-        stacks.append({name: weights[name] for name in wanted})
-        sizes.append(size)
+    sizes, stacks = zip(*map(_read_checkpoint, directories), strict=True)
     if len(set(sizes)) > 1:
         raise ValueError(f"{directories[0].parent}: its checkpoints differ in size: {sizes}")
     names = stacks[0].keys()
     return {name: torch.stack([weights[name] for weights in stacks]) for name in names}, sizes[0]
+
+
+def _read_checkpoint(directory: Path) -> tuple[ModelSize, Parameters]:
+    """Return the size and the parameters of one seed, without a head."""
+    path = directory / CONFIG
+    try:
+        config = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not a JSON file ({error})") from None
+    numbers = [config.get(key) for key in SIZE_KEYS] if isinstance(config, dict) else [None]
+    if not all(type(number) is int and number > 0 for number in numbers):
+        raise ValueError(f"{path}: {', '.join(SIZE_KEYS)} must stand there, integers above 0")
+    size = ModelSize(*numbers)
+    path = directory / WEIGHTS
+    try:
+        weights = load(path.read_bytes())
+    except (SafetensorError, KeyError) as error:
+        raise ValueError(f"{path}: not a safetensors file ({error})") from None
+    # Asked first, so that an absurd number of layers builds no absurd list of shapes.
+    if size.num_layers > len(weights):
+        raise ValueError(f"{path}: {len(weights)} tensors, too few for {size.num_layers} layers")
+    found = {name: tuple(value.shape) for name, value in weights.items() if name != HEAD}
+    wanted = size.shapes()
+    if found != wanted:
+        wrong = min(wanted.items() ^ found.items())[0]
+        raise ValueError(
+            f"{path}: {wrong!r} is {found.get(wrong, 'missing')}, "
+            f"but {CONFIG} asks for {wanted.get(wrong, 'no such tensor')}"
+        )
+    return size, {name: weights[name] for name in wanted}
 
 
 def tokenizer(vocabulary: Vocabulary) -> Tokenizer:
@@ -99,7 +107,7 @@ def tokenizer(vocabulary: Vocabulary) -> Tokenizer:
     ids = {symbol: number for number, symbol in enumerate(vocabulary.symbols)}
     negative = vocabulary.symbols[vocabulary.negative]
     made = Tokenizer(models.WordLevel(ids, unk_token="[unk]"))
-    made.normalizer = normalizers.Replace("= - ", f"= {negative} ")
+    made.normalizer = normalizers.Replace(Regex(r"=\s+-(?!\S)"), f"= {negative}")
     made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     made.decoder = decoders.Sequence(
         [decoders.WordPiece(prefix="##", cleanup=False), decoders.Replace(negative, "-")]

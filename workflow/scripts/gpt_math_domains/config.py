@@ -4,6 +4,7 @@ Nothing here imports torch, so that building the job graph stays fast.
 """
 
 import difflib
+import re
 import sys
 import types
 import typing
@@ -13,9 +14,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StrictBool,
+    StrictFloat,
     StrictInt,
     ValidationError,
     model_validator,
@@ -28,11 +31,19 @@ Phase = Literal["pretrain", "finetune"]
 Protocol = Literal["full", "frozen", "scratch", "random_frozen"]
 Label = Literal[tuple(LABELS)]  # type: ignore[valid-type]
 
+
+def _exponent(value: object) -> object:
+    """Return the number that `5e-4` means; YAML takes it for text, as it wants `5.0e-4`."""
+    if isinstance(value, str) and re.fullmatch(r"\d+\.?\d*[eE][-+]?\d+", value):
+        return float(value)
+    return value
+
+
 Version = Annotated[StrictInt, Field(ge=0)]
 Positive = Annotated[StrictInt, Field(ge=1)]
 Natural = Annotated[StrictInt, Field(ge=0)]
-Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Decay = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Rate = Annotated[StrictFloat, Field(gt=0, allow_inf_nan=False), BeforeValidator(_exponent)]
+Decay = Annotated[StrictFloat, Field(ge=0, allow_inf_nan=False), BeforeValidator(_exponent)]
 Figure = Annotated[str, Field(pattern=r"^(finetune_\d+_)?pretrain_\d+$")]
 Color = Annotated[str, Field(pattern=r"^#[0-9A-Fa-f]{6}$")]
 
@@ -45,6 +56,13 @@ class Section(BaseModel):
     """A part of the configuration: unknown keys are faults, values never change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _refuse_repetition(section: Section) -> None:
+    """Raise ValueError if one of a section's lists has a value twice."""
+    for key, values in section:
+        if len(set(values)) < len(values):
+            raise ValueError(f"{key} = {values}: each value may stand there once")
 
 
 class PathVars(Section):
@@ -70,10 +88,7 @@ class Selection(Section):
 
     @model_validator(mode="after")
     def _no_repetition(self) -> Self:
-        for key in type(self).model_fields:
-            values = getattr(self, key)
-            if len(set(values)) < len(values):
-                raise ValueError(f"{key} = {values}: each value may stand there once")
+        _refuse_repetition(self)
         return self
 
 
@@ -120,6 +135,11 @@ class DomainVersion(Section):
     labels: list[Label] = Field(  # type: ignore[valid-type]
         min_length=1, description="label names, in column order"
     )
+
+    @model_validator(mode="after")
+    def _no_repetition(self) -> Self:
+        _refuse_repetition(self)
+        return self
 
 
 class Training(Section):
@@ -186,7 +206,7 @@ class Figures(Section):
     finetune_colors: list[Color] = Field(
         min_length=1, description="line colours in finetuning figures, by model"
     )
-    reference_curves: dict[Figure, str] = Field(
+    reference_curves: dict[Figure, Annotated[str, Field(min_length=1)]] = Field(
         description="CSV tables (`model`, `step` and the accuracy) of curves to set beside the "
         "study's own, such as published ones, by figure: `{pretrain_1: published.csv}`"
     )
@@ -209,6 +229,9 @@ class Study(Section):
         description="where training runs; auto: CUDA where there is one, else the CPU"
     )
     precision: Literal["fp32", "fp64"] = Field(description="floating-point format of training")
+    execution: Literal["auto", "eager", "compiled", "cuda_graph"] = Field(
+        description="how training steps are carried out; auto: what is fastest for the run"
+    )
     figures: Figures
 
     @model_validator(mode="after")
@@ -295,10 +318,19 @@ def load_study(config: Mapping[str, Any]) -> Study:
         raise ConfigError("\n".join(_describe(fault) for fault in error.errors())) from None
 
 
+PLAIN = {  # where pydantic speaks of Python
+    "model_type": "must be a section with keys of its own",
+    "dict_type": "must be a section with keys of its own",
+    "too_short": "must have at least one item",
+}
+
+
 def _describe(fault: Any) -> str:
     """Turn one of pydantic's faults into `config: key = value: what is allowed`."""
     location, kind = fault["loc"], fault["type"]
     key = ".".join(str(part) for part in location if part != "[key]")
+    if not key.isprintable():
+        key = ascii(key)
     if kind == "extra_forbidden":
         known = list(_section(location[:-1]).model_fields)
         near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.0)
@@ -308,7 +340,8 @@ def _describe(fault: Any) -> str:
     if kind == "value_error":
         own = str(fault["ctx"]["error"])
         return f"config: {key}.{own}" if key else f"config: {own}"
-    return f"config: {key} = {fault['input']!r}: {fault['msg'][0].lower()}{fault['msg'][1:]}"
+    message = PLAIN.get(kind, fault["msg"][:1].lower() + fault["msg"][1:])
+    return f"config: {key} = {fault['input']!r}: {message}"
 
 
 def _section(location: tuple[int | str, ...]) -> type[Section]:

@@ -40,9 +40,10 @@ def cpu_warning(seconds: Iterable[float], cores: int) -> str | None:
     runs = list(seconds)
     if sum(runs) < LONG or has_cuda():
         return None
-    days = max(sum(runs) / max(1, min(cores, len(runs))), max(runs)) / 86400
+    hours = max(sum(runs) / max(1, min(cores, len(runs))), max(runs)) / 3600
+    span = f"{hours:,.1f} hours" if hours < 48 else f"{hours / 24:,.1f} days"
     return (
-        f"No CUDA device found: training runs on the CPU, which takes about {days:,.1f} days for "
+        f"No CUDA device found: training runs on the CPU, which takes about {span} for "
         f"these {len(runs)} runs. The quick study, `make quick`, takes minutes."
     )
 

@@ -64,7 +64,7 @@ class Progress:
     def _pace(self, step: int) -> str:
         per_second = step / max(time.monotonic() - self._started, 1e-9)
         left = duration((self._total - step) / per_second)
-        return f"step {step:,}/{self._total:,}  {per_second:,.0f} steps/s  {left} left"
+        return f"step {step:,}/{self._total:,}  {per_second:,.1f} steps/s  {left} left"
 
     def _write(self, text: str, show: bool) -> None:
         self._written = time.monotonic()

@@ -8,6 +8,7 @@ from typing import Any, TextIO
 import torch
 
 from gpt_math_domains.checkpoint import read_checkpoints, write_checkpoints
+from gpt_math_domains.execution import make_executor
 from gpt_math_domains.metrics import ACCURACY, write_metrics
 from gpt_math_domains.model import ModelSize, Parameters, initialize
 from gpt_math_domains.progress import Progress
@@ -15,7 +16,6 @@ from gpt_math_domains.tables import LONGEST, read_equations, read_labels
 from gpt_math_domains.tasks import DomainLabels, NextTokens, Task
 from gpt_math_domains.training import (
     BatchOrder,
-    Eager,
     Settings,
     build_stack,
     torch_generator,
@@ -39,6 +39,7 @@ class Job:
         seeds: in stack order.
         device: `auto`, `cpu` or `cuda`.
         precision: a key of `DTYPES`.
+        execution: see `execution.make_executor`.
         threads: of the CPU.
         metrics_csv: to write.
         checkpoints: directories to write, one for each seed.
@@ -51,6 +52,7 @@ class Job:
     seeds: Sequence[int]
     device: str
     precision: str
+    execution: str
     threads: int
     metrics_csv: Path
     checkpoints: Sequence[Path]
@@ -175,7 +177,7 @@ def _train_and_report(
     rows: list[dict[str, object]] = []
     progress = Progress(job.run, metric, total_steps, job.log)
     progress.note(f"{len(task):,} training examples, seeds {list(job.seeds)}, on {device}")
-    executor = Eager(stack, order, settings)
+    executor = make_executor(job.execution, stack, order, settings, progress.note)
     for evaluation in train(stack, valid, order, settings, executor, progress.heartbeat):
         progress.evaluation(evaluation)
         rows += [

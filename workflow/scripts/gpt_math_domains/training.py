@@ -31,7 +31,7 @@ from gpt_math_domains.tasks import Task
 DROPOUT = 0.1  # GPT-2's default
 CLIP_NORM = 1.0
 EARLY_EVALUATIONS = [2**power for power in range(10)]  # 1 .. 512
-EVALUATION_ROWS = 2048  # rows and seeds judged at once, bounding memory
+EVALUATION_ROWS = {"cpu": 128, "cuda": 16384}  # judged at once, over all seeds: fits the cache
 
 
 @dataclass(frozen=True)
@@ -340,7 +340,7 @@ def evaluate(task: Task, parameters: Parameters, size: ModelSize) -> tuple[Tenso
     """Return mean loss and accuracy over all examples of a task, `[R]` each, dropout off."""
     embedding = parameters[EMBEDDING]
     seeds = len(embedding)
-    chunk = max(1, EVALUATION_ROWS // seeds)
+    chunk = max(1, EVALUATION_ROWS[embedding.device.type] // seeds)
     loss, terms, right = (torch.zeros(seeds, dtype=torch.float64) for _ in range(3))
     decisions = 0
     for first in range(0, len(task), chunk):
@@ -360,29 +360,6 @@ class Executor(Protocol):
     def run(self, first: int, last: int) -> Iterator[int]:
         """Take steps `first` to `last`; yield the number of the last one done, now and then."""
         ...
-
-
-class Eager:
-    """Carries out one step after the other.
-
-    Args:
-        stack: to train.
-        order: of the examples.
-        settings: of the run.
-    """
-
-    def __init__(self, stack: Stack, order: BatchOrder, settings: Settings) -> None:
-        self._stack = stack
-        self._order = order
-        self._settings = settings
-        self._total_steps = settings.total_steps(order.examples)
-
-    def run(self, first: int, last: int) -> Iterator[int]:
-        """Take steps `first` to `last`; yield each when it is done."""
-        for step in range(first, last + 1):
-            self._stack.rate.fill_(learning_rate(step, self._total_steps, self._settings))
-            training_step(self._stack, self._order.rows(step))
-            yield step
 
 
 def train(

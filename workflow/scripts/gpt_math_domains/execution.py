@@ -1,0 +1,171 @@
+"""Executors: the same training step taken eagerly, compiled, or captured in a CUDA graph."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+
+from gpt_math_domains.training import (
+    BatchOrder,
+    Executor,
+    Settings,
+    Stack,
+    learning_rate,
+    training_step,
+)
+
+COMPILE_STEPS = 20_000  # a run must have so many steps for compiling to pay on a CPU
+REPLAY_STEPS = 8  # training steps in a captured graph
+BLOCK_STEPS = 1024  # steps whose batches lie on the device at once
+WARMUP_STEPS = 3  # before a capture, so that libraries have set themselves up
+
+
+def make_executor(
+    name: str,
+    stack: Stack,
+    order: BatchOrder,
+    settings: Settings,
+    note: Callable[[str], None],
+) -> Executor:
+    """Return the executor that a name stands for.
+
+    Args:
+        name: `eager`, `compiled`, `cuda_graph`, or `auto` for what is fastest for this run.
+        stack: to train.
+        order: of the examples.
+        settings: of the run.
+        note: told what was chosen.
+
+    Raises:
+        ValueError: `cuda_graph` is asked for without a CUDA device.
+    """
+    steps, cuda = settings.total_steps(order.examples), stack.rate.is_cuda
+    if name == "auto":
+        name = "cuda_graph" if cuda else "compiled" if steps >= COMPILE_STEPS else "eager"
+    if name == "cuda_graph" and not cuda:
+        raise ValueError("config: execution = 'cuda_graph': training is on the CPU; use auto")
+    if name == "compiled" and not cuda and not _has_compiler():
+        note("no C++ compiler found: the steps are carried out eagerly")
+        name = "eager"
+    note(f"executor {name}")
+    if name == "cuda_graph":
+        return CudaGraph(stack, order, settings)
+    if name == "compiled":
+        compile_stack(stack)
+    return Eager(stack, order, settings)
+
+
+def compile_stack(stack: Stack) -> None:
+    """Have torch.compile generate the forward and backward pass of a stack at its first step."""
+    options: dict[str, Any] = {
+        # Shapes and objects stay as they are throughout a run: nothing to check at each step.
+        "guard_filter_fn": torch.compiler.skip_all_guards_unsafe,
+        "cpp.threads": torch.get_num_threads(),
+    }
+    stack.differentiate = torch.compile(  # type: ignore[method-assign]
+        stack.differentiate, fullgraph=True, dynamic=False, options=options
+    )
+
+
+def _has_compiler() -> bool:
+    """Tell whether there is a C++ compiler for torch.compile."""
+    return shutil.which(os.environ.get("CXX", "g++")) is not None
+
+
+class Eager:
+    """Carries out one step after the other.
+
+    Args:
+        stack: to train.
+        order: of the examples.
+        settings: of the run.
+    """
+
+    def __init__(self, stack: Stack, order: BatchOrder, settings: Settings) -> None:
+        self._stack = stack
+        self._order = order
+        self._settings = settings
+        self._total_steps = settings.total_steps(order.examples)
+
+    def run(self, first: int, last: int) -> Iterator[int]:
+        """Take steps `first` to `last`; yield each when it is done."""
+        for step in range(first, last + 1):
+            self._stack.rate.fill_(learning_rate(step, self._total_steps, self._settings))
+            training_step(self._stack, self._order.rows(step))
+            yield step
+
+
+class CudaGraph:
+    """Replays captured steps: one launch for `REPLAY_STEPS` of them.
+
+    Batches and learning rates of a block of steps lie on the device; a counter there tells a
+    captured step which are its own, so that nothing comes from the host in between.
+
+    Args:
+        stack: to train, on a CUDA device.
+        order: of the examples.
+        settings: of the run.
+    """
+
+    def __init__(self, stack: Stack, order: BatchOrder, settings: Settings) -> None:
+        self._stack = stack
+        self._order = order
+        self._settings = settings
+        self._total_steps = settings.total_steps(order.examples)
+        rows = order.rows(1)
+        self._rows = torch.stack([rows] * BLOCK_STEPS)
+        self._rates = torch.zeros(BLOCK_STEPS, dtype=torch.float64, device=rows.device)
+        self._place = torch.zeros(1, dtype=torch.int64, device=rows.device)
+        self._warm_up()
+        self._one, self._several = self._capture(1), self._capture(REPLAY_STEPS)
+
+    def run(self, first: int, last: int) -> Iterator[int]:
+        """Take steps `first` to `last`; yield the last one launched, after each launch."""
+        for start in range(first, last + 1, BLOCK_STEPS):
+            steps = range(start, min(start + BLOCK_STEPS, last + 1))
+            rates = [learning_rate(step, self._total_steps, self._settings) for step in steps]
+            self._rates[: len(steps)] = torch.tensor(rates, dtype=torch.float64)
+            torch.stack([self._order.rows(step) for step in steps], out=self._rows[: len(steps)])
+            self._place.zero_()
+            done = start - 1
+            while done < steps[-1]:
+                several = steps[-1] - done >= REPLAY_STEPS
+                (self._several if several else self._one).replay()
+                done += REPLAY_STEPS if several else 1
+                yield done
+
+    def _step(self) -> None:
+        """Take the step that the counter points at, and move it on."""
+        self._stack.rate.copy_(self._rates.index_select(0, self._place)[0])
+        training_step(self._stack, self._rows.index_select(0, self._place)[0])
+        self._place += 1
+
+    def _warm_up(self) -> None:
+        """Take a few steps, which libraries and the optimizer need, and undo them."""
+        stack = self._stack
+        buffers = [buffer.clone() for buffer in stack.buffers]
+        generators = [generator.get_state() for generator in stack.dropout.generators]
+        with torch.cuda.stream(torch.cuda.Stream()):
+            for _ in range(WARMUP_STEPS):
+                self._step()
+        torch.cuda.synchronize()
+        for buffer, saved in zip(stack.buffers, buffers, strict=True):
+            buffer.copy_(saved)
+        for generator, state in zip(stack.dropout.generators, generators, strict=True):
+            generator.set_state(state)
+        for state in stack.optimizer.state.values():
+            for value in state.values():
+                value.zero_()
+        stack.loss_sum.zero_()
+
+    def _capture(self, steps: int) -> torch.cuda.CUDAGraph:
+        """Return a graph of so many consecutive steps."""
+        graph = torch.cuda.CUDAGraph()
+        for generator in self._stack.dropout.generators:
+            graph.register_generator_state(generator)
+        with torch.cuda.graph(graph):
+            for _ in range(steps):
+                self._step()
+        return graph
