@@ -83,7 +83,7 @@ def _read_checkpoint(directory: Path) -> tuple[ModelSize, Parameters]:
     try:
         weights = load(path.read_bytes())
     except (SafetensorError, KeyError) as error:
-        raise ValueError(f"{path}: not a safetensors file ({error})") from None
+        raise ValueError(f"{path}: not a safetensors file ({error!r})") from None
     # Asked first, so that an absurd number of layers builds no absurd list of shapes.
     if size.num_layers > len(weights):
         raise ValueError(f"{path}: {len(weights)} tensors, too few for {size.num_layers} layers")
@@ -142,7 +142,7 @@ def _config(
         "layer_norm_epsilon": LAYER_NORM_EPSILON,
         "initializer_range": INITIAL_STD,
         "tie_word_embeddings": True,
-        "bos_token_id": vocabulary.eos,
+        "bos_token_id": vocabulary.eos, 
         "eos_token_id": vocabulary.eos,
         "pad_token_id": vocabulary.eos,
     }

@@ -356,8 +356,14 @@ def _section(location: tuple[int | str, ...]) -> type[Section]:
 
 
 def schema() -> dict[str, Any]:
-    """Return the JSON schema of the configuration, for editors."""
-    return {"title": "GPT Math Domains study"} | Study.model_json_schema()
+    """Return the JSON schema of the configuration, for editors.
+
+    No key is required, since an overlay names only those that it changes.
+    """
+    made = Study.model_json_schema()
+    for section in (made, *made["$defs"].values()):
+        section.pop("required", None)
+    return made | {"title": "GPT Math Domains study"}
 
 
 def reference() -> str:

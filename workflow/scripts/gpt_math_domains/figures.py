@@ -30,7 +30,7 @@ AXES = {
     "train_loss": "train/loss",
 }
 
-_DASHES = ("solid", "dash", "dashdot", "dot")
+_DASHES = ("solid", "dash", "dashdot", "12px,4px")  # dots are for reference curves
 _LAYOUT = {
     "template": "none",
     "font": {"family": "system-ui, sans-serif", "size": 14, "color": "#222222"},
@@ -155,7 +155,9 @@ def overview(
         curves = list(_reference_curves(reference, accuracy, metrics, colors))
         figure.add_traces(curves, rows=1, cols=1)
     _set_layout(figure, names, title)
-    figure.update_layout(height=960)  # pixels; three plots need more than most windows are high
+    # In pixels: three plots need more than most windows are high, so each tells its steps.
+    figure.update_layout(height=960)
+    figure.update_xaxes(showticklabels=True)
     return figure
 
 

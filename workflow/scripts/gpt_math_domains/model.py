@@ -214,10 +214,10 @@ def backward(
             parameters, gradients, f"transformer.h.{layer}", size, trace.blocks[layer], d_states
         )
     d_states.mul_(trace.embedded_mask)
-    torch.bmm(trace.one_hot.transpose(1, 2), d_states, out=gradients[EMBEDDING])
+    gradients[EMBEDDING].baddbmm_(trace.one_hot.transpose(1, 2), d_states, beta=0)
     length = trace.blocks[0].weights.shape[-1]
     by_position = d_states.view(len(d_states), -1, length, size.d_model)
-    torch.sum(by_position, dim=1, out=gradients[POSITION][:, :length])
+    gradients[POSITION][:, :length] = by_position.sum(dim=1)
 
 
 def token_logits(parameters: Parameters, states: Tensor) -> Tensor:
@@ -308,16 +308,14 @@ def _block_backward(
     d_scores = d_weights.mul_(kept)
     d_scores.addcmul_(trace.weights, d_scores.sum(dim=-1, keepdim=True), value=-1)
     d_scores = d_scores.mul_((size.d_model // size.num_heads) ** -0.5).flatten(0, 1)
-    d_heads = torch.empty_like(trace.heads)
-    torch.bmm(d_scores, key, out=d_heads[0])
-    torch.bmm(d_scores.transpose(1, 2), query, out=d_heads[1])
-    torch.bmm(kept.flatten(0, 1).transpose(1, 2), d_mixed, out=d_heads[2])
+    d_query, d_key = torch.bmm(d_scores, key), torch.bmm(d_scores.transpose(1, 2), query)
+    d_value = torch.bmm(kept.flatten(0, 1).transpose(1, 2), d_mixed)
     d_normed = _linear_backward(
         parameters,
         gradients,
         f"{name}.attn.c_attn",
         trace.first_norm.output,
-        _join_heads(d_heads, shape, size),
+        _join_heads(torch.stack([d_query, d_key, d_value]), shape, size),
     )
     d_states += _layer_norm_backward(
         parameters, gradients, f"{name}.ln_1", trace.first_norm, d_normed
@@ -350,8 +348,8 @@ def _layer_norm(parameters: Parameters, name: str, states: Tensor) -> NormTrace:
 def _layer_norm_backward(
     parameters: Parameters, gradients: Parameters, name: str, trace: NormTrace, d_output: Tensor
 ) -> Tensor:
-    torch.sum(d_output * trace.normed, dim=1, out=gradients[f"{name}.weight"])
-    torch.sum(d_output, dim=1, out=gradients[f"{name}.bias"])
+    gradients[f"{name}.weight"].copy_((d_output * trace.normed).sum(dim=1))
+    gradients[f"{name}.bias"].copy_(d_output.sum(dim=1))
     d_states: Tensor = torch.ops.aten.native_layer_norm_backward(
         d_output * parameters[f"{name}.weight"][:, None],
         trace.states,
@@ -372,8 +370,8 @@ def _linear(parameters: Parameters, name: str, states: Tensor) -> Tensor:
 def _linear_backward(
     parameters: Parameters, gradients: Parameters, name: str, states: Tensor, d_output: Tensor
 ) -> Tensor:
-    torch.bmm(states.transpose(1, 2), d_output, out=gradients[f"{name}.weight"])
-    torch.sum(d_output, dim=1, out=gradients[f"{name}.bias"])
+    gradients[f"{name}.weight"].baddbmm_(states.transpose(1, 2), d_output, beta=0)
+    gradients[f"{name}.bias"].copy_(d_output.sum(dim=1))
     return torch.bmm(d_output, parameters[f"{name}.weight"].transpose(1, 2))
 
 

@@ -217,7 +217,7 @@ class DomainLabels:
         targets, shares = self.targets[rows], self.weights[rows] / terms[:, None]
         losses = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
         d_logits = (logits.sigmoid() - targets) * shares[..., None]
-        torch.bmm(d_logits.transpose(1, 2), last, out=gradients[HEAD])
+        gradients[HEAD].baddbmm_(d_logits.transpose(1, 2), last, beta=0)
         if EMBEDDING in gradients:
             d_last = torch.bmm(d_logits, parameters[HEAD])
             d_states = torch.zeros_like(states).scatter_(1, place, d_last)

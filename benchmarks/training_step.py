@@ -1,0 +1,352 @@
+"""Time a training step beside `transformers.Trainer` and a plain `GPT2LMHeadModel` loop.
+
+All variants train on the same examples with the same batch size and dropout, in one process, in
+turns, so that a drift of the machine's speed meets them all. Needs torch, transformers, NumPy,
+pandas and pydantic; draws the figure where plotly is installed too.
+
+    python benchmarks/training_step.py [--models 2 4 6] [--repetitions 5]
+
+Writes `benchmarks/results/training_step_<device>.csv`: milliseconds for a step and seed, the
+speed-up over Trainer, and the share of the floor, which is the time that the step's matrix products
+would take at the rate measured in this run.
+"""
+
+import argparse
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import pandas as pd
+import torch
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+    get_linear_schedule_with_warmup,
+)
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "workflow/scripts"))
+
+from gpt_math_domains.equations import generate_data_version  # noqa: E402
+from gpt_math_domains.execution import CudaGraph, Eager, compile_stack  # noqa: E402
+from gpt_math_domains.model import ModelSize, initialize  # noqa: E402
+from gpt_math_domains.runs import prepare_torch  # noqa: E402
+from gpt_math_domains.tables import LONGEST, read_equations  # noqa: E402
+from gpt_math_domains.tasks import NextTokens  # noqa: E402
+from gpt_math_domains.training import (  # noqa: E402
+    BatchOrder,
+    Executor,
+    Settings,
+    build_stack,
+    torch_generator,
+)
+from gpt_math_domains.vocabulary import read_vocabulary  # noqa: E402
+
+MODELS = {2: (1, 8, 128), 4: (2, 8, 128), 6: (8, 8, 512)}
+SETTINGS = Settings(
+    num_train_epochs=1000,
+    eval_steps=1000,
+    batch_size=32,
+    learning_rate=5e-4,
+    weight_decay=0.1,
+    gradient_accumulation_steps=1,
+    num_warmup_steps=1000,
+    shuffle=True,
+)
+TURN_SECONDS = 0.7  # how long a variant runs in its turn, if a few steps do not take longer
+
+
+@dataclass
+class Variant:
+    """One way to train: `run(n)` takes n steps and returns the seconds they took."""
+
+    name: str
+    seeds: int
+    run: Callable[[int], float]
+
+
+def main() -> None:
+    """Measure and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--models", type=int, nargs="+", default=list(MODELS), choices=MODELS)
+    parser.add_argument("--repetitions", type=int, default=5)
+    arguments = parser.parse_args()
+    device = prepare_torch("auto", threads=1)
+    with tempfile.TemporaryDirectory() as directory:
+        task = make_task(Path(directory), device)
+        vocabulary = read_vocabulary(Path(directory) / "vocabulary.json")
+        rows = []
+        for model in arguments.models:
+            size = ModelSize(*MODELS[model], vocabulary.size, LONGEST + 1)
+            rows += measure_model(model, size, task, device, arguments.repetitions, directory)
+    name = torch.cuda.get_device_name() if device == "cuda" else cpu_name()
+    table = pd.DataFrame(rows)
+    table.insert(0, "device", name)
+    table["torch"] = torch.__version__
+    path = ROOT / f"benchmarks/results/training_step_{device}.csv"
+    path.parent.mkdir(exist_ok=True)
+    table.to_csv(path, index=False, float_format="%.4g")
+    print(table.drop(columns=["device", "torch"]).to_string(index=False, float_format="%.4g"))
+    draw(table, ROOT / f"results/benchmarks/training_step_{device}.html")
+
+
+def make_task(directory: Path, device: str) -> NextTokens:
+    """Return data version 1 as a task."""
+    files = {name: directory / f"{name}.csv" for name in ("train", "valid")}
+    json = {name: directory / f"{name}.json" for name in ("vocabulary", "manifest")}
+    generate_data_version(10, 5, 0, **files, **json)
+    vocabulary = read_vocabulary(json["vocabulary"])
+    return NextTokens.of(read_equations(files["train"]), vocabulary, device, torch.float32)
+
+
+def measure_model(
+    model: int, size: ModelSize, task: NextTokens, device: str, repetitions: int, directory: str
+) -> list[dict[str, Any]]:
+    """Return a row for each variant of one model version."""
+    variants = [
+        Variant("Trainer", 1, trainer(size, task, device, directory)),
+        Variant("GPT2LMHeadModel loop", 1, plain_loop(size, task, device)),
+        *(
+            Variant("eager", seeds, ours("eager", size, task, device, seeds))
+            for seeds in (1, 4, 16)
+        ),
+        Variant("compiled", 1, ours("compiled", size, task, device, 1)),
+    ]
+    if device == "cuda":
+        variants += [
+            Variant("cuda_graph", seeds, ours("cuda_graph", size, task, device, seeds))
+            for seeds in (1, 4, 16)
+        ]
+    counts, start_up = {}, {}
+    for variant in variants:
+        start_up[id(variant)] = variant.run(2)
+        counts[id(variant)] = max(1, min(500, round(TURN_SECONDS / (variant.run(2) / 2))))
+    times: dict[int, list[float]] = {id(variant): [] for variant in variants}
+    floors = []
+    for repetition in range(repetitions):
+        turn = repetition % len(variants)
+        floors.append(floor_seconds(size, device))
+        for variant in variants[turn:] + variants[:turn]:
+            steps = counts[id(variant)]
+            times[id(variant)].append(variant.run(steps) / steps / variant.seeds)
+    baseline = times[id(variants[0])]
+    rows = []
+    for variant in variants:
+        found = times[id(variant)]
+        rows.append(
+            {
+                "model": model,
+                "implementation": variant.name,
+                "seeds": variant.seeds,
+                "ms": 1e3 * median(found),
+                "ms_min": 1e3 * min(found),
+                "ms_max": 1e3 * max(found),
+                "speedup": median(b / f for b, f in zip(baseline, found, strict=True)),
+                "floor_ms": 1e3 * median(floors),
+                "floor_share": median(floor / f for floor, f in zip(floors, found, strict=True)),
+                "first_two_steps_s": start_up[id(variant)],
+            }
+        )
+        print(f"model {model}  {variant.name}, {variant.seeds} seeds: {rows[-1]['ms']:.3g} ms")
+    return rows
+
+
+def ours(
+    execution: str, size: ModelSize, task: NextTokens, device: str, seeds: int
+) -> Callable[[int], float]:
+    """Return a run of this project's step with an executor."""
+    weights = initialize(size, [torch_generator(seed, "weights") for seed in range(seeds)])
+    stack = build_stack(
+        task,
+        size,
+        {name: value.to(device) for name, value in weights.items()},
+        SETTINGS,
+        [torch_generator(seed, "dropout", device) for seed in range(seeds)],
+    )
+    if execution == "compiled":
+        compile_stack(stack)
+    order = BatchOrder(len(task), SETTINGS, range(seeds), device)
+    kind: type[Executor] = CudaGraph if execution == "cuda_graph" else Eager
+    executor = kind(stack, order, SETTINGS)
+    done = 0
+
+    def run(steps: int) -> float:
+        nonlocal done
+        started = now(device)
+        *_, done = executor.run(done + 1, done + steps)
+        return now(device) - started
+
+    return run
+
+
+def reference_model(size: ModelSize, device: str) -> Any:
+    """Return the same model as `transformers` builds it."""
+    config = GPT2Config(
+        vocab_size=size.vocabulary_size,
+        n_embd=size.d_model,
+        n_layer=size.num_layers,
+        n_head=size.num_heads,
+        bos_token_id=size.vocabulary_size - 1,
+        eos_token_id=size.vocabulary_size - 1,
+    )
+    model: Any = GPT2LMHeadModel(config)
+    model.to(device).train()
+    return model
+
+
+def examples(task: NextTokens) -> dict[str, torch.Tensor]:
+    """Return whole sequences and their labels, as `transformers` takes them."""
+    sequences = torch.cat([task.tokens, task.targets[:, -1:]], dim=1)[:-1]
+    padding = torch.cat([task.weights[:, :1], task.weights], dim=1)[:-1] == 0
+    return {"input_ids": sequences, "labels": sequences.masked_fill(padding, -100)}
+
+
+def plain_loop(size: ModelSize, task: NextTokens, device: str) -> Callable[[int], float]:
+    """Return a plain training loop around `GPT2LMHeadModel`."""
+    model, data = reference_model(size, device), examples(task)
+    decaying = [p for p in model.parameters() if p.dim() > 1]
+    others = [p for p in model.parameters() if p.dim() == 1]
+    groups: list[dict[str, Any]] = [{"params": decaying}, {"params": others, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=5e-4, weight_decay=0.1, fused=True)
+    schedule = get_linear_schedule_with_warmup(optimizer, 1000, 41_000)
+
+    def run(steps: int) -> float:
+        started = now(device)
+        for _ in range(steps):
+            rows = torch.randperm(len(task), device=device)[: SETTINGS.batch_size]
+            loss = model(data["input_ids"][rows], labels=data["labels"][rows]).loss
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad()
+        return now(device) - started
+
+    return run
+
+
+class Clock(TrainerCallback):
+    """Notes when Trainer's first and last step ended."""
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+        self.times: list[float] = []
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        """Note the time after the first and the last step."""
+        if state.global_step in (1, state.max_steps):
+            self.times.append(now(self.device))
+
+
+def trainer(
+    size: ModelSize, task: NextTokens, device: str, directory: str
+) -> Callable[[int], float]:
+    """Return a run of `transformers.Trainer`, its set-up left out of the time."""
+    model = reference_model(size, device)
+    data = {name: value.cpu() for name, value in examples(task).items()}
+
+    def collate(rows: list[int]) -> dict[str, torch.Tensor]:
+        index = torch.tensor(rows)
+        return {name: value[index] for name, value in data.items()}
+
+    def run(steps: int) -> float:
+        clock = Clock(device)
+        arguments = TrainingArguments(
+            output_dir=directory,
+            max_steps=steps + 1,
+            per_device_train_batch_size=SETTINGS.batch_size,
+            learning_rate=SETTINGS.learning_rate,
+            weight_decay=SETTINGS.weight_decay,
+            warmup_steps=SETTINGS.num_warmup_steps,
+            optim="adamw_torch_fused",
+            report_to=[],
+            save_strategy="no",
+            logging_strategy="no",
+            disable_tqdm=True,
+            use_cpu=device == "cpu",
+            remove_unused_columns=False,
+        )
+        rows: Any = range(len(task))
+        Trainer(
+            model=model,
+            args=arguments,
+            train_dataset=rows,
+            data_collator=collate,
+            callbacks=[clock],
+        ).train()
+        return clock.times[1] - clock.times[0]
+
+    return run
+
+
+def floor_seconds(size: ModelSize, device: str) -> float:
+    """Return what the matrix products of a step and seed take at this moment's best rate."""
+    rows, width = SETTINGS.batch_size * LONGEST, size.d_model
+    forward = size.num_layers * (24 * width**2 + 4 * LONGEST * width)
+    flops = 3 * rows * (forward + 2 * width * size.vocabulary_size)
+    batch = 1 if device == "cpu" else 64  # a GPU needs several products at once to be filled
+    left = torch.randn(batch, rows, width, device=device)
+    right = torch.randn(batch, width, 4 * width, device=device)
+    best = float("inf")
+    for _ in range(20):
+        started = now(device)
+        for _ in range(5):
+            torch.bmm(left, right)
+        best = min(best, (now(device) - started) / 5)
+    return flops * best / (8 * batch * rows * width**2)
+
+
+def now(device: str) -> float:
+    """Return the time in seconds, after all work on the device is done."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def cpu_name() -> str:
+    """Return the processor's name where Linux tells it."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return f"one core of {line.split(':')[1].strip()}"
+    return platform.processor()
+
+
+def draw(table: pd.DataFrame, path: Path) -> None:
+    """Draw the speed-ups, where plotly is installed."""
+    try:
+        import plotly.express as px
+    except ModuleNotFoundError:
+        print(f"plotly is not installed: no figure at {path}")
+        return
+    shown = table.assign(
+        model=table["model"].astype(str),
+        variant=table["implementation"] + ", " + table["seeds"].astype(str) + " seeds",
+    )
+    figure = px.bar(
+        shown,
+        x="model",
+        y="speedup",
+        color="variant",
+        barmode="group",
+        title=f"Speed of a training step and seed, on {table['device'][0]}",
+        labels={"speedup": "times as fast as transformers.Trainer"},
+        hover_data=["ms", "ms_min", "ms_max", "floor_share"],
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.write_html(path, div_id="training-step")
+    print(f"figure: {path}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""Every executor takes the same steps."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from gpt_math_domains.equations import enumerate_family
+from gpt_math_domains.execution import COMPILE_STEPS, CudaGraph, Eager, make_executor
+from gpt_math_domains.model import ModelSize, initialize
+from gpt_math_domains.tables import Equations
+from gpt_math_domains.tasks import NextTokens
+from gpt_math_domains.training import BatchOrder, Settings, Stack, build_stack, torch_generator
+from gpt_math_domains.vocabulary import Vocabulary
+
+VOCABULARY = Vocabulary(10)
+SIZE = ModelSize(2, 4, 32, VOCABULARY.size, 7)
+SEEDS = [3, 11]
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+def settings(epochs: int = 10) -> Settings:
+    return Settings(
+        num_train_epochs=epochs,
+        eval_steps=20,
+        batch_size=16,
+        learning_rate=5e-3,
+        weight_decay=0.1,
+        gradient_accumulation_steps=1,
+        num_warmup_steps=10,
+        shuffle=True,
+    )
+
+
+def prepare(
+    device: str = "cpu", dtype: torch.dtype = torch.float64, epochs: int = 10
+) -> tuple[Stack, BatchOrder]:
+    """A stack of two seeds, dropout on, that trains on 85 equations."""
+    tokens = enumerate_family(VOCABULARY, "subtract", None)[:85]
+    equations = Equations(tokens, (tokens >= 0).sum(axis=1), np.full(len(tokens), 4))
+    task = NextTokens.of(equations, VOCABULARY, device, dtype)
+    weights = initialize(SIZE, [torch_generator(seed, "weights") for seed in SEEDS], dtype=dtype)
+    stack = build_stack(
+        task,
+        SIZE,
+        {name: value.to(device) for name, value in weights.items()},
+        settings(epochs),
+        [torch_generator(seed, "dropout", device) for seed in SEEDS],
+    )
+    return stack, BatchOrder(len(task), settings(epochs), SEEDS, device)
+
+
+def take_steps(execution: str, steps: int, **where: Any) -> Stack:
+    stack, order = prepare(**where)
+    notes: list[str] = []
+    executor = make_executor(execution, stack, order, settings(), notes.append)
+    assert notes == [f"executor {execution}"]
+    assert list(executor.run(1, steps))[-1] == steps
+    return stack
+
+
+def test_compiled_steps_equal_eager_ones() -> None:
+    eager, compiled = take_steps("eager", 12), take_steps("compiled", 12)
+    torch.testing.assert_close(compiled.loss_sum, eager.loss_sum, rtol=1e-9, atol=0)
+    for name, value in eager.parameters.items():
+        torch.testing.assert_close(compiled.parameters[name], value, rtol=1e-7, atol=1e-8)
+
+
+@needs_cuda
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_captured_steps_equal_eager_ones_bit_for_bit(dtype: torch.dtype) -> None:
+    """30 steps are replays of several steps and of one."""
+    eager = take_steps("eager", 30, device="cuda", dtype=dtype)
+    captured = take_steps("cuda_graph", 30, device="cuda", dtype=dtype)
+    assert torch.equal(captured.loss_sum, eager.loss_sum)
+    for name, value in eager.parameters.items():
+        assert torch.equal(captured.parameters[name], value), name
+
+
+@needs_cuda
+def test_a_captured_run_can_stop_and_go_on_at_any_step() -> None:
+    whole = take_steps("cuda_graph", 30, device="cuda")
+    stack, order = prepare("cuda")
+    executor = CudaGraph(stack, order, settings())
+    for first, last in ((1, 1), (2, 12), (13, 30)):
+        list(executor.run(first, last))
+    for name, value in whole.parameters.items():
+        assert torch.equal(stack.parameters[name], value), name
+
+
+@pytest.mark.parametrize(
+    ("steps", "wanted"), [(COMPILE_STEPS - 6, "eager"), (COMPILE_STEPS + 6, "compiled")]
+)
+def test_a_cpu_run_is_compiled_only_if_it_is_long(steps: int, wanted: str) -> None:
+    stack, order = prepare(epochs=steps // 6)
+    notes: list[str] = []
+    make_executor("auto", stack, order, settings(steps // 6), notes.append)
+    assert notes == [f"executor {wanted}"]
+
+
+def test_without_a_compiler_a_run_is_eager_and_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    stack, order = prepare()
+    notes: list[str] = []
+    executor = make_executor("compiled", stack, order, settings(), notes.append)
+    assert isinstance(executor, Eager)
+    assert notes == [
+        "no C++ compiler found: the steps are carried out eagerly",
+        "executor eager",
+    ]
+
+
+def test_capturing_on_a_cpu_is_refused_in_one_line() -> None:
+    stack, order = prepare()
+    ignore: Callable[[str], None] = lambda note: None  # noqa: E731
+    with pytest.raises(ValueError, match="config: execution = 'cuda_graph'") as caught:
+        make_executor("cuda_graph", stack, order, settings(), ignore)
+    assert "\n" not in str(caught.value)
