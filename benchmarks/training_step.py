@@ -175,8 +175,8 @@ def ours(
     if execution == "compiled":
         compile_stack(stack)
     order = BatchOrder(len(task), SETTINGS, range(seeds), device)
-    kind: type[Executor] = CudaGraph if execution == "cuda_graph" else Eager
-    executor = kind(stack, order, SETTINGS)
+    kind = CudaGraph if execution == "cuda_graph" else Eager
+    executor: Executor = kind(stack, order, SETTINGS)
     done = 0
 
     def run(steps: int) -> float:

@@ -142,7 +142,7 @@ def _config(
         "layer_norm_epsilon": LAYER_NORM_EPSILON,
         "initializer_range": INITIAL_STD,
         "tie_word_embeddings": True,
-        "bos_token_id": vocabulary.eos, 
+        "bos_token_id": vocabulary.eos,
         "eos_token_id": vocabulary.eos,
         "pad_token_id": vocabulary.eos,
     }
