@@ -3,12 +3,11 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-SCRIPTS = Path(workflow.basedir, "workflow", "scripts")
-sys.path.insert(0, str(SCRIPTS))
+sys.path.insert(0, str(Path(workflow.basedir, "workflow", "scripts")))
 
 from gpt_math_domains.config import ConfigError, load_study
 from gpt_math_domains.estimate import cpu_warning, training_seconds
-from gpt_math_domains.imports import imported_modules
+from gpt_math_domains.imports import fingerprint
 
 try:
     STUDY = load_study(config)
@@ -36,11 +35,6 @@ wildcard_constraints:
     protocol="full|frozen|scratch|random_frozen",
 
 
-def modules_of(script):
-    """Return the modules that a script imports: an edit there makes its outputs stale."""
-    return [os.path.relpath(path) for path in imported_modules(SCRIPTS / script)]
-
-
 def pretrain_settings(wildcards):
     return STUDY.training("pretrain", int(wildcards.data), int(wildcards.model))
 
@@ -53,6 +47,10 @@ def finetune_settings(wildcards):
         int(wildcards.domain),
         wildcards.protocol,
     )
+
+
+def starts_pretrained(wildcards):
+    return wildcards.protocol in ("full", "frozen")
 
 
 def warn_without_cuda():

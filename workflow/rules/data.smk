@@ -1,6 +1,4 @@
 rule generate_equations:
-    input:
-        code=modules_of("generate_equations.py"),
     output:
         train="<results>/data/{data}/train.csv",
         valid="<results>/data/{data}/valid.csv",
@@ -13,7 +11,8 @@ rule generate_equations:
     conda:
         "../../envs/data.yaml"
     params:
-        version=lookup(dpath="data/{data}", within=CHECKED),
+        version=lookup(dpath="{data}", within=CHECKED["data"]),
+        code=fingerprint("generate_equations.py"),
     script:
         "../scripts/generate_equations.py"
 
@@ -23,7 +22,6 @@ rule label_domains:
         train="<results>/data/{data}/train.csv",
         valid="<results>/data/{data}/valid.csv",
         vocabulary="<results>/data/{data}/vocabulary.json",
-        code=modules_of("label_domains.py"),
     output:
         train="<results>/domains/{domain}/data_{data}/train.csv",
         valid="<results>/domains/{domain}/data_{data}/valid.csv",
@@ -34,6 +32,7 @@ rule label_domains:
     conda:
         "../../envs/data.yaml"
     params:
-        labels=lookup(dpath="domains/{domain}/labels", within=CHECKED),
+        labels=lookup(dpath="{domain}/labels", within=CHECKED["domains"]),
+        code=fingerprint("label_domains.py"),
     script:
         "../scripts/label_domains.py"

@@ -19,12 +19,11 @@ rule plot_pretrain:
             allow_missing=True,
         ),
         reference=lookup(
-            dpath="figures/reference_curves/pretrain_{data}",
-            within=CHECKED,
+            dpath="pretrain_{data}",
+            within=STUDY.figures.reference_curves,
             default=[],
         ),
         plotly_js=ancient("<results>/plots/plotly.min.js"),
-        code=modules_of("plot_pretrain.py"),
     output:
         overview=report(
             "<results>/plots/pretrain_{data}.html",
@@ -42,6 +41,7 @@ rule plot_pretrain:
         "../../envs/figures.yaml"
     params:
         colors=STUDY.figures.pretrain_colors,
+        code=fingerprint("plot_pretrain.py"),
     script:
         "../scripts/plot_pretrain.py"
 
@@ -55,12 +55,11 @@ rule plot_finetune:
             allow_missing=True,
         ),
         reference=lookup(
-            dpath="figures/reference_curves/finetune_{domain}_pretrain_{data}",
-            within=CHECKED,
+            dpath="finetune_{domain}_pretrain_{data}",
+            within=STUDY.figures.reference_curves,
             default=[],
         ),
         plotly_js=ancient("<results>/plots/plotly.min.js"),
-        code=modules_of("plot_finetune.py"),
     output:
         overview=report(
             "<results>/plots/finetune_{domain}_pretrain_{data}.html",
@@ -78,6 +77,7 @@ rule plot_finetune:
         "../../envs/figures.yaml"
     params:
         colors=STUDY.figures.finetune_colors,
+        code=fingerprint("plot_finetune.py"),
     script:
         "../scripts/plot_finetune.py"
 
@@ -89,7 +89,6 @@ rule write_index:
         summary="<results>/metrics/summary.csv",
         references=STUDY.figures.reference_curves.values(),
         plotly_js=ancient("<results>/plots/plotly.min.js"),
-        code=modules_of("write_index.py"),
     output:
         page="<results>/index.html",
     log:
@@ -100,5 +99,6 @@ rule write_index:
         "../../envs/figures.yaml"
     params:
         study=STUDY.tables(),
+        code=fingerprint("write_index.py"),
     script:
         "../scripts/write_index.py"

@@ -6,7 +6,7 @@ rule finetune_model:
         train_labels="<results>/domains/{domain}/data_{data}/train.csv",
         valid_labels="<results>/domains/{domain}/data_{data}/valid.csv",
         pretrained=branch(
-            evaluate("{protocol} in ('full', 'frozen')"),
+            starts_pretrained,
             then=expand(
                 "<results>/pretrain/data_{data}/model_{model}/seed_{seed}/{file}",
                 seed=STUDY.run.seeds,
@@ -14,7 +14,6 @@ rule finetune_model:
                 allow_missing=True,
             ),
         ),
-        code=modules_of("finetune_model.py"),
     output:
         metrics="<results>/finetune/domain_{domain}/data_{data}/model_{model}/{protocol}/metrics.csv",
         checkpoints=expand(
@@ -33,11 +32,12 @@ rule finetune_model:
     resources:
         gpu=TRAINING_GPUS,
     params:
-        model=lookup(dpath="models/{model}", within=CHECKED),
+        model=lookup(dpath="{model}", within=CHECKED["models"]),
         settings=finetune_settings,
         seeds=STUDY.run.seeds,
         device=STUDY.device,
         precision=STUDY.precision,
         execution=STUDY.execution,
+        code=fingerprint("finetune_model.py"),
     script:
         "../scripts/finetune_model.py"

@@ -5,7 +5,6 @@ rule collect_pretrain_metrics:
             data=STUDY.run.data,
             model=STUDY.run.models,
         ),
-        code=modules_of("collect_metrics.py"),
     output:
         metrics="<results>/metrics/pretrain.csv",
     log:
@@ -16,6 +15,7 @@ rule collect_pretrain_metrics:
         "../../envs/figures.yaml"
     params:
         phase="pretrain",
+        code=fingerprint("collect_metrics.py"),
     script:
         "../scripts/collect_metrics.py"
 
@@ -29,7 +29,6 @@ rule collect_finetune_metrics:
             model=STUDY.run.models,
             protocol=STUDY.run.protocols,
         ),
-        code=modules_of("collect_metrics.py"),
     output:
         metrics="<results>/metrics/finetune.csv",
     log:
@@ -40,6 +39,7 @@ rule collect_finetune_metrics:
         "../../envs/figures.yaml"
     params:
         phase="finetune",
+        code=fingerprint("collect_metrics.py"),
     script:
         "../scripts/collect_metrics.py"
 
@@ -48,7 +48,6 @@ rule summarize_metrics:
     input:
         pretrain="<results>/metrics/pretrain.csv",
         finetune="<results>/metrics/finetune.csv",
-        code=modules_of("summarize_metrics.py"),
     output:
         summary="<results>/metrics/summary.csv",
     log:
@@ -57,5 +56,7 @@ rule summarize_metrics:
         "<benchmarks>/metrics/summary.tsv"
     conda:
         "../../envs/figures.yaml"
+    params:
+        code=fingerprint("summarize_metrics.py"),
     script:
         "../scripts/summarize_metrics.py"

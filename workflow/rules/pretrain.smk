@@ -3,7 +3,6 @@ rule pretrain_model:
         train="<results>/data/{data}/train.csv",
         valid="<results>/data/{data}/valid.csv",
         vocabulary="<results>/data/{data}/vocabulary.json",
-        code=modules_of("pretrain_model.py"),
     output:
         metrics="<results>/pretrain/data_{data}/model_{model}/metrics.csv",
         checkpoints=expand(
@@ -22,11 +21,12 @@ rule pretrain_model:
     resources:
         gpu=TRAINING_GPUS,
     params:
-        model=lookup(dpath="models/{model}", within=CHECKED),
+        model=lookup(dpath="{model}", within=CHECKED["models"]),
         settings=pretrain_settings,
         seeds=STUDY.run.seeds,
         device=STUDY.device,
         precision=STUDY.precision,
         execution=STUDY.execution,
+        code=fingerprint("pretrain_model.py"),
     script:
         "../scripts/pretrain_model.py"

@@ -1,9 +1,23 @@
 """Which modules of this package a script really uses, so that editing one makes outputs stale."""
 
 import ast
+import hashlib
+from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
+
+
+@cache
+def fingerprint(script: str) -> str:
+    """Return a hash of the modules that a script, named by its file name, imports.
+
+    As a parameter of a rule, it makes the outputs stale when the text of one of them changes.
+    """
+    digest = hashlib.sha256()
+    for path in imported_modules(PACKAGE.parent / script):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
 
 
 def imported_modules(script: Path) -> list[Path]:
