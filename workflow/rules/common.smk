@@ -67,5 +67,6 @@ def warn_without_cuda():
         for job in workflow.dag.needrun_jobs()
         if "settings" in job.params.keys()
     ]
-    if warning := cpu_warning(seconds, workflow.cores):
+    slots = workflow.global_resources.get("gpu", workflow.cores)
+    if warning := cpu_warning(seconds, min(workflow.cores, slots)):
         logger.warning(warning)

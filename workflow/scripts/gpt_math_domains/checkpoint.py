@@ -107,7 +107,7 @@ def tokenizer(vocabulary: Vocabulary) -> Tokenizer:
     ids = {symbol: number for number, symbol in enumerate(vocabulary.symbols)}
     negative = vocabulary.symbols[vocabulary.negative]
     made = Tokenizer(models.WordLevel(ids, unk_token="[unk]"))
-    made.normalizer = normalizers.Replace(Regex(r"=\s+-(?!\S)"), f"= {negative}")
+    made.normalizer = normalizers.Replace(Regex(r"=\s+-"), f"= {negative}")
     made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     made.decoder = decoders.Sequence(
         [decoders.WordPiece(prefix="##", cleanup=False), decoders.Replace(negative, "-")]

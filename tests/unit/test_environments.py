@@ -1,0 +1,131 @@
+"""Every environment is pinned, they agree, and each rule's holds what its script imports."""
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import yaml
+
+from gpt_math_domains.imports import PACKAGE, imported_modules
+
+ROOT = Path(__file__).parents[2]
+ENVIRONMENTS = sorted((ROOT / "envs").glob("*.yaml"))
+PIN = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*) ?==([0-9][0-9A-Za-z.]*)")
+# Names on conda-forge of packages that Python imports by another name.
+CONDA_NAMES = {"torch": "pytorch", "markupsafe": "jinja2"}  # Jinja2 brings MarkupSafe
+
+
+class Rule(NamedTuple):
+    name: str
+    environment: Path
+    script: Path
+
+
+def rules() -> Iterator[Rule]:
+    """Yield each rule that runs a script."""
+    for file in sorted((ROOT / "workflow" / "rules").glob("*.smk")):
+        for text in re.split(r"^rule ", file.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
+            paths = {
+                key: (file.parent / path).resolve()
+                for key, path in re.findall(r'^    (conda|script):\n        "(.*)"$', text, re.M)
+            }
+            yield Rule(text.partition(":")[0], paths["conda"], paths["script"])
+
+
+RULES = list(rules())
+
+
+def normalized(name: str) -> str:
+    """Return a name as package indexes compare it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def pins(lines: list[str]) -> dict[str, str]:
+    """Return the versions of exact pins by package; any other line is an error."""
+    found = {}
+    for line in lines:
+        pin = PIN.fullmatch(line)
+        assert pin, f"{line!r} is no exact pin"
+        assert normalized(pin[1]) not in found, f"{line!r} stands there twice"
+        found[normalized(pin[1])] = pin[2]
+    return found
+
+
+def requirements(name: str) -> dict[str, str]:
+    """Return the pins of a requirements file."""
+    lines = (ROOT / "envs" / name).read_text(encoding="utf-8").splitlines()
+    return pins([line for line in lines if line and not line.startswith("#")])
+
+
+def environment(path: Path) -> dict[str, str]:
+    """Return the pins of a conda environment."""
+    return pins(yaml.safe_load(path.read_text(encoding="utf-8"))["dependencies"])
+
+
+def third_party(path: Path) -> set[str]:
+    """Return what a file imports from outside the standard library and this package."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(node.module or "")
+    return {name.split(".")[0] for name in names} - sys.stdlib_module_names - {PACKAGE.name}
+
+
+def needed(script: Path) -> set[str]:
+    """Return the conda packages that a script and its modules import."""
+    files = [script, *(path for path in imported_modules(script) if path.suffix == ".py")]
+    names = set().union(*map(third_party, files))
+    return {CONDA_NAMES.get(name, name) for name in names}
+
+
+@pytest.mark.parametrize("name", ["requirements.in", "requirements.lock"])
+def test_every_requirement_is_pinned_exactly(name: str) -> None:
+    assert len(requirements(name)) > 10
+
+
+def test_the_lock_holds_what_was_asked_for() -> None:
+    asked, locked = requirements("requirements.in"), requirements("requirements.lock")
+    assert asked.items() <= locked.items()
+
+
+@pytest.mark.parametrize("path", ENVIRONMENTS, ids=lambda path: path.stem)
+def test_every_environment_has_the_versions_of_the_lock(path: Path) -> None:
+    locked = requirements("requirements.lock")
+    locked |= {conda: locked[pip] for pip, conda in CONDA_NAMES.items() if conda == "pytorch"}
+    found = environment(path)
+    found.pop("python")
+    assert found
+    assert {name: locked.get(name) for name in found} == found
+
+
+def test_every_environment_has_the_same_python_and_the_same_channels() -> None:
+    pythons = {environment(path)["python"] for path in ENVIRONMENTS}
+    channels = [yaml.safe_load(path.read_text())["channels"] for path in ENVIRONMENTS]
+    assert len(pythons) == 1
+    assert channels == [["conda-forge", "nodefaults"]] * len(ENVIRONMENTS)
+
+
+def test_every_script_belongs_to_a_rule() -> None:
+    scripts = sorted((ROOT / "workflow" / "scripts").glob("*.py"))
+    assert sorted({rule.script for rule in RULES}) == scripts
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+def test_a_rules_environment_holds_what_its_script_imports(rule: Rule) -> None:
+    assert needed(rule.script) <= environment(rule.environment).keys()
+
+
+@pytest.mark.parametrize("path", ENVIRONMENTS, ids=lambda path: path.stem)
+def test_an_environment_holds_nothing_that_no_script_imports(path: Path) -> None:
+    scripts = [rule.script for rule in RULES if rule.environment == path]
+    assert environment(path).keys() == {"python"}.union(*map(needed, scripts))

@@ -1,0 +1,36 @@
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from study import Repository, copy_of_this_repository
+
+
+@pytest.fixture(scope="session")
+def untouched(tmp_path_factory: pytest.TempPathFactory) -> Repository:
+    """The repository as it is cloned, without results. Not to be changed."""
+    return copy_of_this_repository(tmp_path_factory.mktemp("clone"))
+
+
+@pytest.fixture(scope="session")
+def finished(untouched: Repository, tmp_path_factory: pytest.TempPathFactory) -> Repository:
+    """A repository in which the smoke study has run. Not to be changed."""
+    repository = untouched.copy_to(tmp_path_factory.mktemp("finished") / "repository")
+    ran = repository.snakemake("--cores", "2")
+    assert ran.returncode == 0, ran.stdout
+    return repository
+
+
+@pytest.fixture
+def study(finished: Repository, tmp_path: Path) -> Iterator[Repository]:
+    """A copy of the finished study, to be changed."""
+    yield finished.copy_to(tmp_path / "repository")
+    shutil.rmtree(tmp_path)
+
+
+@pytest.fixture
+def clone(untouched: Repository, tmp_path: Path) -> Iterator[Repository]:
+    """A copy of the repository without results, to be changed."""
+    yield untouched.copy_to(tmp_path / "repository")
+    shutil.rmtree(tmp_path)

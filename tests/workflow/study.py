@@ -1,0 +1,105 @@
+"""A copy of this repository in which tests run Snakemake."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+SMOKE = "tests/workflow/smoke.yaml"
+CHANGES = "changes.yaml"
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A checked-out copy of this repository."""
+
+    directory: Path
+
+    @property
+    def results(self) -> Path:
+        """Where the smoke study's outputs are."""
+        return self.directory / "results" / "smoke"
+
+    def copy_to(self, directory: Path) -> "Repository":
+        """Copy everything, results and Snakemake's records too, keeping modification times."""
+        shutil.copytree(self.directory, directory)
+        return Repository(directory)
+
+    def snakemake(
+        self,
+        *arguments: str,
+        smoke: bool = True,
+        config: Mapping[str, Any] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run Snakemake here to its end; stdout holds all it said.
+
+        Args:
+            arguments: options and targets.
+            smoke: run the smoke study, else the published one.
+            config: changes to the study's configuration, laid over it.
+            environment: variables set besides those there are.
+        """
+        overlays = [SMOKE] if smoke else []
+        if config is not None:
+            (self.directory / CHANGES).write_text(yaml.safe_dump(dict(config)))
+            overlays.append(CHANGES)
+        kept = {key: value for key, value in os.environ.items() if key != "SNAKEMAKE_PROFILE"}
+        return subprocess.run(
+            [sys.executable, "-m", "snakemake", *arguments]
+            + (["--configfile", *overlays] if overlays else []),
+            cwd=self.directory,
+            env={**kept, **(environment or {})},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=600,
+        )
+
+    def jobs_to_run(
+        self, *arguments: str, smoke: bool = True, config: Mapping[str, Any] | None = None
+    ) -> set[str]:
+        """Return the jobs that Snakemake would run, such as `pretrain_model data=4 model=2`."""
+        ran = self.snakemake("--dry-run", *arguments, smoke=smoke, config=config)
+        assert ran.returncode == 0, ran.stdout
+        return listed_jobs(ran.stdout)
+
+
+def listed_jobs(output: str) -> set[str]:
+    """Return the jobs that Snakemake lists, the target rule `all` left out.
+
+    Their number is checked against the total that Snakemake states itself.
+    """
+    blocks = re.findall(r"^(?:local)?rule (\w+):\n((?: {4}.*\n)*)", output, re.MULTILINE)
+    total = re.search(r"^total +(\d+)$", output, re.MULTILINE)
+    assert len(blocks) == (int(total[1]) if total else 0), output
+    jobs = []
+    for rule, details in blocks:
+        wildcards = re.search(r"^    wildcards: (.*)$", details, re.MULTILINE)
+        jobs.append(" ".join([rule, *sorted(wildcards[1].split(", ") if wildcards else [])]))
+    assert len(set(jobs)) == len(jobs), jobs
+    return set(jobs) - {"all"}
+
+
+def copy_of_this_repository(directory: Path) -> Repository:
+    """Copy what belongs to the repository: all but what git ignores."""
+    listing = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name in filter(None, listing.stdout.split("\0")):
+        if (ROOT / name).exists():  # not so where a deletion is not committed yet
+            (directory / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, directory / name)
+    return Repository(directory)

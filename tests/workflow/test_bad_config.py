@@ -1,0 +1,87 @@
+"""A configuration that cannot run is refused before any job, in one line that helps."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from study import Repository
+
+# What a configuration says, and the line that refuses it: key, value, what is allowed.
+BAD = [
+    (
+        {"pretrain": {"learning_rate": -1e-3}},
+        "pretrain.learning_rate = -0.001: input should be greater than 0",
+    ),
+    (
+        {"finetune": {"learning_rates": 1e-3}},
+        "finetune.learning_rates: unknown key; did you mean learning_rate? Known keys: ",
+    ),
+    (
+        {"models": {2: {"num_heads": 3}}},
+        "models.2.num_heads = 3: must divide d_model = 16",
+    ),
+    (
+        {"data": {5: {"modulo": 5}}},
+        "data.5.modulo = 5: must be smaller than digits = 5",
+    ),
+    (
+        {"run": {"models": [2, 9]}},
+        "run.models = 9: not defined under models, which has [2, 4, 6]",
+    ),
+    (
+        {"run": {"protocols": ["full", "half"]}},
+        "run.protocols.1 = 'half': input should be 'full', 'frozen', 'scratch' or 'random_frozen'",
+    ),
+    ({"run": {"seeds": [0, 0]}}, "run.seeds = [0, 0]: each value may stand there once"),
+    (
+        {"overrides": [{"model": 9, "num_train_epochs": 1}]},
+        "overrides.0.model = 9: not defined under models, which has [2, 4, 6]",
+    ),
+    (
+        {"domains": {1: {"labels": ["first_prime"]}}},
+        "domains.1.labels.0 = 'first_prime': input should be 'first_odd', 'first_even', ",
+    ),
+    (
+        {"figures": {"pretrain_colors": ["blue"]}},
+        "figures.pretrain_colors.0 = 'blue': ",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("config", "line"), [pytest.param(*case, id=case[1].split(":")[0]) for case in BAD]
+)
+def test_a_bad_value_is_refused_in_one_line(
+    clone: Repository, config: dict[str, Any], line: str
+) -> None:
+    ran = clone.snakemake("--cores", "1", config=config)
+    assert ran.returncode != 0
+    assert ran.stdout.count(f"ConfigError: config: {line}") == 1, ran.stdout
+    assert ran.stdout.count("config: ") == 1, ran.stdout
+    assert "Traceback" not in ran.stdout
+    assert not clone.results.exists()
+
+
+def test_a_bad_value_on_the_command_line_is_refused_too(clone: Repository) -> None:
+    ran = clone.snakemake("--cores", "1", "--config", "device=tpu", smoke=False)
+    assert ran.returncode != 0
+    assert "config: device = 'tpu': input should be 'auto', 'cpu' or 'cuda'" in ran.stdout
+    assert "Traceback" not in ran.stdout
+
+
+def test_every_fault_gets_its_line(clone: Repository) -> None:
+    ran = clone.snakemake("--cores", "1", config={"device": "tpu", "pretrain": {"batch_size": 0}})
+    assert "config: device = 'tpu': " in ran.stdout
+    assert "config: pretrain.batch_size = 0: " in ran.stdout
+
+
+def test_results_survive_a_bad_configuration(study: Repository) -> None:
+    def state() -> dict[Path, tuple[float, bytes]]:
+        files = (path for path in study.results.rglob("*") if path.is_file())
+        return {path: (path.stat().st_mtime, path.read_bytes()) for path in files}
+
+    before = state()
+    ran = study.snakemake("--cores", "1", config={"data": {4: {"digits": 1}}})
+    assert ran.returncode != 0
+    assert state() == before

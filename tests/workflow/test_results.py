@@ -1,0 +1,221 @@
+"""What a finished study leaves behind."""
+
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from safetensors.numpy import load_file
+
+from study import ROOT, SMOKE, Repository
+
+DATA, MODELS, PROTOCOLS, SEEDS = (4, 5), (2, 4), ("full", "scratch"), (0, 1)
+PRETRAINED = [f"pretrain/data_{data}/model_{model}" for data, model in product(DATA, MODELS)]
+FINETUNED = [
+    f"finetune/domain_1/data_{data}/model_{model}/{protocol}"
+    for data, model, protocol in product(DATA, MODELS, PROTOCOLS)
+]
+CHECKPOINT = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
+LABELS = ["first_odd", "first_even", "both_odd", "both_even", "has_zero", "no_zero"]
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def header(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines()[0].split(",")
+
+
+def without_seconds(path: Path) -> list[dict[str, str]]:
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows(path)]
+
+
+def settings(phase: str) -> dict[str, Any]:
+    return dict(yaml.safe_load((ROOT / SMOKE).read_text())[phase])
+
+
+def test_the_results_are_the_promised_files_and_no_others(finished: Repository) -> None:
+    promised = {"index.html", "metrics/pretrain.csv", "metrics/finetune.csv", "metrics/summary.csv"}
+    promised |= {"plots/plotly.min.js"}
+    for data in DATA:
+        files = ("train.csv", "valid.csv", "vocabulary.json", "manifest.json")
+        promised |= {f"data/{data}/{name}" for name in files}
+        promised |= {f"domains/1/data_{data}/{name}" for name in ("train.csv", "valid.csv")}
+        for figure, accuracy in (
+            (f"pretrain_{data}", "math"),
+            (f"finetune_1_pretrain_{data}", "domain"),
+        ):
+            promised |= {f"plots/{figure}.html", f"plots/{figure}_eval_loss.html"}
+            promised |= {f"plots/{figure}_eval_{accuracy}_acc.html"}
+    for run in PRETRAINED + FINETUNED:
+        promised |= {f"{run}/metrics.csv"}
+        promised |= {f"{run}/seed_{seed}/{name}" for seed, name in product(SEEDS, CHECKPOINT)}
+
+    found = {
+        str(path.relative_to(finished.results))
+        for path in finished.results.rglob("*")
+        if path.is_file()
+    }
+    aside = ("logs/", "benchmarks/")
+    assert {name for name in found if not name.startswith(aside)} == promised
+
+
+def test_a_second_run_has_nothing_to_do(finished: Repository) -> None:
+    ran = finished.snakemake("--cores", "1")
+    assert ran.returncode == 0
+    assert "Nothing to be done" in ran.stdout
+
+
+@pytest.mark.parametrize("part", ["train", "valid"])
+@pytest.mark.parametrize("data", DATA)
+def test_equations_and_their_labels_stand_row_by_row(
+    finished: Repository, data: int, part: str
+) -> None:
+    equations = finished.results / f"data/{data}/{part}.csv"
+    labelled = finished.results / f"domains/1/data_{data}/{part}.csv"
+    assert header(equations) == ["equation", "tokens", "operation", "modulo", "answer_start"]
+    assert header(labelled) == ["tokens", *LABELS]
+    assert [row["tokens"] for row in rows(equations)] == [row["tokens"] for row in rows(labelled)]
+    for row in rows(labelled):
+        assert {row[label] for label in LABELS} <= {"0", "1"}
+
+
+@pytest.mark.parametrize("run", PRETRAINED + FINETUNED)
+def test_a_runs_metrics_have_every_seed_at_every_evaluation(finished: Repository, run: str) -> None:
+    phase = run.partition("/")[0]
+    metrics = finished.results / run / "metrics.csv"
+    assert header(metrics) == [
+        *("phase", "data", "model", "domain", "protocol", "seed", "step", "epoch"),
+        *("learning_rate", "train_loss", "eval_loss"),
+        "math_acc" if phase == "pretrain" else "domain_acc",
+        "seconds",
+    ]
+    data = re.findall(r"data_(\d+)", run)[0]
+    examples = len(rows(finished.results / f"data/{data}/train.csv"))
+    total = settings(phase)["num_train_epochs"] * -(-examples // settings(phase)["batch_size"])
+    early = {step for step in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512) if step <= total}
+    regular = set(range(settings(phase)["eval_steps"], total + 1, settings(phase)["eval_steps"]))
+    steps = sorted(early | regular | {total})
+    assert [(int(row["seed"]), int(row["step"])) for row in rows(metrics)] == list(
+        product(SEEDS, steps)
+    )
+
+
+@pytest.mark.parametrize(("phase", "runs"), [("pretrain", PRETRAINED), ("finetune", FINETUNED)])
+def test_a_phases_table_has_the_rows_of_all_its_runs(
+    finished: Repository, phase: str, runs: list[str]
+) -> None:
+    collected = rows(finished.results / f"metrics/{phase}.csv")
+    single = [row for run in runs for row in rows(finished.results / run / "metrics.csv")]
+    assert collected == single
+
+
+def test_the_summary_has_a_row_for_each_run(finished: Repository) -> None:
+    told = [
+        (row["phase"], row["data"], row["model"], row["domain"], row["protocol"])
+        for row in rows(finished.results / "metrics/summary.csv")
+    ]
+    pretrained = [("pretrain", str(d), str(m), "", "") for d, m in product(DATA, MODELS)]
+    finetuned = [
+        ("finetune", str(d), str(m), "1", p) for d, m, p in product(DATA, MODELS, PROTOCOLS)
+    ]
+    assert told == pretrained + finetuned
+
+
+def test_plain_transformers_load_every_checkpoint_and_find_the_last_evaluation(
+    finished: Repository,
+) -> None:
+    ran = subprocess.run(
+        [
+            *(sys.executable, "-I"),  # neither PYTHONPATH nor this directory
+            Path(__file__).with_name("judge_checkpoints.py"),
+            finished.results,
+        ],
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=600,
+    )
+    assert ran.returncode == 0
+    judged = json.loads(ran.stdout)
+    assert set(judged) == {f"{run}/seed_{s}" for run in PRETRAINED + FINETUNED for s in SEEDS}
+    for run in PRETRAINED + FINETUNED:
+        metrics = rows(finished.results / run / "metrics.csv")
+        accuracy = "math_acc" if run.startswith("pretrain") else "domain_acc"
+        for seed in SEEDS:
+            last = [row for row in metrics if row["seed"] == str(seed)][-1]
+            here = judged[f"{run}/seed_{seed}"]
+            assert here["accuracy"] == pytest.approx(float(last[accuracy])), (run, seed)
+            assert here["eval_loss"] == pytest.approx(float(last["eval_loss"]), rel=1e-4)
+
+
+def test_every_job_leaves_a_log_and_a_benchmark(finished: Repository) -> None:
+    jobs = {f"generate_equations/data_{data}" for data in DATA}
+    jobs |= {f"label_domains/domain_1_data_{data}" for data in DATA}
+    jobs |= {*PRETRAINED, *FINETUNED}
+    jobs |= {"metrics/pretrain", "metrics/finetune", "metrics/summary"}
+    jobs |= {"figures/plotly", "figures/index"}
+    jobs |= {f"figures/pretrain_{data}" for data in DATA}
+    jobs |= {f"figures/finetune_1_pretrain_{data}" for data in DATA}
+
+    def left(directory: str, suffix: str) -> set[str]:
+        found = (finished.results / directory).rglob(f"*{suffix}")
+        return {
+            str(path.relative_to(finished.results / directory).with_suffix("")) for path in found
+        }
+
+    assert left("logs", ".log") == jobs
+    assert left("benchmarks", ".tsv") == jobs
+
+
+@pytest.mark.parametrize("run", [PRETRAINED[0], FINETUNED[0]])
+def test_a_training_log_tells_progress_speed_and_time_left(finished: Repository, run: str) -> None:
+    log = (finished.results / f"logs/{run}.log").read_text()
+    last = rows(finished.results / run / "metrics.csv")[-1]
+    accuracy = "math_acc" if run.startswith("pretrain") else "domain_acc"
+    end = [line for line in log.splitlines() if f"step {last['step']}/{last['step']}" in line][0]
+    for told in ("steps/s", "left", "epoch", "loss", "eval_loss", accuracy):
+        assert told in end, end
+
+
+def test_a_frozen_backbone_keeps_its_pretrained_bits(study: Repository) -> None:
+    frozen = "finetune/domain_1/data_4/model_2/frozen"
+    ran = study.snakemake("--cores", "1", f"results/smoke/{frozen}/metrics.csv")
+    assert ran.returncode == 0, ran.stdout
+    for seed in SEEDS:
+        before = load_file(study.results / f"pretrain/data_4/model_2/seed_{seed}/model.safetensors")
+        after = load_file(study.results / f"{frozen}/seed_{seed}/model.safetensors")
+        full = frozen.replace("frozen", f"full/seed_{seed}/model.safetensors")
+        changed = load_file(study.results / full)
+        assert set(after) - set(before) == {"score.weight"}
+        assert all((after[name] == before[name]).all() for name in before)
+        assert all((changed[name] != before[name]).any() for name in before)
+
+
+def test_lost_results_come_back_the_same(study: Repository, finished: Repository) -> None:
+    """Bit by bit, but for the clock."""
+    run, figure = "pretrain/data_4/model_2", "plots/pretrain_5.html"
+    lost = [f"{run}/seed_{seed}/{name}" for seed, name in product(SEEDS, CHECKPOINT)]
+    lost += [f"data/4/{name}" for name in ("train.csv", "valid.csv", "vocabulary.json")]
+    lost += [figure]
+    for name in [*lost, f"{run}/metrics.csv"]:
+        (study.results / name).unlink()
+
+    ran = study.snakemake(
+        "--cores", "1", f"results/smoke/{run}/metrics.csv", f"results/smoke/{figure}"
+    )
+
+    assert ran.returncode == 0, ran.stdout
+    for name in lost:
+        assert (study.results / name).read_bytes() == (finished.results / name).read_bytes(), name
+    again, first = (place.results / run / "metrics.csv" for place in (study, finished))
+    assert without_seconds(again) == without_seconds(first)

@@ -1,0 +1,241 @@
+"""What runs again after which change: the table below is the contract."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any
+
+import pytest
+
+from study import Repository
+
+Versions = int | str | Iterable[int | str]
+
+# What the smoke study runs.
+DATA, MODELS, PROTOCOLS = (4, 5), (2, 4), ("full", "scratch")
+
+
+def jobs(rule: str, **wildcards: Versions) -> set[str]:
+    """Return a rule's jobs: `jobs("plot_pretrain", data=(4, 5))` are two."""
+    values = [
+        [f"{name}={value}" for value in ([given] if isinstance(given, int | str) else given)]
+        for name, given in sorted(wildcards.items())
+    ]
+    return {" ".join([rule, *chosen]) for chosen in product(*values)}
+
+
+def equations(data: Versions = DATA) -> set[str]:
+    return jobs("generate_equations", data=data)
+
+
+def labels(domain: Versions = 1, data: Versions = DATA) -> set[str]:
+    return jobs("label_domains", domain=domain, data=data)
+
+
+# A study's last words.
+REPORT = jobs("summarize_metrics") | jobs("write_index")
+
+
+def pretraining(data: Versions = DATA, model: Versions = MODELS) -> set[str]:
+    """Return the pretraining jobs and what shows them; without the finetuning after them."""
+    return (
+        jobs("pretrain_model", data=data, model=model)
+        | jobs("collect_pretrain_metrics")
+        | jobs("plot_pretrain", data=data)
+        | REPORT
+    )
+
+
+def finetuning(
+    data: Versions = DATA,
+    model: Versions = MODELS,
+    domain: Versions = 1,
+    protocol: Versions = PROTOCOLS,
+) -> set[str]:
+    """Return the finetuning jobs and what shows them."""
+    return (
+        jobs("finetune_model", data=data, model=model, domain=domain, protocol=protocol)
+        | jobs("collect_finetune_metrics")
+        | jobs("plot_finetune", domain=domain, data=data)
+        | REPORT
+    )
+
+
+TRAINING = pretraining() | finetuning()
+PRETRAIN_FIGURES = jobs("plot_pretrain", data=DATA)
+FIGURES = PRETRAIN_FIGURES | jobs("plot_finetune", domain=1, data=DATA)
+COLLECTING = jobs("collect_pretrain_metrics") | jobs("collect_finetune_metrics") | REPORT
+PAGE = jobs("write_index")
+NOTHING: set[str] = set()
+
+PACKAGE = "workflow/scripts/gpt_math_domains"
+COMMENT = "# a comment\n"
+TINY = {"num_layers": 1, "num_heads": 1, "d_model": 8}
+
+
+@dataclass(frozen=True)
+class Case:
+    """What somebody does to a finished study, and exactly what runs then."""
+
+    change: str
+    runs: set[str]
+    config: Mapping[str, Any] = field(default_factory=dict)
+    append: Mapping[str, str] = field(default_factory=dict)
+    delete: str | None = None
+    touch: str | None = None
+    options: tuple[str, ...] = ()
+
+
+CASES = [
+    # Nothing of substance.
+    Case("nothing", NOTHING),
+    Case("more cores", NOTHING, options=("--cores", "7")),
+    Case("every file touched, none changed", NOTHING, touch="**/*"),
+    Case(
+        "comments in rules and configuration",
+        NOTHING,
+        append=dict.fromkeys(
+            [
+                "Snakefile",
+                *(
+                    f"workflow/rules/{stage}.smk"
+                    for stage in ("common", "data", "pretrain", "finetune", "metrics", "figures")
+                ),
+                "config/config.yaml",
+                "profiles/default/profile.yaml",
+            ],
+            COMMENT,
+        ),
+    ),
+    Case("a model defined, not selected", NOTHING, {"models": {7: TINY}}),
+    Case(
+        "an override that says what holds already",
+        NOTHING,
+        {"overrides": [{"phase": "pretrain", "batch_size": 16}]},
+    ),
+    # How runs train.
+    Case(
+        "pretraining epochs of a model",
+        pretraining(model=2) | finetuning(model=2, protocol="full"),
+        {"overrides": [{"phase": "pretrain", "model": 2, "num_train_epochs": 13}]},
+    ),
+    Case(
+        "pretraining epochs of a run",
+        pretraining(data=4, model=2) | finetuning(data=4, model=2, protocol="full"),
+        {"overrides": [{"phase": "pretrain", "data": 4, "model": 2, "num_train_epochs": 13}]},
+    ),
+    Case("learning rate of finetuning", finetuning(), {"finetune": {"learning_rate": 1e-3}}),
+    Case(
+        "batch size of a protocol",
+        finetuning(protocol="scratch"),
+        {"overrides": [{"protocol": "scratch", "phase": "finetune", "batch_size": 8}]},
+    ),
+    Case(
+        "size of a model",
+        pretraining(model=4) | finetuning(model=4),
+        {"models": {4: {"d_model": 8}}},
+    ),
+    Case("device", TRAINING, {"device": "cuda"}),  # results differ in their last digits
+    # What data and labels are.
+    Case(
+        "digits of a data version",
+        equations(data=4) | labels(data=4) | pretraining(data=4) | finetuning(data=4),
+        {"data": {4: {"digits": 6}}},
+    ),
+    Case(
+        "order of the labels",
+        labels() | finetuning(),
+        {"domains": {1: {"labels": ["both_even", "first_odd"]}}},
+    ),
+    # More, or less, of everything.
+    Case(
+        "one more model",
+        pretraining(model=7) | finetuning(model=7),
+        {
+            "models": {7: TINY},
+            "run": {"models": [2, 4, 7]},
+        },
+    ),
+    Case(
+        "one more data version",
+        equations(data=6) | labels(data=6) | pretraining(data=6) | finetuning(data=6),
+        {"data": {6: {"digits": 6, "modulo": 2}}, "run": {"data": [4, 5, 6]}},
+    ),
+    Case(
+        "one more domain version",
+        labels(domain=2) | finetuning(domain=2),
+        {"domains": {2: {"labels": ["has_zero"]}}, "run": {"domains": [1, 2]}},
+    ),
+    Case(
+        "one more protocol",
+        finetuning(protocol="frozen"),
+        {"run": {"protocols": ["full", "scratch", "frozen"]}},
+    ),
+    Case("one more seed", TRAINING, {"run": {"seeds": [0, 1, 2]}}),  # a job trains all seeds
+    Case("one model fewer", COLLECTING | FIGURES, {"run": {"models": [2]}}),
+    Case(
+        "another directory for results",
+        equations() | labels() | TRAINING | jobs("copy_plotly"),
+        {"pathvars": {"results": "results/other"}},
+    ),
+    # How results look.
+    Case(
+        "a colour of pretraining figures",
+        PRETRAIN_FIGURES | PAGE,
+        {"figures": {"pretrain_colors": ["#123456", "#654321"]}},
+    ),
+    Case(
+        "a reference curve",
+        jobs("plot_pretrain", data=4) | PAGE,
+        {"figures": {"reference_curves": {"pretrain_4": "published.csv"}}},
+        append={"published.csv": "model,step,math_acc\n2,1,0.5\n"},
+    ),
+    # One line of code.
+    Case(
+        "equations.py",
+        equations() | labels() | TRAINING,
+        append={f"{PACKAGE}/equations.py": COMMENT},
+    ),
+    Case("domains.py", labels() | finetuning(), append={f"{PACKAGE}/domains.py": COMMENT}),
+    Case("training.py", TRAINING, append={f"{PACKAGE}/training.py": COMMENT}),
+    Case("summary.py", REPORT, append={f"{PACKAGE}/summary.py": COMMENT}),
+    Case("figures.py", FIGURES | PAGE, append={f"{PACKAGE}/figures.py": COMMENT}),
+    Case("page.html.jinja", PAGE, append={f"{PACKAGE}/page.html.jinja": "<!-- a comment -->\n"}),
+    Case("config.py", NOTHING, append={f"{PACKAGE}/config.py": COMMENT}),
+    Case(
+        "a script",
+        jobs("plot_finetune", domain=1, data=DATA),
+        append={"workflow/scripts/plot_finetune.py": COMMENT},
+    ),
+    # Lost results.
+    Case(
+        "pretrained metrics deleted",
+        pretraining(data=4, model=2) | finetuning(data=4, model=2, protocol="full"),
+        delete="pretrain/data_4/model_2/metrics.csv",
+    ),
+    Case(
+        "finetuned weights deleted",
+        finetuning(data=5, model=4, protocol="scratch"),
+        delete="finetune/domain_1/data_5/model_4/scratch/seed_1/model.safetensors",
+    ),
+    Case("the summary deleted", REPORT, delete="metrics/summary.csv"),
+    Case(
+        "a figure deleted",
+        jobs("plot_pretrain", data=5),
+        delete="plots/pretrain_5_eval_loss.html",
+    ),
+    Case("a log deleted", NOTHING, delete="logs/pretrain/data_4/model_2.log"),
+]
+
+
+@pytest.mark.parametrize("case", [pytest.param(case, id=case.change) for case in CASES])
+def test_exactly_what_a_change_affects_runs_again(study: Repository, case: Case) -> None:
+    for name, text in case.append.items():
+        with (study.directory / name).open("a", encoding="utf-8") as file:
+            file.write(text)
+    if case.touch:
+        for path in study.directory.glob(case.touch):
+            path.touch()
+    if case.delete:
+        (study.results / case.delete).unlink()
+    assert study.jobs_to_run(*case.options, config=case.config) == case.runs
