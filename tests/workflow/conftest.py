@@ -10,7 +10,7 @@ from study import Repository, copy_of_this_repository
 @pytest.fixture(scope="session")
 def untouched(tmp_path_factory: pytest.TempPathFactory) -> Repository:
     """The repository as it is cloned, without results. Not to be changed."""
-    return copy_of_this_repository(tmp_path_factory.mktemp("clone"))
+    return copy_of_this_repository(tmp_path_factory.mktemp("clone") / "repository")
 
 
 @pytest.fixture(scope="session")

@@ -91,15 +91,14 @@ def listed_jobs(output: str) -> set[str]:
 
 def copy_of_this_repository(directory: Path) -> Repository:
     """Copy what belongs to the repository: all but what git ignores."""
-    listing = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    for name in filter(None, listing.stdout.split("\0")):
-        if (ROOT / name).exists():  # not so where a deletion is not committed yet
-            (directory / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, directory / name)
+    ignored = {".git", *(ROOT / ".gitignore").read_text().splitlines()}
+    anchored = {name.strip("/") for name in ignored if name.startswith("/")}
+
+    def left_out(parent: str, names: list[str]) -> set[str]:
+        here = anchored if Path(parent) == ROOT else set()
+        return {
+            name for name in names if name in here or not ignored.isdisjoint({name, f"{name}/"})
+        }
+
+    shutil.copytree(ROOT, directory, ignore=left_out)
     return Repository(directory)

@@ -33,19 +33,6 @@ BAD = [
         {"run": {"protocols": ["full", "half"]}},
         "run.protocols.1 = 'half': input should be 'full', 'frozen', 'scratch' or 'random_frozen'",
     ),
-    ({"run": {"seeds": [0, 0]}}, "run.seeds = [0, 0]: each value may stand there once"),
-    (
-        {"overrides": [{"model": 9, "num_train_epochs": 1}]},
-        "overrides.0.model = 9: not defined under models, which has [2, 4, 6]",
-    ),
-    (
-        {"domains": {1: {"labels": ["first_prime"]}}},
-        "domains.1.labels.0 = 'first_prime': input should be 'first_odd', 'first_even', ",
-    ),
-    (
-        {"figures": {"pretrain_colors": ["blue"]}},
-        "figures.pretrain_colors.0 = 'blue': ",
-    ),
 ]
 
 
@@ -85,3 +72,12 @@ def test_results_survive_a_bad_configuration(study: Repository) -> None:
     ran = study.snakemake("--cores", "1", config={"data": {4: {"digits": 1}}})
     assert ran.returncode != 0
     assert state() == before
+
+
+def test_a_reference_curve_that_is_not_there_is_refused(study: Repository) -> None:
+    """Not ignored because its figure is there already."""
+    curves = {"figures": {"reference_curves": {"pretrain_4": "published.csv"}}}
+    ran = study.snakemake("--cores", "1", config=curves)
+    assert ran.returncode != 0
+    assert "config: figures.reference_curves.pretrain_4 = 'published.csv': " in ran.stdout
+    assert "Traceback" not in ran.stdout

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from study import Repository
+from study import Repository, listed_jobs
 
 Versions = int | str | Iterable[int | str]
 
@@ -75,7 +75,17 @@ TINY = {"num_layers": 1, "num_heads": 1, "d_model": 8}
 
 @dataclass(frozen=True)
 class Case:
-    """What somebody does to a finished study, and exactly what runs then."""
+    """What somebody does to a finished study, and exactly what runs then.
+
+    Attributes:
+        change: what is done, in words.
+        runs: the jobs that follow.
+        config: changes to the configuration.
+        append: what is added to the end of which files of the repository.
+        delete: a file of the results.
+        touch: a pattern of files that get a new modification time.
+        options: of `snakemake --dry-run`.
+    """
 
     change: str
     runs: set[str]
@@ -172,6 +182,12 @@ CASES = [
         {"run": {"protocols": ["full", "scratch", "frozen"]}},
     ),
     Case("one more seed", TRAINING, {"run": {"seeds": [0, 1, 2]}}),  # a job trains all seeds
+    Case(
+        "one more seed, for one figure",
+        jobs("pretrain_model", data=4, model=MODELS) | jobs("plot_pretrain", data=4),
+        {"run": {"seeds": [0, 1, 2]}},
+        options=("results/smoke/plots/pretrain_4.html",),
+    ),
     Case("one model fewer", COLLECTING | FIGURES, {"run": {"models": [2]}}),
     Case(
         "another directory for results",
@@ -233,9 +249,17 @@ def test_exactly_what_a_change_affects_runs_again(study: Repository, case: Case)
     for name, text in case.append.items():
         with (study.directory / name).open("a", encoding="utf-8") as file:
             file.write(text)
+    if case.delete:
+        (study.results / case.delete).unlink()
     if case.touch:
         for path in study.directory.glob(case.touch):
             path.touch()
-    if case.delete:
-        (study.results / case.delete).unlink()
     assert study.jobs_to_run(*case.options, config=case.config) == case.runs
+
+
+def test_what_is_announced_is_what_runs_and_then_nothing_is_left(study: Repository) -> None:
+    colour = {"figures": {"pretrain_colors": ["#123456", "#654321"]}}
+    ran = study.snakemake("--cores", "2", config=colour)
+    assert ran.returncode == 0, ran.stdout
+    assert listed_jobs(ran.stdout) == PRETRAIN_FIGURES | PAGE
+    assert study.jobs_to_run(config=colour) == NOTHING
