@@ -1,6 +1,6 @@
 """Every executor takes the same steps."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,6 @@ from gpt_math_domains.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary(10)
 SIZE = ModelSize(2, 4, 32, VOCABULARY.size, 7)
-SEEDS = [3, 11]
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
@@ -35,21 +34,24 @@ def settings(epochs: int = 10) -> Settings:
 
 
 def prepare(
-    device: str = "cpu", dtype: torch.dtype = torch.float64, epochs: int = 10
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float64,
+    epochs: int = 10,
+    seeds: Sequence[int] = (3, 11),
 ) -> tuple[Stack, BatchOrder]:
-    """A stack of two seeds, dropout on, that trains on 85 equations."""
+    """A stack, dropout on, that trains on 85 equations."""
     tokens = enumerate_family(VOCABULARY, "subtract", None)[:85]
     equations = Equations(tokens, (tokens >= 0).sum(axis=1), np.full(len(tokens), 4))
     task = NextTokens.of(equations, VOCABULARY, device, dtype)
-    weights = initialize(SIZE, [torch_generator(seed, "weights") for seed in SEEDS], dtype=dtype)
+    weights = initialize(SIZE, [torch_generator(seed, "weights") for seed in seeds], dtype=dtype)
     stack = build_stack(
         task,
         SIZE,
         {name: value.to(device) for name, value in weights.items()},
         settings(epochs),
-        [torch_generator(seed, "dropout", device) for seed in SEEDS],
+        [torch_generator(seed, "dropout", device) for seed in seeds],
     )
-    return stack, BatchOrder(len(task), settings(epochs), SEEDS, device)
+    return stack, BatchOrder(len(task), settings(epochs), seeds, device)
 
 
 def take_steps(execution: str, steps: int, **where: Any) -> Stack:
@@ -62,6 +64,7 @@ def take_steps(execution: str, steps: int, **where: Any) -> Stack:
 
 
 def test_compiled_steps_equal_eager_ones() -> None:
+    take_steps("compiled", 1, seeds=[5])  # what is compiled for one stack serves no other
     eager, compiled = take_steps("eager", 12), take_steps("compiled", 12)
     torch.testing.assert_close(compiled.loss_sum, eager.loss_sum, rtol=1e-9, atol=0)
     for name, value in eager.parameters.items():

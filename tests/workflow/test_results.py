@@ -182,7 +182,7 @@ def test_a_training_log_tells_progress_speed_and_time_left(finished: Repository,
     log = (finished.results / f"logs/{run}.log").read_text()
     last = rows(finished.results / run / "metrics.csv")[-1]
     accuracy = "math_acc" if run.startswith("pretrain") else "domain_acc"
-    end = [line for line in log.splitlines() if f"step {last['step']}/{last['step']}" in line][0]
+    [end] = [line for line in log.splitlines() if f"step {last['step']}/{last['step']}" in line]
     for told in ("steps/s", "left", "epoch", "loss", "eval_loss", accuracy):
         assert told in end, end
 

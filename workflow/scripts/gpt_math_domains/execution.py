@@ -3,6 +3,8 @@
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -64,9 +66,11 @@ def compile_stack(stack: Stack) -> None:
         "guard_filter_fn": torch.compiler.skip_all_guards_unsafe,
         "cpp.threads": torch.get_num_threads(),
     }
-    stack.differentiate = torch.compile(  # type: ignore[method-assign]
-        stack.differentiate, fullgraph=True, dynamic=False, options=options
-    )
+    # Without checks, what is compiled for one stack must not serve another: compiled code belongs
+    # to a code object, so each stack gets one of its own.
+    own = FunctionType(Stack.differentiate.__code__.replace(), Stack.differentiate.__globals__)
+    compiled = torch.compile(own, fullgraph=True, dynamic=False, options=options)
+    stack.differentiate = partial(compiled, stack)  # type: ignore[method-assign]
 
 
 def _has_compiler() -> bool:
