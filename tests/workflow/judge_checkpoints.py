@@ -36,14 +36,14 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def encode(directory: Path, equations: list[dict[str, str]]) -> tuple[Any, torch.Tensor]:
-    """Return a checkpoint's tokenizer and the equations' tokens, padded with the end."""
+def encode(directory: Path, equations: list[dict[str, str]]) -> Any:
+    """Return the equations' tokens, padded with the end, and their mask."""
     tokenizer = AutoTokenizer.from_pretrained(directory)
     batch = tokenizer([row["equation"] for row in equations], padding=True, return_tensors="pt")
     for row, tokens in zip(equations, batch["input_ids"].tolist(), strict=True):
         told = [int(token) for token in row["tokens"].split()]
         assert tokens == told + [tokenizer.eos_token_id] * (len(tokens) - len(told)), row
-    return tokenizer, batch["input_ids"]
+    return batch
 
 
 @torch.no_grad()
@@ -51,12 +51,13 @@ def judge_answers(directory: Path) -> dict[str, float]:
     """Judge a language model: pretrain/data_D/model_M/seed_S."""
     results, data = directory.parents[3], directory.parents[1].name.removeprefix("data_")
     equations = rows(results / "data" / data / "valid.csv")
-    tokenizer, tokens = encode(directory, equations)
+    tokens = encode(directory, equations)["input_ids"]
     model = AutoModelForCausalLM.from_pretrained(directory).eval()
+    end = torch.tensor([model.config.eos_token_id])
     loss, terms, right = 0.0, 0, 0
     for row, sequence in zip(equations, tokens, strict=True):
         length, start = len(row["tokens"].split()), int(row["answer_start"])
-        sequence = torch.cat([sequence[:length], torch.tensor([tokenizer.eos_token_id])])
+        sequence = torch.cat([sequence[:length], end])
         scores = model(sequence[None, :-1]).logits[0].log_softmax(-1)
         targets = sequence[1:]
         loss -= scores.gather(1, targets[:, None]).sum().item()
@@ -74,11 +75,11 @@ def judge_labels(directory: Path) -> dict[str, float]:
     equations = rows(results / "data" / data.removeprefix("data_") / "valid.csv")
     labelled = rows(results / "domains" / domain / data / "valid.csv")
     assert [row["tokens"] for row in labelled] == [row["tokens"] for row in equations]
-    _, tokens = encode(directory, equations)
+    batch = encode(directory, equations)
     model = AutoModelForSequenceClassification.from_pretrained(directory).eval()
     names = [model.config.id2label[number] for number in range(model.config.num_labels)]
     targets = torch.tensor([[float(row[name]) for name in names] for row in labelled])
-    logits = model(tokens).logits
+    logits = model(**batch).logits
     loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, targets)
     right = (logits > 0) == (targets > 0)
     return {"eval_loss": loss.item(), "accuracy": right.double().mean().item()}
