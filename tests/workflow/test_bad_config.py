@@ -44,7 +44,7 @@ def test_a_bad_value_is_refused_in_one_line(
 ) -> None:
     ran = clone.snakemake("--cores", "1", config=config)
     assert ran.returncode != 0
-    assert ran.stdout.count(f"ConfigError: config: {line}") == 1, ran.stdout
+    assert ran.stdout.count(f"\nconfig: {line}") == 1, ran.stdout
     assert ran.stdout.count("config: ") == 1, ran.stdout
     assert "Traceback" not in ran.stdout
     assert not clone.results.exists()

@@ -12,7 +12,7 @@ from gpt_math_domains.imports import fingerprint
 try:
     STUDY = load_study(config)
 except ConfigError as error:
-    raise WorkflowError(error)
+    raise WorkflowError(str(error))
 
 # The checked configuration with text keys, for lookup(): rules take slices of it as params.
 CHECKED = STUDY.model_dump(mode="json")
