@@ -31,11 +31,18 @@ rule all:
     input:
         "<results>/index.html",
         "<results>/metrics/summary.csv",
-        expand("<results>/plots/pretrain_{data}.html", data=STUDY.run.data),
+        # Every output of a run by name: what is lost, or new with one more seed, is then missing.
+        expand(rules.pretrain_model.output, data=STUDY.run.data, model=STUDY.run.models),
         expand(
-            "<results>/plots/finetune_{domain}_pretrain_{data}.html",
+            rules.finetune_model.output,
             domain=STUDY.run.domains,
             data=STUDY.run.data,
+            model=STUDY.run.models,
+            protocol=STUDY.run.protocols,
+        ),
+        expand(rules.plot_pretrain.output, data=STUDY.run.data),
+        expand(
+            rules.plot_finetune.output, domain=STUDY.run.domains, data=STUDY.run.data
         ),
 
 

@@ -12,7 +12,17 @@ from gpt_math_domains.imports import fingerprint
 try:
     STUDY = load_study(config)
 except ConfigError as error:
+<<<<<<< ours
     raise WorkflowError(str(error))
+=======
+    raise WorkflowError(error)
+# Snakemake passes over a missing input where the output is there already.
+for figure, path in STUDY.figures.reference_curves.items():
+    if not Path(path).is_file():
+        raise WorkflowError(
+            f"config: figures.reference_curves.{figure} = {path!r}: no such file"
+        )
+>>>>>>> theirs
 
 # The checked configuration with text keys, for lookup(): rules take slices of it as params.
 CHECKED = STUDY.model_dump(mode="json")
@@ -67,6 +77,7 @@ def warn_without_cuda():
         for job in workflow.dag.needrun_jobs()
         if "settings" in job.params.keys()
     ]
-    slots = workflow.global_resources.get("gpu", workflow.cores)
+    limits = workflow.global_resources
+    slots = limits["gpu"].value if "gpu" in limits else workflow.cores
     if warning := cpu_warning(seconds, min(workflow.cores, slots)):
         logger.warning(warning)

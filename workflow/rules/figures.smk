@@ -18,6 +18,11 @@ rule plot_pretrain:
             model=STUDY.run.models,
             allow_missing=True,
         ),
+        checkpoints=expand(  # with one more seed, its checkpoint is missing and the run stale
+            rules.pretrain_model.output.checkpoints,
+            model=STUDY.run.models,
+            allow_missing=True,
+        ),
         reference=lookup(
             dpath="pretrain_{data}",
             within=STUDY.figures.reference_curves,
@@ -50,6 +55,12 @@ rule plot_finetune:
     input:
         metrics=expand(
             "<results>/finetune/domain_{domain}/data_{data}/model_{model}/{protocol}/metrics.csv",
+            model=STUDY.run.models,
+            protocol=STUDY.run.protocols,
+            allow_missing=True,
+        ),
+        checkpoints=expand(
+            rules.finetune_model.output.checkpoints,
             model=STUDY.run.models,
             protocol=STUDY.run.protocols,
             allow_missing=True,

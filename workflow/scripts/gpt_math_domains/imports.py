@@ -10,12 +10,13 @@ PACKAGE = Path(__file__).parent
 
 @cache
 def fingerprint(script: str) -> str:
-    """Return a hash of the modules that a script, named by its file name, imports.
+    """Return a hash of a script, named by its file name, and of the modules that it imports.
 
-    As a parameter of a rule, it makes the outputs stale when the text of one of them changes.
+    As a parameter of a rule, it makes the outputs stale when the text of any of them changes.
     """
     digest = hashlib.sha256()
-    for path in imported_modules(PACKAGE.parent / script):
+    own = PACKAGE.parent / script
+    for path in [own, *imported_modules(own)]:
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
 
