@@ -12,17 +12,13 @@ from gpt_math_domains.imports import fingerprint
 try:
     STUDY = load_study(config)
 except ConfigError as error:
-<<<<<<< ours
     raise WorkflowError(str(error))
-=======
-    raise WorkflowError(error)
 # Snakemake passes over a missing input where the output is there already.
 for figure, path in STUDY.figures.reference_curves.items():
     if not Path(path).is_file():
         raise WorkflowError(
             f"config: figures.reference_curves.{figure} = {path!r}: no such file"
         )
->>>>>>> theirs
 
 # The checked configuration with text keys, for lookup(): rules take slices of it as params.
 CHECKED = STUDY.model_dump(mode="json")
