@@ -15,8 +15,9 @@ def training_seconds(
     """Return the seconds that a run takes on one core, within a factor of two or so.
 
     A step costs 6 FLOPs for each of a layer's 12 d_model^2 weights and each token (Kaplan et al.
-    2020, "Scaling Laws for Neural Language Models", section 2.1), and a fixed time per layer. The
-    two rates are measured by `benchmarks/training_step.py`.
+    2020, "Scaling Laws for Neural Language Models", section 2.1), and a fixed time per layer. With
+    the two constants, the steps of models 2 and 4 in `benchmarks/results/training_step_cpu.csv`
+    come out within a third.
 
     Args:
         version: `digits` and `modulo` of the data version.
