@@ -228,7 +228,10 @@ class Study(Section):
     device: Literal["auto", "cpu", "cuda"] = Field(
         description="where training runs; auto: CUDA where there is one, else the CPU"
     )
-    precision: Literal["fp32", "fp64"] = Field(description="floating-point format of training")
+    precision: Literal["fp32", "tf32", "bf16", "fp64"] = Field(
+        description="floating-point format of training; bf16: of the blocks' matrix products, with "
+        "fp32 weights and sums; tf32: the same on GPUs, with 10-bit factors"
+    )
     execution: Literal["auto", "eager", "compiled", "cuda_graph"] = Field(
         description="how training steps are carried out; auto: what is fastest for the run"
     )

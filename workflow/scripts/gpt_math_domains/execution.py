@@ -3,17 +3,21 @@
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from functools import partial
 from types import FunctionType
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from gpt_math_domains.training import (
+    BETA_1,
+    BETA_2,
+    EPSILON,
     BatchOrder,
     Executor,
     Settings,
     Stack,
+    clip_scale,
     learning_rate,
     training_step,
 )
@@ -60,17 +64,54 @@ def make_executor(
 
 
 def compile_stack(stack: Stack) -> None:
-    """Have torch.compile generate the forward and backward pass of a stack at its first step."""
+    """Have torch.compile generate the steps of a stack when it takes the first."""
     options: dict[str, Any] = {
         # Shapes and objects stay as they are throughout a run: nothing to check at each step.
         "guard_filter_fn": torch.compiler.skip_all_guards_unsafe,
         "cpp.threads": torch.get_num_threads(),
+        "cpp_wrapper": not stack.rate.is_cuda,  # calls between kernels in C++ too
     }
     # Without checks, what is compiled for one stack must not serve another: compiled code belongs
     # to a code object, so each stack gets one of its own.
-    own = FunctionType(Stack.differentiate.__code__.replace(), Stack.differentiate.__globals__)
+    own = FunctionType(_update.__code__.replace(), _update.__globals__)
     compiled = torch.compile(own, fullgraph=True, dynamic=False, options=options)
-    stack.differentiate = partial(compiled, stack)  # type: ignore[method-assign]
+
+    def update(rows: Tensor) -> Tensor:
+        stack.steps += 1
+        steps, rate = float(stack.steps[0]), float(stack.rate)
+        scalars = [rate, rate / (1 - BETA_1**steps), (1 - BETA_2**steps) ** -0.5]
+        losses: Tensor = compiled(stack, rows, torch.tensor(scalars, dtype=torch.float64))
+        return losses
+
+    stack.update = update  # type: ignore[method-assign]
+
+
+def _update(stack: Stack, rows: Tensor, scalars: Tensor) -> Tensor:
+    """Do what `Stack.update` does, but for the steps' numbers, in a form that compiles well.
+
+    AdamW is written out, as torch's fused one cannot be compiled, and its plain one computes the
+    bias corrections again for each value.
+
+    Args:
+        stack: to train.
+        rows: `[R, B]`.
+        scalars: learning rate; the same over the bias correction of the mean; the inverse root of
+            the bias correction of the square.
+    """
+    parameters = dict(stack.parameters)
+    for group in stack.groups:
+        parameters |= group.views()
+    losses, gradients = stack.differentiate(parameters, rows)
+    # A product with 1, since torch 2.13 fails at fusing several seeds' norms with their updates.
+    scale = torch.mm(clip_scale(gradients), losses.new_ones(1, 1))
+    rate, size, correction = scalars.to(losses.dtype).unbind()
+    for group, gradient in zip(stack.groups, gradients, strict=True):
+        gradient = gradient * scale
+        group.mean.lerp_(gradient, 1 - BETA_1)
+        group.square.mul_(BETA_2).addcmul_(gradient, gradient, value=1 - BETA_2)
+        group.values.mul_(1 - rate * group.weight_decay)
+        group.values.sub_(size * group.mean / (group.square.sqrt() * correction + EPSILON))
+    return losses
 
 
 def _has_compiler() -> bool:
@@ -149,19 +190,19 @@ class CudaGraph:
     def _warm_up(self) -> None:
         """Take a few steps, which libraries and the optimizer need, and undo them."""
         stack = self._stack
-        buffers = [buffer.clone() for buffer in stack.buffers]
+        values = [group.values.clone() for group in stack.groups]
         generators = [generator.get_state() for generator in stack.dropout.generators]
         with torch.cuda.stream(torch.cuda.Stream()):
             for _ in range(WARMUP_STEPS):
                 self._step()
         torch.cuda.synchronize()
-        for buffer, saved in zip(stack.buffers, buffers, strict=True):
-            buffer.copy_(saved)
+        for group, saved in zip(stack.groups, values, strict=True):
+            group.values.copy_(saved)
+            group.mean.zero_()
+            group.square.zero_()
+        stack.steps.zero_()
         for generator, state in zip(stack.dropout.generators, generators, strict=True):
             generator.set_state(state)
-        for state in stack.optimizer.state.values():
-            for value in state.values():
-                value.zero_()
         stack.loss_sum.zero_()
 
     def _capture(self, steps: int) -> torch.cuda.CUDAGraph:

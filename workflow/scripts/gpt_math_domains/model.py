@@ -102,6 +102,11 @@ def is_layer_norm(name: str) -> bool:
     return ".ln_" in name
 
 
+def is_block_matrix(name: str) -> bool:
+    """Tell whether a parameter is a weight matrix of a block."""
+    return name.startswith("transformer.h.") and not (name.endswith("bias") or is_layer_norm(name))
+
+
 class Dropout(Protocol):
     """Where a forward pass gets its masks from."""
 
@@ -145,8 +150,8 @@ class BlockTrace:
     """What the backward pass needs of a block."""
 
     first_norm: NormTrace
-    heads: Tensor  # [3, R * B * H, T, D / H]: queries, keys, values
-    weights: Tensor  # [R, B * H, T, T] of attention
+    heads: Tensor  # [R, B, T, 3, H, D / H]: queries, keys, values
+    weights: Tensor  # [R, B, T, T, H] of attention, the second T attended to
     weights_mask: Tensor
     mixed: Tensor  # [R, N, D]
     mixed_mask: Tensor
@@ -161,7 +166,7 @@ class BlockTrace:
 class Trace:
     """What the backward pass needs of the forward pass."""
 
-    one_hot: Tensor  # [R, N, V] of the tokens
+    tokens: Tensor  # [R, N]
     embedded_mask: Tensor
     blocks: list[BlockTrace]
     final_norm: NormTrace
@@ -171,53 +176,54 @@ def forward(
     parameters: Parameters, size: ModelSize, tokens: Tensor, dropout: Dropout
 ) -> tuple[Tensor, Trace]:
     """Return the final states `[R, N, D]` of token ids `[R, B, T]`, and what `backward` needs."""
-    seeds, batch, length = tokens.shape
-    embedding = parameters[EMBEDDING]
-    # A product with one-hot rows instead of an index: its backward is deterministic and fast.
-    one_hot = F.one_hot(tokens.flatten(1), size.vocabulary_size).to(embedding.dtype)
-    states = torch.bmm(one_hot, embedding)
-    states.view(seeds, batch, length, -1).add_(parameters[POSITION][:, None, :length])
+    length, width = tokens.shape[-1], size.d_model
+    flat = tokens.flatten(1)
+    states = parameters[EMBEDDING].gather(1, flat[..., None].expand(-1, -1, width))
+    position = parameters[POSITION][:, None, :length]
+    states = (states.view(*tokens.shape, width) + position).view(states.shape)
     embedded_mask = dropout.mask(states.shape)
-    states.mul_(embedded_mask)
-    future = states.new_full((length, length), -torch.inf).triu(1)
+    states = states * embedded_mask
     blocks = []
     for layer in range(size.num_layers):
         states, block = _block(
-            parameters, f"transformer.h.{layer}", size, states, tokens.shape, future, dropout
+            parameters, f"transformer.h.{layer}", size, states, tokens.shape, dropout
         )
         blocks.append(block)
     final_norm = _layer_norm(parameters, "transformer.ln_f", states)
-    return final_norm.output, Trace(one_hot, embedded_mask, blocks, final_norm)
+    return final_norm.output, Trace(flat, embedded_mask, blocks, final_norm)
 
 
-def backward(
-    parameters: Parameters,
-    gradients: Parameters,
-    size: ModelSize,
-    trace: Trace,
-    d_states: Tensor,
-) -> None:
-    """Write the gradient of everything but the head into `gradients`.
+def backward(parameters: Parameters, size: ModelSize, trace: Trace, d_states: Tensor) -> Parameters:
+    """Return the gradient of everything but the head.
 
     Args:
         parameters: as in `forward`.
-        gradients: tensors of the parameters' shapes; overwritten.
         size: of each model.
         trace: from `forward`.
         d_states: `[R, N, D]` gradient of the loss with respect to the final states.
     """
+    gradients: Parameters = {}
     d_states = _layer_norm_backward(
         parameters, gradients, "transformer.ln_f", trace.final_norm, d_states
     )
     for layer in reversed(range(size.num_layers)):
-        _block_backward(
+        d_states = _block_backward(
             parameters, gradients, f"transformer.h.{layer}", size, trace.blocks[layer], d_states
         )
-    d_states.mul_(trace.embedded_mask)
-    gradients[EMBEDDING].baddbmm_(trace.one_hot.transpose(1, 2), d_states, beta=0)
-    length = trace.blocks[0].weights.shape[-1]
-    by_position = d_states.view(len(d_states), -1, length, size.d_model)
-    gradients[POSITION][:, :length] = by_position.sum(dim=1)
+    d_states = d_states * trace.embedded_mask
+    # A product with one-hot rows instead of sums by index: deterministic, and fast on few tokens.
+    one_hot = one_hot_tokens(trace.tokens, size, d_states.dtype)
+    gradients[EMBEDDING] = torch.bmm(one_hot.transpose(1, 2), d_states)
+    length = trace.blocks[0].weights.shape[2]
+    by_position = d_states.view(len(d_states), -1, length, size.d_model).sum(dim=1)
+    gradients[POSITION] = F.pad(by_position, (0, 0, 0, size.num_positions - length))
+    return gradients
+
+
+def one_hot_tokens(tokens: Tensor, size: ModelSize, dtype: torch.dtype) -> Tensor:
+    """Return tokens `[R, N]` as rows `[R, N, V]` of one 1."""
+    vocabulary = torch.arange(size.vocabulary_size, device=tokens.device)
+    return (tokens[..., None] == vocabulary).to(dtype)
 
 
 def token_logits(parameters: Parameters, states: Tensor) -> Tensor:
@@ -236,23 +242,22 @@ def _block(
     size: ModelSize,
     states: Tensor,
     shape: Sequence[int],
-    future: Tensor,
     dropout: Dropout,
 ) -> tuple[Tensor, BlockTrace]:
     """Return the states after a block, `[R, N, D]`."""
-    seeds, _, length = shape
     first_norm = _layer_norm(parameters, f"{name}.ln_1", states)
     projected = _linear(parameters, f"{name}.attn.c_attn", first_norm.output)
-    heads = _split_heads(projected, shape, size)
-    query, key, value = heads
-    scale = (size.d_model // size.num_heads) ** -0.5
-    scores = torch.baddbmm(future, query, key.transpose(1, 2), alpha=scale)
-    weights = scores.softmax(dim=-1).view(seeds, -1, length, length)
+    # Attention as sums of products: over so few positions, batched matrix products are mostly
+    # overhead, and a compiler stores none of the products [R, B, T, T, H, D / H].
+    heads = projected.view(*shape, 3, size.num_heads, size.d_model // size.num_heads)
+    query, key, value = heads.unbind(dim=3)
+    scores = (query[:, :, :, None] * key[:, :, None]).sum(dim=-1) * query.shape[-1] ** -0.5
+    future = torch.ones(shape[2], shape[2], dtype=torch.bool, device=states.device).triu(1)
+    weights = scores.masked_fill(future[..., None], -torch.inf).softmax(dim=3)
     weights_mask = dropout.mask(weights.shape)
-    mixed = torch.bmm((weights * weights_mask).flatten(0, 1), value)
-    mixed = _join_heads(mixed, shape, size)
-    projected = _linear(parameters, f"{name}.attn.c_proj", mixed)
+    mixed = ((weights * weights_mask)[..., None] * value[:, :, None]).sum(dim=3).view(states.shape)
     mixed_mask = dropout.mask(states.shape)
+    projected = _linear(parameters, f"{name}.attn.c_proj", mixed)
     states = torch.addcmul(states, projected, mixed_mask)
     second_norm = _layer_norm(parameters, f"{name}.ln_2", states)
     wide = _linear(parameters, f"{name}.mlp.c_fc", second_norm.output)
@@ -283,57 +288,42 @@ def _block_backward(
     size: ModelSize,
     trace: BlockTrace,
     d_states: Tensor,
-) -> None:
-    """Turn the gradient of a block's output, `[R, N, D]`, into that of its input, in place."""
-    seeds, rows, _ = d_states.shape
-    length = trace.weights.shape[-1]
-    shape = seeds, rows // length, length
+) -> Tensor:
+    """Turn the gradient of a block's output, `[R, N, D]`, into that of its input."""
     d_output = d_states * trace.active_mask
     d_active = _linear_backward(parameters, gradients, f"{name}.mlp.c_proj", trace.active, d_output)
     d_wide = _gelu_backward(trace.wide, trace.gate, trace.active, d_active)
     d_normed = _linear_backward(
         parameters, gradients, f"{name}.mlp.c_fc", trace.second_norm.output, d_wide
     )
-    d_states += _layer_norm_backward(
+    d_states = d_states + _layer_norm_backward(
         parameters, gradients, f"{name}.ln_2", trace.second_norm, d_normed
     )
 
     d_output = d_states * trace.mixed_mask
     d_mixed = _linear_backward(parameters, gradients, f"{name}.attn.c_proj", trace.mixed, d_output)
-    (d_mixed,) = _split_heads(d_mixed, shape, size)
-    query, key, value = trace.heads
+    query, key, value = trace.heads.unbind(dim=3)
+    d_mixed = d_mixed.view(query.shape)[:, :, :, None]
     kept = trace.weights * trace.weights_mask
-    d_weights = torch.bmm(d_mixed, value.transpose(1, 2)).view(kept.shape)
     # Softmax: each row's gradient, less its mean under the weights, times the weights.
-    d_scores = d_weights.mul_(kept)
-    d_scores.addcmul_(trace.weights, d_scores.sum(dim=-1, keepdim=True), value=-1)
-    d_scores = d_scores.mul_((size.d_model // size.num_heads) ** -0.5).flatten(0, 1)
-    d_query, d_key = torch.bmm(d_scores, key), torch.bmm(d_scores.transpose(1, 2), query)
-    d_value = torch.bmm(kept.flatten(0, 1).transpose(1, 2), d_mixed)
+    d_scores = (d_mixed * value[:, :, None]).sum(dim=-1) * kept
+    d_scores = d_scores - trace.weights * d_scores.sum(dim=3, keepdim=True)
+    d_scores = (d_scores * query.shape[-1] ** -0.5)[..., None]
+    d_heads = [
+        (d_scores * key[:, :, None]).sum(dim=3),
+        (d_scores * query[:, :, :, None]).sum(dim=2),
+        (kept[..., None] * d_mixed).sum(dim=2),
+    ]
     d_normed = _linear_backward(
         parameters,
         gradients,
         f"{name}.attn.c_attn",
         trace.first_norm.output,
-        _join_heads(torch.stack([d_query, d_key, d_value]), shape, size),
+        torch.stack(d_heads, dim=3).view(*d_states.shape[:2], -1),
     )
-    d_states += _layer_norm_backward(
+    return d_states + _layer_norm_backward(
         parameters, gradients, f"{name}.ln_1", trace.first_norm, d_normed
     )
-
-
-def _split_heads(states: Tensor, shape: Sequence[int], size: ModelSize) -> Tensor:
-    """Turn `[R, N, K * D]` into `[K, R * B * H, T, D / H]`."""
-    apart = states.view(*shape, -1, size.num_heads, size.d_model // size.num_heads)
-    parts = apart.shape[3]
-    return apart.permute(3, 0, 1, 4, 2, 5).reshape(parts, -1, shape[2], apart.shape[-1])
-
-
-def _join_heads(heads: Tensor, shape: Sequence[int], size: ModelSize) -> Tensor:
-    """Turn `[K, R * B * H, T, D / H]` into `[R, N, K * D]`."""
-    seeds, batch, length = shape
-    apart = heads.view(-1, seeds, batch, size.num_heads, length, heads.shape[-1])
-    return apart.permute(1, 2, 4, 0, 3, 5).reshape(seeds, batch * length, -1)
 
 
 def _layer_norm(parameters: Parameters, name: str, states: Tensor) -> NormTrace:
@@ -348,8 +338,8 @@ def _layer_norm(parameters: Parameters, name: str, states: Tensor) -> NormTrace:
 def _layer_norm_backward(
     parameters: Parameters, gradients: Parameters, name: str, trace: NormTrace, d_output: Tensor
 ) -> Tensor:
-    gradients[f"{name}.weight"].copy_((d_output * trace.normed).sum(dim=1))
-    gradients[f"{name}.bias"].copy_(d_output.sum(dim=1))
+    gradients[f"{name}.weight"] = (d_output * trace.normed).sum(dim=1)
+    gradients[f"{name}.bias"] = d_output.sum(dim=1)
     d_states: Tensor = torch.ops.aten.native_layer_norm_backward(
         d_output * parameters[f"{name}.weight"][:, None],
         trace.states,
@@ -364,15 +354,19 @@ def _layer_norm_backward(
 
 
 def _linear(parameters: Parameters, name: str, states: Tensor) -> Tensor:
-    return torch.baddbmm(parameters[f"{name}.bias"][:, None], states, parameters[f"{name}.weight"])
+    """Return states times weight plus bias; the product is in the weight's precision."""
+    weight, bias = parameters[f"{name}.weight"], parameters[f"{name}.bias"]
+    return torch.baddbmm(bias[:, None].to(weight.dtype), states.to(weight.dtype), weight)
 
 
 def _linear_backward(
     parameters: Parameters, gradients: Parameters, name: str, states: Tensor, d_output: Tensor
 ) -> Tensor:
-    gradients[f"{name}.weight"].baddbmm_(states.transpose(1, 2), d_output, beta=0)
-    gradients[f"{name}.bias"].copy_(d_output.sum(dim=1))
-    return torch.bmm(d_output, parameters[f"{name}.weight"].transpose(1, 2))
+    weight = parameters[f"{name}.weight"]
+    gradients[f"{name}.bias"] = d_output.sum(dim=1)
+    d_output = d_output.to(weight.dtype)
+    gradients[f"{name}.weight"] = torch.bmm(states.to(weight.dtype).transpose(1, 2), d_output)
+    return torch.bmm(d_output, weight.transpose(1, 2)).to(states.dtype)
 
 
 # GPT-2's tanh-approximated GELU (Hendrycks and Gimpel 2016, "Gaussian Error Linear Units"), in

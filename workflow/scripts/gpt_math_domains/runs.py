@@ -1,5 +1,6 @@
 """One training job from input files to output files: pretraining or finetuning, all its seeds."""
 
+import ctypes
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,13 @@ from gpt_math_domains.training import (
 )
 from gpt_math_domains.vocabulary import Vocabulary, read_vocabulary
 
-DTYPES = {"fp32": torch.float32, "fp64": torch.float64}
+# Named precisions: type of parameters and states, and type of the blocks' matrix products.
+PRECISIONS = {
+    "fp32": (torch.float32, torch.float32),
+    "tf32": (torch.float32, torch.float32),  # and products of rounded factors, on a GPU
+    "bf16": (torch.float32, torch.bfloat16),
+    "fp64": (torch.float64, torch.float64),
+}
 PRETRAINED = ("full", "frozen")  # protocols that start from a pretrained checkpoint
 HEAD_ONLY = ("frozen", "random_frozen")  # protocols that train the head alone
 
@@ -38,7 +45,7 @@ class Job:
         settings: the fields of `training.Settings`.
         seeds: in stack order.
         device: `auto`, `cpu` or `cuda`.
-        precision: a key of `DTYPES`.
+        precision: a key of `PRECISIONS`.
         execution: see `execution.make_executor`.
         threads: of the CPU.
         metrics_csv: to write.
@@ -65,7 +72,7 @@ class Job:
     def initialize(self, size: ModelSize, num_labels: int | None = None) -> Parameters:
         """Draw the initial parameters of all seeds, on the CPU."""
         generators = [torch_generator(seed, "weights") for seed in self.seeds]
-        return initialize(size, generators, num_labels, DTYPES[self.precision])
+        return initialize(size, generators, num_labels, PRECISIONS[self.precision][0])
 
 
 def pretrain(job: Job, train_csv: Path, valid_csv: Path, vocabulary_json: Path) -> None:
@@ -81,7 +88,8 @@ def pretrain(job: Job, train_csv: Path, valid_csv: Path, vocabulary_json: Path) 
         ValueError: an input file is malformed, or `cuda` is asked for and not there.
         FloatingPointError: the training diverged.
     """
-    device, dtype = prepare_torch(job.device, job.threads), DTYPES[job.precision]
+    device = prepare_torch(job.device, job.threads, job.precision)
+    dtype, _ = PRECISIONS[job.precision]
     vocabulary = read_vocabulary(vocabulary_json)
     size = job.size(vocabulary)
     task = NextTokens.of(read_equations(train_csv), vocabulary, device, dtype)
@@ -118,7 +126,8 @@ def finetune(
         ValueError: an input file is malformed, or `cuda` is asked for and not there.
         FloatingPointError: the training diverged.
     """
-    device, dtype = prepare_torch(job.device, job.threads), DTYPES[job.precision]
+    device = prepare_torch(job.device, job.threads, job.precision)
+    dtype, _ = PRECISIONS[job.precision]
     vocabulary = read_vocabulary(vocabulary_json)
     size = job.size(vocabulary)
     names, labels = read_labels(train_labels_csv)
@@ -140,12 +149,13 @@ def checkpoint_directories(files: Sequence[str]) -> list[Path]:
     return list(dict.fromkeys(Path(file).parent for file in files))
 
 
-def prepare_torch(device: str, threads: int) -> str:
+def prepare_torch(device: str, threads: int, precision: str = "fp32") -> str:
     """Make torch deterministic and return the device to train on, `cpu` or `cuda`.
 
     Raises:
-        ValueError: `cuda` is asked for and not there.
+        ValueError: `cuda` or `tf32` is asked for and not there.
     """
+    _keep_freed_memory()
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
     torch.use_deterministic_algorithms(True)
@@ -154,8 +164,23 @@ def prepare_torch(device: str, threads: int) -> str:
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("config: device = 'cuda': no CUDA device is here; use auto or cpu")
     if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if precision == "tf32" and device == "cpu":
+        raise ValueError("config: precision = 'tf32': only a GPU has it; use fp32 or bf16")
+    torch.backends.cuda.matmul.fp32_precision = "tf32" if precision == "tf32" else "ieee"
     return device
+
+
+def _keep_freed_memory() -> None:
+    """Have the C library keep what a step frees for the next one, where it is glibc.
+
+    Otherwise it goes back to the system, which clears it page by page: some 6% of a step of model 6.
+    """
+    library = ctypes.CDLL(None)
+    if hasattr(library, "mallopt"):
+        trim_threshold, mmap_threshold = -1, -3  # the numbers of malloc.h
+        library.mallopt(mmap_threshold, 32 * 2**20)  # the most that it takes
+        library.mallopt(trim_threshold, 2**31 - 1)
 
 
 def _train_and_report(
@@ -171,6 +196,7 @@ def _train_and_report(
         settings,
         [torch_generator(seed, f"{phase} dropout", device) for seed in job.seeds],
         head_only=job.run["protocol"] in HEAD_ONLY,
+        products=PRECISIONS[job.precision][1],
     )
     order = BatchOrder(len(task), settings, job.seeds, device)
     total_steps = settings.total_steps(len(task))

@@ -25,6 +25,7 @@ from gpt_math_domains.model import (
     backward,
     forward,
     label_logits,
+    one_hot_tokens,
     token_logits,
 )
 from gpt_math_domains.tables import Equations
@@ -45,21 +46,22 @@ class Task(Protocol):
     def differentiate(
         self,
         parameters: Parameters,
-        gradients: Parameters,
         size: ModelSize,
         rows: Tensor,
         terms: Tensor,
         dropout: Dropout,
-    ) -> Tensor:
-        """Write the gradients of the rows' mean loss into `gradients`; return that loss, `[R]`.
+        *,
+        head_only: bool = False,
+    ) -> tuple[Tensor, Parameters]:
+        """Return the rows' mean loss, `[R]`, and its gradients.
 
         Args:
             parameters: `[R, ...]` each.
-            gradients: of the parameters that are wanted; the rest is not computed.
             size: of each model.
             rows: `[R, B]`.
             terms: `[R]` by which sums over loss terms are divided.
             dropout: of the forward pass.
+            head_only: leave out all gradients but that of the classification head.
         """
         ...
 
@@ -116,26 +118,25 @@ class NextTokens:
     def differentiate(
         self,
         parameters: Parameters,
-        gradients: Parameters,
         size: ModelSize,
         rows: Tensor,
         terms: Tensor,
         dropout: Dropout,
-    ) -> Tensor:
+        *,
+        head_only: bool = False,
+    ) -> tuple[Tensor, Parameters]:
         states, trace = forward(parameters, size, self.tokens[rows], dropout)
         scores = token_logits(parameters, states).log_softmax(dim=-1)
         targets, weights = self._targets(rows)
         shares = weights / terms[:, None]
         losses = -(scores.gather(2, targets) * shares[..., None]).sum(dim=(1, 2))
         # Cross entropy: softmax, less 1 at the target.
-        d_logits = scores.exp_().scatter_add_(
-            2, targets, scores.new_full((), -1.0).expand_as(targets)
-        )
-        d_logits.mul_(shares[..., None])
+        wanted = one_hot_tokens(targets.squeeze(2), size, scores.dtype)
+        d_logits = (scores.exp() - wanted) * shares[..., None]
         embedding = parameters[EMBEDDING]
-        backward(parameters, gradients, size, trace, torch.bmm(d_logits, embedding))
-        gradients[EMBEDDING].baddbmm_(d_logits.transpose(1, 2), states)
-        return losses
+        gradients = backward(parameters, size, trace, torch.bmm(d_logits, embedding))
+        gradients[EMBEDDING] += torch.bmm(d_logits.transpose(1, 2), states)
+        return losses, gradients
 
     def judge(
         self, parameters: Parameters, size: ModelSize, rows: Tensor
@@ -205,24 +206,26 @@ class DomainLabels:
     def differentiate(
         self,
         parameters: Parameters,
-        gradients: Parameters,
         size: ModelSize,
         rows: Tensor,
         terms: Tensor,
         dropout: Dropout,
-    ) -> Tensor:
+        *,
+        head_only: bool = False,
+    ) -> tuple[Tensor, Parameters]:
         states, trace = forward(parameters, size, self.tokens[rows], dropout)
         last, place = self._last(states, rows)
         logits = label_logits(parameters, last)
         targets, shares = self.targets[rows], self.weights[rows] / terms[:, None]
         losses = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
         d_logits = (logits.sigmoid() - targets) * shares[..., None]
-        gradients[HEAD].baddbmm_(d_logits.transpose(1, 2), last, beta=0)
-        if EMBEDDING in gradients:
-            d_last = torch.bmm(d_logits, parameters[HEAD])
-            d_states = torch.zeros_like(states).scatter_(1, place, d_last)
-            backward(parameters, gradients, size, trace, d_states)
-        return (losses.sum(dim=2) * shares).sum(dim=1)
+        losses = (losses.sum(dim=2) * shares).sum(dim=1)
+        head = torch.bmm(d_logits.transpose(1, 2), last)
+        if head_only:
+            return losses, {HEAD: head}
+        d_last = torch.bmm(d_logits, parameters[HEAD])
+        d_states = torch.zeros_like(states).scatter(1, place, d_last)
+        return losses, backward(parameters, size, trace, d_states) | {HEAD: head}
 
     def judge(
         self, parameters: Parameters, size: ModelSize, rows: Tensor

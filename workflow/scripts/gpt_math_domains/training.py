@@ -9,7 +9,7 @@ Shape letters: R seeds, B rows of a step.
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.optim.adamw import adamw
 
 from gpt_math_domains.model import (
     EMBEDDING,
@@ -24,12 +25,14 @@ from gpt_math_domains.model import (
     ModelSize,
     Parameters,
     dropout_values,
+    is_block_matrix,
     is_layer_norm,
 )
 from gpt_math_domains.tasks import Task
 
 DROPOUT = 0.1  # GPT-2's default
 CLIP_NORM = 1.0
+BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8  # AdamW's, as in Trainer
 EARLY_EVALUATIONS = [2**power for power in range(10)]  # 1 .. 512
 EVALUATION_ROWS = {"cpu": 128, "cuda": 16384}  # judged at once, over all seeds: fits the cache
 
@@ -104,14 +107,14 @@ def evaluation_steps(total_steps: int, eval_steps: int) -> list[int]:
 
 
 class StackedDropout:
-    """Dropout for R seeds; the masks of a pass are drawn at once, each seed's from its generator.
+    """Dropout for R seeds; the masks of a step are drawn at once, each seed's from its generator.
 
     A value is dropped if a random 16-bit number is below a threshold; drawing four of them as one
     64-bit number is several times as fast as drawing floats, and rounds the rate to 1 / 65,536.
 
     Args:
         rate: share of values that are dropped.
-        values: mask values of one seed that a forward pass asks for (`model.dropout_values`).
+        values: mask values of one seed that a step asks for.
         generators: one for each seed, on `device`.
         dtype: type of the states.
         device: where the states are.
@@ -126,21 +129,22 @@ class StackedDropout:
         device: str,
     ) -> None:
         self.generators = generators
-        self._dropped = round(rate * 2**16)
-        self._numbers = torch.empty(
+        dropped = round(rate * 2**16)
+        self._words = torch.empty(
             len(generators), -(-values // 4), dtype=torch.int64, device=device
         )
         self._masks = torch.empty(
-            len(generators), 4 * self._numbers.shape[1], dtype=dtype, device=device
+            len(generators), 4 * self._words.shape[1], dtype=dtype, device=device
         )
+        self._threshold, self._kept = dropped - 2**15, 2**16 / (2**16 - dropped)
         self._used = 0
 
     def draw(self) -> None:
-        """Draw the masks of the next forward pass."""
-        for numbers, generator in zip(self._numbers, self.generators, strict=True):
-            numbers.random_(-(2**63), None, generator=generator)
-        torch.ge(self._numbers.view(torch.int16), self._dropped - 2**15, out=self._masks)
-        self._masks.mul_(2**16 / (2**16 - self._dropped))
+        """Draw the next step's masks."""
+        for words, generator in zip(self._words, self.generators, strict=True):
+            words.random_(-(2**63), None, generator=generator)
+        torch.ge(self._words.view(torch.int16), self._threshold, out=self._masks)
+        self._masks.mul_(self._kept)
         self._used = 0
 
     def mask(self, shape: Sequence[int]) -> Tensor:
@@ -195,17 +199,64 @@ class BatchOrder:
 
 
 @dataclass
+class Group:
+    """Trained parameters as one buffer: a matrix, or all biases and LayerNorms together.
+
+    Attributes:
+        shapes: of its parameters, `[R, ...]` each, in the buffer's order.
+        values: `[R, n]` of all of them.
+        weight_decay: of the group.
+        mean: `[R, n]` AdamW's running mean of the gradient.
+        square: `[R, n]` and of its square.
+        steps: how many were taken, a tensor of no dimension.
+    """
+
+    shapes: dict[str, torch.Size]
+    values: Tensor
+    weight_decay: float
+    mean: Tensor
+    square: Tensor
+    steps: Tensor
+
+    @classmethod
+    def of(cls, parameters: Parameters, weight_decay: float, steps: Tensor) -> "Group":
+        """Copy parameters into a buffer."""
+        values = flatten(parameters, parameters).clone()
+        return cls(
+            shapes={name: value.shape for name, value in parameters.items()},
+            values=values,
+            weight_decay=weight_decay,
+            mean=torch.zeros_like(values),
+            square=torch.zeros_like(values),
+            steps=steps,
+        )
+
+    def views(self) -> Parameters:
+        """Return the parameters as parts of the buffer."""
+        parts = self.values.split([shape[1:].numel() for shape in self.shapes.values()], dim=1)
+        named = zip(self.shapes.items(), parts, strict=True)
+        return {name: part.view(shape) for (name, shape), part in named}
+
+
+def flatten(parameters: Parameters, names: Iterable[str]) -> Tensor:
+    """Return the named parameters as one tensor `[R, n]`."""
+    parts = [parameters[name].flatten(1) for name in names]
+    return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
+
+
+@dataclass
 class Stack:
     """All seeds of a run, ready to train.
 
     Attributes:
         task: the training examples.
         size: of each model.
-        parameters: `[R, ...]` each, on the task's device.
-        gradients: `[R, ...]` of each parameter that may change.
-        buffers: the trained parameters as tensors `[R, ...]`, one with and one without decay; their
-            `grad` holds `gradients`. The optimizer and clipping see only these.
-        optimizer: over `buffers`.
+        parameters: `[R, ...]` each, on the task's device; those that are trained, views of groups.
+        groups: what is trained.
+        steps: of each group; the optimizer wants them apart.
+        head_only: whether that is the classification head alone.
+        products: type of the blocks' matrix products; other than that of the parameters, the
+            matrices are rounded to it at each step.
         rate: the learning rate of the next step, a tensor of no dimension.
         dropout: of this run.
         loss_sum: `[R]` losses of all steps since somebody set it to 0.
@@ -215,23 +266,57 @@ class Stack:
     task: Task
     size: ModelSize
     parameters: Parameters
-    gradients: Parameters
-    buffers: list[Tensor]
-    optimizer: torch.optim.Optimizer
+    groups: list[Group]
+    steps: Tensor
+    head_only: bool
+    products: torch.dtype
     rate: Tensor
     dropout: StackedDropout
     loss_sum: Tensor
     batch_size: int
 
-    def differentiate(self, rows: Tensor, terms: Tensor) -> Tensor:
-        """Write the gradients of a batch with fresh dropout; return its losses, `[R]`."""
-        return self.task.differentiate(
-            self.parameters, self.gradients, self.size, rows, terms, self.dropout
-        )
+    def differentiate(self, parameters: Parameters, rows: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return the losses `[R]` of rows `[R, B]` and the gradients `[R, n]` of the groups."""
+        weights = {
+            name: value.to(self.products) if is_block_matrix(name) else value
+            for name, value in parameters.items()
+        }
+        terms = self.task.terms(rows)
+        sums: list[Tensor] = []
+        for batch in rows.split(self.batch_size, dim=1):
+            loss, gradients = self.task.differentiate(
+                weights, self.size, batch, terms, self.dropout, head_only=self.head_only
+            )
+            found = [loss, *(flatten(gradients, group.shapes) for group in self.groups)]
+            sums = list(map(torch.add, sums, found)) if sums else found
+        losses, *totals = sums
+        return losses, totals
 
-    def buffer_gradients(self) -> list[Tensor]:
-        """Return the gradients `[R, n]` of the buffers."""
-        return [buffer.grad for buffer in self.buffers if buffer.grad is not None]
+    def update(self, rows: Tensor) -> Tensor:
+        """Take one optimizer step, the dropout masks being drawn; return its losses, `[R]`."""
+        losses, gradients = self.differentiate(self.parameters, rows)
+        scale = clip_scale(gradients)
+        gradients = [gradient * scale for gradient in gradients]
+        for weight_decay in {group.weight_decay for group in self.groups}:
+            members = [i for i, g in enumerate(self.groups) if g.weight_decay == weight_decay]
+            adamw(
+                [self.groups[i].values for i in members],
+                [gradients[i] for i in members],
+                [self.groups[i].mean for i in members],
+                [self.groups[i].square for i in members],
+                [],
+                [self.groups[i].steps for i in members],
+                lr=self.rate,
+                beta1=BETA_1,
+                beta2=BETA_2,
+                eps=EPSILON,
+                weight_decay=weight_decay,
+                amsgrad=False,
+                maximize=False,
+                fused=True,
+                capturable=self.rate.is_cuda,
+            )
+        return losses
 
 
 def build_stack(
@@ -243,6 +328,7 @@ def build_stack(
     *,
     head_only: bool = False,
     dropout: float = DROPOUT,
+    products: torch.dtype | None = None,
 ) -> Stack:
     """Make a stack that starts from parameters `[R, ...]`.
 
@@ -254,49 +340,36 @@ def build_stack(
         generators: of the dropout masks, one for each seed, on the task's device.
         head_only: leave everything but the classification head as it is.
         dropout: share of values dropped.
+        products: type of the blocks' matrix products, that of the parameters if None.
     """
-    parameters, gradients = dict(parameters), Parameters()
-    buffers, groups = [], []
-    trained = [name for name in parameters if not head_only or name == HEAD]
-    for decaying, weight_decay in ((True, settings.weight_decay), (False, 0.0)):
-        names = [name for name in trained if decays(name) == decaying]
-        if names:
-            buffer = torch.cat([parameters[name].flatten(1) for name in names], dim=1)
-            buffer.grad = torch.zeros_like(buffer)
-            buffers.append(buffer)
-            groups.append({"params": [buffer], "weight_decay": weight_decay})
-            shapes = {name: parameters[name].shape for name in names}
-            parameters |= _views(buffer, shapes)
-            gradients |= _views(buffer.grad, shapes)
+    members: dict[str, Parameters] = {}
+    for name, value in parameters.items():
+        if not head_only or name == HEAD:
+            members.setdefault(name if decays(name) else "others", {})[name] = value
     embedding = parameters[EMBEDDING]
-    masks = StackedDropout(
-        dropout,
-        dropout_values(size, settings.batch_size),
-        generators,
-        embedding.dtype,
-        str(embedding.device),
-    )
-    # Tensors rather than numbers, so that a captured step reads the current values.
-    rate = torch.zeros((), dtype=torch.float64, device=embedding.device)
-    optimizer = torch.optim.AdamW(groups, lr=rate, fused=True, capturable=embedding.is_cuda)
+    steps = torch.zeros(len(members), device=embedding.device)
+    groups = [
+        Group.of(group, 0.0 if key == "others" else settings.weight_decay, step)
+        for (key, group), step in zip(members.items(), steps, strict=True)
+    ]
+    for group in groups:
+        parameters = parameters | group.views()
+    values = dropout_values(size, settings.batch_size) * settings.gradient_accumulation_steps
+    masks = StackedDropout(dropout, values, generators, embedding.dtype, str(embedding.device))
     return Stack(
         task=task,
         size=size,
         parameters=parameters,
-        gradients=gradients,
-        buffers=buffers,
-        optimizer=optimizer,
-        rate=rate,
+        groups=groups,
+        steps=steps,
+        head_only=head_only,
+        products=products or embedding.dtype,
+        # A tensor rather than a number, so that a captured step reads the current value.
+        rate=torch.zeros((), dtype=torch.float64, device=embedding.device),
         dropout=masks,
         loss_sum=torch.zeros(len(embedding), dtype=torch.float64, device=embedding.device),
         batch_size=settings.batch_size,
     )
-
-
-def _views(buffer: Tensor, shapes: Mapping[str, torch.Size]) -> Parameters:
-    """Return consecutive parts of a buffer `[R, ...]` in the shapes named."""
-    parts = buffer.split([shape[1:].numel() for shape in shapes.values()], dim=1)
-    return {name: part.view(shapes[name]) for name, part in zip(shapes, parts, strict=True)}
 
 
 def decays(name: str) -> bool:
@@ -307,32 +380,22 @@ def decays(name: str) -> bool:
 @torch.no_grad()
 def training_step(stack: Stack, rows: Tensor) -> Tensor:
     """Take one optimizer step on rows `[R, B]` at `stack.rate`; return its losses, `[R]`."""
-    terms = stack.task.terms(rows)
-    first, *others = rows.split(stack.batch_size, dim=1)
     stack.dropout.draw()
-    losses = stack.differentiate(first, terms)
-    for batch in others:
-        earlier = [gradient.clone() for gradient in stack.buffer_gradients()]
-        stack.dropout.draw()
-        losses = losses + stack.differentiate(batch, terms)
-        for gradient, part in zip(stack.buffer_gradients(), earlier, strict=True):
-            gradient += part
-    clip_gradients(stack.buffer_gradients())
-    stack.optimizer.step()
+    losses = stack.update(rows)
     stack.loss_sum += losses
     return losses
 
 
-def clip_gradients(gradients: Sequence[Tensor], max_norm: float = CLIP_NORM) -> None:
-    """Scale gradients `[R, n]` in place so that each seed's norm over all is at most `max_norm`.
+def clip_scale(gradients: Sequence[Tensor], max_norm: float = CLIP_NORM) -> Tensor:
+    """Return what to multiply gradients `[R, n]` by, `[R, 1]`, so that no seed's norm is larger.
 
     The formula is that of `torch.nn.utils.clip_grad_norm_`, for each seed on its own.
     """
-    norms = torch.stack([torch.linalg.vector_norm(gradient, dim=1) for gradient in gradients])
-    total = torch.linalg.vector_norm(norms, dim=0)
-    scale = (max_norm / (total + 1e-6)).clamp(max=1.0)[:, None]
-    for gradient in gradients:
-        gradient.mul_(scale)
+    exact = torch.promote_types(gradients[0].dtype, torch.float32)
+    norms = [torch.linalg.vector_norm(gradient, dim=1, dtype=exact) for gradient in gradients]
+    total = torch.linalg.vector_norm(torch.stack(norms), dim=0)
+    scale: Tensor = (max_norm / (total + 1e-6)).clamp(max=1.0)
+    return scale[:, None]
 
 
 @torch.no_grad()
