@@ -188,6 +188,14 @@ CASES = [
         {"run": {"seeds": [0, 1, 2]}},
         options=("results/smoke/plots/pretrain_4.html",),
     ),
+    Case(
+        "one more seed, for one figure of finetuning",
+        jobs("pretrain_model", data=4, model=MODELS)
+        | jobs("finetune_model", domain=1, data=4, model=MODELS, protocol=PROTOCOLS)
+        | jobs("plot_finetune", domain=1, data=4),
+        {"run": {"seeds": [0, 1, 2]}},
+        options=("results/smoke/plots/finetune_1_pretrain_4.html",),
+    ),
     Case("one model fewer", COLLECTING | FIGURES, {"run": {"models": [2]}}),
     Case(
         "another directory for results",
@@ -228,6 +236,11 @@ CASES = [
         "pretrained metrics deleted",
         pretraining(data=4, model=2) | finetuning(data=4, model=2, protocol="full"),
         delete="pretrain/data_4/model_2/metrics.csv",
+    ),
+    Case(
+        "a pretrained tokenizer deleted",
+        pretraining(data=4, model=2) | finetuning(data=4, model=2, protocol="full"),
+        delete="pretrain/data_4/model_2/seed_1/tokenizer.json",
     ),
     Case(
         "finetuned weights deleted",

@@ -18,9 +18,10 @@ rule plot_pretrain:
             model=STUDY.run.models,
             allow_missing=True,
         ),
-        checkpoints=expand(  # with one more seed, its checkpoint is missing and the run stale
-            rules.pretrain_model.output.checkpoints,
+        seeds=expand(  # with one more seed, its file is missing and the figure stale
+            "<results>/pretrain/data_{data}/model_{model}/seed_{seed}/config.json",
             model=STUDY.run.models,
+            seed=STUDY.run.seeds,
             allow_missing=True,
         ),
         reference=lookup(
@@ -59,10 +60,11 @@ rule plot_finetune:
             protocol=STUDY.run.protocols,
             allow_missing=True,
         ),
-        checkpoints=expand(
-            rules.finetune_model.output.checkpoints,
+        seeds=expand(
+            "<results>/finetune/domain_{domain}/data_{data}/model_{model}/{protocol}/seed_{seed}/config.json",
             model=STUDY.run.models,
             protocol=STUDY.run.protocols,
+            seed=STUDY.run.seeds,
             allow_missing=True,
         ),
         reference=lookup(

@@ -10,7 +10,7 @@ rule finetune_model:
             then=expand(
                 "<results>/pretrain/data_{data}/model_{model}/seed_{seed}/{file}",
                 seed=STUDY.run.seeds,
-                file=CHECKPOINT,
+                file=["config.json", "model.safetensors"],
                 allow_missing=True,
             ),
         ),

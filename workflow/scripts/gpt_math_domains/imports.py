@@ -39,6 +39,7 @@ def imported_modules(script: Path) -> list[Path]:
     return sorted(found | templates)
 
 
+@cache
 def _direct_imports(path: Path) -> set[Path]:
     """Return the files of this package that one file imports by `from gpt_math_domains.x`."""
     if path.suffix != ".py":
