@@ -244,7 +244,7 @@ def test_the_reference_names_every_key_with_its_values() -> None:
         ("finetune.shuffle", "no", "= 'no': input should be a valid boolean"),
         ("finetune.shuffle", 0, "= 0: input should be a valid boolean"),
         ("device", "gpu", "= 'gpu': input should be 'auto', 'cpu' or 'cuda'"),
-        ("precision", 32, "= 32: input should be 'fp32' or 'fp64'"),
+        ("precision", 32, "= 32: input should be 'fp32', 'tf32', 'bf16' or 'fp64'"),
         ("pathvars.results", "", "= '': string should have at least 1 character"),
         ("pathvars.results", 1, "= 1: input should be a valid string"),
         ("run.seeds", [], "= []: must have at least one item"),

@@ -174,7 +174,7 @@ def prepare_torch(device: str, threads: int, precision: str = "fp32") -> str:
 def _keep_freed_memory() -> None:
     """Have the C library keep what a step frees for the next one, where it is glibc.
 
-    Otherwise it goes back to the system, which clears it page by page: some 6% of a step of model 6.
+    Otherwise it goes back to the system and comes back cleared: some 6% of a step of model 6.
     """
     library = ctypes.CDLL(None)
     if hasattr(library, "mallopt"):
