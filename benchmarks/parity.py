@@ -236,7 +236,7 @@ def draw(table: pd.DataFrame, path: Path) -> None:
     )
     figure.update_yaxes(matches=None, row=1)
     figure.update_yaxes(matches=None, row=2)
-    figure.update_layout(showlegend=False)
+    figure.update_layout(showlegend=False, height=700)
     save_figure(figure, path)
 
 

@@ -374,7 +374,7 @@ def draw(table: pd.DataFrame, path: Path) -> None:
     )
     figure.for_each_annotation(lambda note: note.update(text=note.text.split("=")[-1]))
     figure.update_yaxes(categoryorder="array", categoryarray=shown["variant"].unique()[::-1])
-    figure.update_layout(showlegend=False)
+    figure.update_layout(showlegend=False, height=500)
     save_figure(figure, path)
 
 
@@ -382,7 +382,7 @@ def save_figure(figure: Any, path: Path) -> None:
     """Write a Plotly figure as a page under `results/benchmarks`, and with Chromium as PNG."""
     page = ROOT / f"results/benchmarks/{path.stem}.html"
     page.parent.mkdir(parents=True, exist_ok=True)
-    figure.write_html(page, div_id=path.stem)
+    figure.write_html(page, div_id=path.stem, config={"displayModeBar": False})
     print(f"figure: {page}")
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
@@ -390,7 +390,7 @@ def save_figure(figure: Any, path: Path) -> None:
         return
     command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
     command += ["--disable-background-networking", "--virtual-time-budget=5000"]
-    command += ["--window-size=1000,600", f"--screenshot={path}", page.as_uri()]
+    command += [f"--window-size=1000,{figure.layout.height}", f"--screenshot={path}", page.as_uri()]
     subprocess.run(command, check=True, timeout=120, capture_output=True)
 
 
