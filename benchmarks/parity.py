@@ -18,8 +18,8 @@ import pandas as pd
 import plotly.express as px
 import torch
 from scipy.stats import ttest_ind
-from training_step import MODELS, SETTINGS, examples, make_tasks, reference_model, save_figure
-from transformers import PrinterCallback, Trainer, TrainingArguments, set_seed
+from training_step import MODELS, SETTINGS, make_tasks, make_trainer, reference_model, save_figure
+from transformers import set_seed
 
 from gpt_math_domains.execution import make_executor
 from gpt_math_domains.files import write_text
@@ -92,14 +92,6 @@ def ours(
     return stack.parameters
 
 
-class Ordered(Trainer):
-    """Trainer that keeps the order of the file."""
-
-    def _get_train_sampler(self, *args: Any, **more: Any) -> Any:
-        dataset: Any = self.train_dataset
-        return torch.utils.data.SequentialSampler(dataset)
-
-
 def theirs(
     seed: int, size: ModelSize, task: NextTokens, settings: Settings, directory: str
 ) -> Parameters:
@@ -107,34 +99,14 @@ def theirs(
     device = str(task.tokens.device)
     set_seed(seed)
     model = reference_model(size, device)
-    data = {name: value.cpu() for name, value in examples(task).items()}
-    arguments = TrainingArguments(
-        output_dir=directory,
+    make_trainer(
+        model,
+        task,
+        settings,
+        directory,
         num_train_epochs=settings.num_train_epochs,
-        per_device_train_batch_size=settings.batch_size,
-        learning_rate=settings.learning_rate,
-        weight_decay=settings.weight_decay,
-        warmup_steps=settings.num_warmup_steps,
-        optim="adamw_torch_fused",
         seed=seed,
-        report_to=[],
-        save_strategy="no",
-        logging_strategy="no",
-        disable_tqdm=True,
-        use_cpu=device == "cpu",
-        remove_unused_columns=False,
-    )
-    rows: Any = range(len(task))
-    trainer = (Trainer if settings.shuffle else Ordered)(
-        model=model,
-        args=arguments,
-        train_dataset=rows,
-        data_collator=lambda rows: {
-            name: value[torch.tensor(rows)] for name, value in data.items()
-        },
-    )
-    trainer.remove_callback(PrinterCallback)
-    trainer.train()
+    ).train()
     positions = size.num_positions
     return {
         name: value.detach()[None, :positions] if "wpe" in name else value.detach()[None]

@@ -269,43 +269,56 @@ class Clock(TrainerCallback):
             self.times.append(now(self.device))
 
 
-def trainer(
-    size: ModelSize, task: NextTokens, device: str, directory: str
-) -> Callable[[int], float]:
-    """Return a run of `transformers.Trainer`, its set-up left out of the time."""
-    model = reference_model(size, device)
+class OrderedTrainer(Trainer):
+    """Trainer that keeps the order of the file."""
+
+    def _get_train_sampler(self, *args: Any, **more: Any) -> Any:
+        dataset: Any = self.train_dataset
+        return torch.utils.data.SequentialSampler(dataset)
+
+
+def make_trainer(
+    model: Any, task: NextTokens, settings: Settings, directory: str, **arguments: Any
+) -> Trainer:
+    """Return Trainer with sensible settings: fused AdamW, data as tensors, no reports."""
     data = {name: value.cpu() for name, value in examples(task).items()}
-
-    def collate(rows: list[int]) -> dict[str, torch.Tensor]:
-        index = torch.tensor(rows)
-        return {name: value[index] for name, value in data.items()}
-
-    def run(steps: int) -> float:
-        clock = Clock(device)
-        arguments = TrainingArguments(
+    rows: Any = range(len(task))
+    trainer = (Trainer if settings.shuffle else OrderedTrainer)(
+        model=model,
+        args=TrainingArguments(
             output_dir=directory,
-            max_steps=steps + 1,
-            per_device_train_batch_size=SETTINGS.batch_size,
-            learning_rate=SETTINGS.learning_rate,
-            weight_decay=SETTINGS.weight_decay,
-            warmup_steps=SETTINGS.num_warmup_steps,
+            per_device_train_batch_size=settings.batch_size,
+            learning_rate=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            warmup_steps=settings.num_warmup_steps,
             optim="adamw_torch_fused",
             report_to=[],
             save_strategy="no",
             logging_strategy="no",
             disable_tqdm=True,
-            use_cpu=device == "cpu",
+            use_cpu=not task.tokens.is_cuda,
             remove_unused_columns=False,
-        )
-        rows: Any = range(len(task))
-        peer = Trainer(
-            model=model,
-            args=arguments,
-            train_dataset=rows,
-            data_collator=collate,
-            callbacks=[clock],
-        )
-        peer.remove_callback(PrinterCallback)
+            **arguments,
+        ),
+        train_dataset=rows,
+        data_collator=lambda rows: {
+            name: value[torch.tensor(rows)] for name, value in data.items()
+        },
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def trainer(
+    size: ModelSize, task: NextTokens, device: str, directory: str
+) -> Callable[[int], float]:
+    """Return a run of `transformers.Trainer`, its set-up left out of the time."""
+    model = reference_model(size, device)
+
+    def run(steps: int) -> float:
+        clock = Clock(device)
+        peer = make_trainer(model, task, SETTINGS, directory, max_steps=steps + 1)
+        peer.add_callback(clock)
         peer.train()
         return clock.times[1] - clock.times[0]
 
