@@ -124,6 +124,7 @@ def test_a_second_job_of_the_same_run_waits_for_the_first_and_goes_on_from_it(
 ) -> None:
     first = start(prepare(tmp_path), save_seconds=0)
     wait_until_it_trains(tmp_path, first)
+    first.send_signal(signal.SIGSTOP)  # so that it does not end before the other has started
     os.rename(tmp_path / "job.log", tmp_path / "first.log")
     second = start(tmp_path, save_seconds=0.05)
     assert second.stderr is not None
@@ -133,6 +134,7 @@ def test_a_second_job_of_the_same_run_waits_for_the_first_and_goes_on_from_it(
         assert waiting, "it did not wait"
     assert waiting.endswith(f"waits for process {first.pid}, which trains this run\n")
     first.terminate()
+    first.send_signal(signal.SIGCONT)
     first.communicate(timeout=30)
     assert "resumed at step" in finish(second)
     assert first.returncode == 143
@@ -184,22 +186,19 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_on_a_full_disk_the_state_before_stays_and_training_goes_on(
     small_disk: Path, whole: dict[str, object]
 ) -> None:
-    job = start(prepare(small_disk), save_seconds=0.05)
+    log = small_disk.parent / "job.log"
+    job = start(prepare(small_disk), save_seconds=0.02, log=str(log))
     while not states(small_disk):
-        assert job.poll() is None, log_of(small_disk)
+        assert job.poll() is None
         time.sleep(0.005)
     filler = small_disk / "filler"
     with filler.open("wb", buffering=0) as file:
-        try:
-            while True:
+        while "state not saved" not in (said := log.read_text()):
+            assert job.poll() is None, "it ended without a warning"
+            try:
                 file.write(bytes(4096))
-        except OSError as error:
-            assert error.errno == errno.ENOSPC
-    assert job.stderr is not None
-    said = ""
-    while "state not saved" not in said:
-        said = job.stderr.readline()
-        assert said, "it ended without a warning"
+            except OSError as error:
+                assert error.errno == errno.ENOSPC
     kept = states(small_disk)
     job.kill()
     job.communicate()

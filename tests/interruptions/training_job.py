@@ -47,7 +47,8 @@ def start(
     directory: Path, save_seconds: float = 0, owner: int | None = None, **changes: Any
 ) -> subprocess.Popen[str]:
     """Start the job; its outputs, log and resume state are in the directory."""
-    (directory / "job.log").unlink(missing_ok=True)
+    if (directory / "job.log").exists():
+        (directory / "job.log").unlink()
     environment = os.environ | {
         "PYTHONPATH": str(SCRIPTS),
         "GPT_MATH_DOMAINS_SAVE_SECONDS": str(save_seconds),

@@ -103,6 +103,7 @@ class Attempt:
 @pytest.fixture(autouse=True)
 def save_always(monkeypatch: pytest.MonkeyPatch) -> None:
     """After each step, and without waiting for the disk, of whose failure no test here knows."""
+    torch.set_num_threads(1)  # as a job does
     monkeypatch.setenv(SAVE_VARIABLE, "0")
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
