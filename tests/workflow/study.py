@@ -48,12 +48,31 @@ class Repository:
             config: changes to the study's configuration, laid over it.
             environment: variables set besides those there are.
         """
+        started = self.start_snakemake(
+            *arguments, smoke=smoke, config=config, environment=environment
+        )
+        with started as process:
+            try:
+                said, _ = process.communicate(timeout=600)
+            except BaseException:
+                process.kill()
+                raise
+        return subprocess.CompletedProcess(process.args, process.returncode, said)
+
+    def start_snakemake(
+        self,
+        *arguments: str,
+        smoke: bool = True,
+        config: Mapping[str, Any] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> subprocess.Popen[str]:
+        """Start Snakemake in a process group of its own; arguments as in `snakemake`."""
         overlays = [SMOKE] if smoke else []
         if config is not None:
             (self.directory / CHANGES).write_text(yaml.safe_dump(dict(config)))
             overlays.append(CHANGES)
         kept = {key: value for key, value in os.environ.items() if key != "SNAKEMAKE_PROFILE"}
-        return subprocess.run(
+        return subprocess.Popen(
             [sys.executable, "-m", "snakemake", *arguments]
             + (["--configfile", *overlays] if overlays else []),
             cwd=self.directory,
@@ -61,7 +80,7 @@ class Repository:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=600,
+            process_group=0,
         )
 
     def jobs_to_run(

@@ -25,6 +25,7 @@ with job_log(snakemake.log[0]) as log:
             precision=snakemake.params.precision,
             execution=snakemake.params.execution,
             threads=snakemake.threads,
+            code=snakemake.params.code,
             metrics_csv=snakemake.output.metrics,
             checkpoints=checkpoint_directories(snakemake.output.checkpoints),
             log=log,
