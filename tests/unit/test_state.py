@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from gpt_math_domains import state as state_module
 from gpt_math_domains.equations import enumerate_family
@@ -60,7 +62,7 @@ IDENTITY: dict[str, object] = {
 class Attempt:
     """One attempt at a run of 30 steps; `steps` takes some, saving after each."""
 
-    def __init__(self, directory: Path, executor: str = "eager", **identity: object) -> None:
+    def __init__(self, directory: Path, executor: str = "eager", **identity: Any) -> None:
         tokens = enumerate_family(VOCABULARY, "subtract", None)[:85]
         equations = Equations(tokens, (tokens >= 0).sum(axis=1), np.full(len(tokens), 4))
         task = NextTokens.of(equations, VOCABULARY, "cpu", torch.float32)
@@ -247,7 +249,8 @@ def test_a_state_of_another_run_is_not_used_and_the_difference_is_named(
 ) -> None:
     Attempt(tmp_path).steps(5)
     fresh = Attempt(tmp_path / "fresh").end()
-    other = Attempt(tmp_path, **{key: value}).end()
+    changed: dict[str, Any] = {key: value}
+    other = Attempt(tmp_path, **changed).end()
     assert other.notes == [f"starts over, as what was saved differs: {told}"]
     assert_same(other, fresh)
     assert Attempt(tmp_path).end().resume.start.step == 5  # the change undone
@@ -283,7 +286,7 @@ def sign(state: Path) -> None:
 
 
 def bring_other_tensors(state: Path) -> None:
-    state_module.save_file({"steps": torch.zeros(2)}, state / "tensors.safetensors")
+    save_file({"steps": torch.zeros(2)}, state / "tensors.safetensors")
     sign(state)
 
 
@@ -371,7 +374,7 @@ def test_values_that_are_not_finite_are_never_saved(tmp_path: Path) -> None:
 class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
-        monkeypatch.setattr(state_module.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
 
 
 def evaluation(step: int) -> Evaluation:

@@ -1,6 +1,5 @@
 """A study that is stopped in any way goes on by the same command, to the same bits."""
 
-import csv
 import os
 import re
 import signal
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from study import Repository
+from training_job import outputs
 
 RUN = "pretrain/data_4/model_2"
 TARGET = f"results/smoke/{RUN}/metrics.csv"
@@ -20,26 +20,13 @@ LONG = {"overrides": [{"phase": "pretrain", "num_train_epochs": 1000, "eval_step
 OFTEN = {"GPT_MATH_DOMAINS_SAVE_SECONDS": "0.1"}
 
 
-def outputs(repository: Repository) -> dict[str, object]:
-    """Return what the run published, bit by bit, but for the clock."""
-    directory = repository.results / RUN
-    found: dict[str, object] = {
-        str(path.relative_to(directory)): path.read_bytes() for path in directory.glob("seed_*/*")
-    }
-    with (directory / "metrics.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    for row in rows:
-        del row["seconds"]
-    return found | {"metrics.csv": rows}
-
-
 @pytest.fixture(scope="module")
 def whole(untouched: Repository, tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     """What the run leaves that nobody stops."""
     repository = untouched.copy_to(tmp_path_factory.mktemp("whole") / "repository")
     ran = repository.snakemake("--cores", "1", TARGET, config=LONG)
     assert ran.returncode == 0, ran.stdout
-    return outputs(repository)
+    return outputs(repository.results / RUN)
 
 
 def start(repository: Repository, *options: str) -> "subprocess.Popen[str]":
@@ -68,7 +55,7 @@ def require_it_went_on(repository: Repository, said: str, whole: dict[str, objec
     resumed = [int(step.replace(",", "")) for step in re.findall(r"resumed at step ([\d,]+)", said)]
     assert resumed, said
     assert min(resumed) > 0
-    assert outputs(repository) == whole
+    assert outputs(repository.results / RUN) == whole
     assert not (repository.results / RUN / "resume").exists()
 
 

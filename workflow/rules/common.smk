@@ -15,7 +15,8 @@ from gpt_math_domains.stops import OWNER
 if workflow.is_main_process:
     ALIVE = clear_stale_locks(Path(".snakemake"))
 if not workflow.subprocess_exec:
-    os.environ[OWNER] = str(os.getpid())  # trainings save and end when this process is gone
+    # Trainings save and end when this process is gone.
+    os.environ[OWNER] = str(os.getpid())
 
 try:
     STUDY = load_study(config)

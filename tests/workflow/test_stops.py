@@ -33,7 +33,7 @@ from training_job import (
     ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"]
 )
 def test_a_signal_saves_says_so_in_one_line_and_the_next_attempt_goes_on(
-    tmp_path: Path, whole: dict[str, object], number: signal.Signals, status: int
+    tmp_path: Path, number: signal.Signals, status: int
 ) -> None:
     job = start(prepare(tmp_path), save_seconds=1000, num_train_epochs=4000)
     wait_until_it_trains(tmp_path, job)
@@ -57,7 +57,7 @@ def test_a_signal_saves_says_so_in_one_line_and_the_next_attempt_goes_on(
 
 
 def test_a_run_stopped_by_signals_again_and_again_ends_with_the_same_bits(
-    tmp_path: Path, whole: dict[str, object]
+    tmp_path: Path, undisturbed: dict[str, object]
 ) -> None:
     prepare(tmp_path)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
@@ -67,7 +67,7 @@ def test_a_run_stopped_by_signals_again_and_again_ends_with_the_same_bits(
         job.communicate(timeout=30)
     said = finish(start(tmp_path, save_seconds=1000))
     assert said.count("resumed at step") == 1
-    require_the_same(tmp_path, whole)
+    require_the_same(tmp_path, undisturbed)
 
 
 def test_seconds_go_on_over_attempts(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_a_job_that_reaches_no_safe_point_ends_all_the_same(tmp_path: Path) -> N
 
 
 def test_a_job_saves_and_ends_when_its_snakemake_is_gone(
-    tmp_path: Path, whole: dict[str, object]
+    tmp_path: Path,
 ) -> None:
     with subprocess.Popen(["sleep", "100"]) as owner:
         job = start(prepare(tmp_path), save_seconds=1000, owner=owner.pid, num_train_epochs=4000)
@@ -120,7 +120,7 @@ def test_a_job_saves_and_ends_when_its_snakemake_is_gone(
 
 
 def test_a_second_job_of_the_same_run_waits_for_the_first_and_goes_on_from_it(
-    tmp_path: Path, whole: dict[str, object]
+    tmp_path: Path, undisturbed: dict[str, object]
 ) -> None:
     first = start(prepare(tmp_path), save_seconds=0)
     wait_until_it_trains(tmp_path, first)
@@ -138,7 +138,7 @@ def test_a_second_job_of_the_same_run_waits_for_the_first_and_goes_on_from_it(
     first.communicate(timeout=30)
     assert "resumed at step" in finish(second)
     assert first.returncode == 143
-    require_the_same(tmp_path, whole)
+    require_the_same(tmp_path, undisturbed)
 
 
 def test_a_run_that_diverges_names_step_and_seed_and_keeps_its_last_good_state(
@@ -158,7 +158,7 @@ def test_a_run_that_diverges_names_step_and_seed_and_keeps_its_last_good_state(
 
 
 def test_a_state_that_cannot_be_written_is_told_and_training_goes_on(
-    tmp_path: Path, whole: dict[str, object]
+    tmp_path: Path, undisturbed: dict[str, object]
 ) -> None:
     said = finish(start(prepare(tmp_path), save_seconds=0.3, file_size=60_000))
     TALLY["faults: file too large"] += 1
@@ -168,7 +168,7 @@ def test_a_state_that_cannot_be_written_is_told_and_training_goes_on(
         r"state not saved at step \d+, training goes on: .*File too large", warnings[0]
     )
     assert "state not saved" in log_of(tmp_path)
-    require_the_same(tmp_path, whole)
+    require_the_same(tmp_path, undisturbed)
 
 
 @pytest.fixture
@@ -184,7 +184,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_on_a_full_disk_the_state_before_stays_and_training_goes_on(
-    small_disk: Path, whole: dict[str, object]
+    small_disk: Path, undisturbed: dict[str, object]
 ) -> None:
     log = small_disk.parent / "job.log"
     job = start(prepare(small_disk), save_seconds=0.02, log=str(log))
@@ -208,7 +208,7 @@ def test_on_a_full_disk_the_state_before_stays_and_training_goes_on(
     assert "No space left on device" in said
     assert [name for name in kept if name.startswith("state_")]
     assert "resumed at step" in finish(start(small_disk, save_seconds=1000))
-    require_the_same(small_disk, whole)
+    require_the_same(small_disk, undisturbed)
 
 
 @pytest.mark.parametrize("log", ["disk/job.log", "job.log"])

@@ -23,7 +23,7 @@ AT_MOST = 5  # kills of one run
 
 @pytest.mark.parametrize("run", range(-(-POINTS // AT_MOST)))
 def test_a_killed_training_ends_with_the_bits_of_an_undisturbed_one(
-    tmp_path: Path, whole: dict[str, object], run: int
+    tmp_path: Path, undisturbed: dict[str, object], run: int
 ) -> None:
     chance = random.Random(run)
     prepare(tmp_path)
@@ -40,4 +40,4 @@ def test_a_killed_training_ends_with_the_bits_of_an_undisturbed_one(
     finish(start(tmp_path, save_seconds=0.05))
 
     TALLY["resumes"] += "resumed at step" in log_of(tmp_path)
-    require_the_same(tmp_path, whole)
+    require_the_same(tmp_path, undisturbed)

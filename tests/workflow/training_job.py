@@ -103,7 +103,7 @@ def outputs(directory: Path) -> dict[str, object]:
 
 
 def require_the_same(directory: Path, whole: dict[str, object]) -> None:
-    """Compare a finished run with one that was never interrupted."""
+    """Compare a finished run with one that nobody stopped."""
     found = outputs(directory)
     TALLY["runs compared"] += 1
     TALLY["bit mismatches"] += found != whole
