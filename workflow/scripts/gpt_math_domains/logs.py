@@ -16,7 +16,8 @@ def job_log(path: str | Path) -> Iterator[TextIO]:
     traceback is on the terminal too.
 
     Raises:
-        SystemExit: with status 1, in place of ValueError, OSError and FloatingPointError.
+        SystemExit: with status 1, in place of ValueError, OSError, MemoryError and
+            FloatingPointError.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -25,7 +26,7 @@ def job_log(path: str | Path) -> Iterator[TextIO]:
             yield log
         except Exception as error:
             traceback.print_exc(file=log)
-            if not isinstance(error, (ValueError, OSError, FloatingPointError)):
+            if not isinstance(error, (ValueError, OSError, MemoryError, FloatingPointError)):
                 raise
             print(f"error: {error}", file=sys.stderr)
             raise SystemExit(1) from None
