@@ -60,7 +60,7 @@ def make_executor(
         return CudaGraph(stack, order, settings)
     if name == "compiled":
         compile_stack(stack)
-    return Eager(stack, order, settings)
+    return Eager(stack, order, settings, name)
 
 
 def compile_stack(stack: Stack) -> None:
@@ -126,9 +126,13 @@ class Eager:
         stack: to train.
         order: of the examples.
         settings: of the run.
+        name: `compiled` for a stack whose steps are.
     """
 
-    def __init__(self, stack: Stack, order: BatchOrder, settings: Settings) -> None:
+    def __init__(
+        self, stack: Stack, order: BatchOrder, settings: Settings, name: str = "eager"
+    ) -> None:
+        self.name = name
         self._stack = stack
         self._order = order
         self._settings = settings
@@ -155,6 +159,7 @@ class CudaGraph:
     """
 
     def __init__(self, stack: Stack, order: BatchOrder, settings: Settings) -> None:
+        self.name = "cuda_graph"
         self._stack = stack
         self._order = order
         self._settings = settings

@@ -2,7 +2,7 @@
 
 import ctypes
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -10,9 +10,11 @@ import torch
 
 from gpt_math_domains.checkpoint import read_checkpoints, write_checkpoints
 from gpt_math_domains.execution import make_executor
-from gpt_math_domains.metrics import ACCURACY, write_metrics
+from gpt_math_domains.memory import free_bytes, require_memory, training_bytes
+from gpt_math_domains.metrics import ACCURACY, errors_name, write_metrics
 from gpt_math_domains.model import ModelSize, Parameters, initialize
 from gpt_math_domains.progress import Progress
+from gpt_math_domains.provenance import Record, cpu_name
 from gpt_math_domains.tables import LONGEST, read_equations, read_labels
 from gpt_math_domains.tasks import DomainLabels, NextTokens, Task
 from gpt_math_domains.training import (
@@ -49,6 +51,7 @@ class Job:
         execution: see `execution.make_executor`.
         threads: of the CPU.
         metrics_csv: to write.
+        record: of the job, to write beside the metrics.
         checkpoints: directories to write, one for each seed.
         log: where progress is told in full.
     """
@@ -62,6 +65,7 @@ class Job:
     execution: str
     threads: int
     metrics_csv: Path
+    record: Record
     checkpoints: Sequence[Path]
     log: TextIO
 
@@ -74,6 +78,29 @@ class Job:
         generators = [torch_generator(seed, "weights") for seed in self.seeds]
         return initialize(size, generators, num_labels, PRECISIONS[self.precision][0])
 
+    def require_memory(self, size: ModelSize, examples: int, device: str) -> None:
+        """Refuse a run that does not fit.
+
+        Raises:
+            ValueError: with the bytes that it needs and those that are free.
+        """
+        settings = Settings(**self.settings)
+        needed = training_bytes(
+            **asdict(size),
+            seeds=len(self.seeds),
+            batch_size=settings.batch_size,
+            gradient_accumulation_steps=settings.gradient_accumulation_steps,
+            evaluations=settings.total_steps(examples) // settings.eval_steps,
+            value_bytes=PRECISIONS[self.precision][0].itemsize,
+        )
+        free = torch.cuda.mem_get_info()[0] if device == "cuda" else free_bytes()
+        require_memory(
+            needed,
+            free,
+            f"config: models.{self.run['model']} with {len(self.seeds)} seeds on {device}",
+            "choose a smaller model, fewer seeds, smaller batches or fewer evaluations",
+        )
+
 
 def pretrain(job: Job, train_csv: Path, valid_csv: Path, vocabulary_json: Path) -> None:
     """Pretrain all seeds of a model on next tokens; write metrics and checkpoints.
@@ -85,15 +112,21 @@ def pretrain(job: Job, train_csv: Path, valid_csv: Path, vocabulary_json: Path) 
         vocabulary_json: their vocabulary.
 
     Raises:
-        ValueError: an input file is malformed, or `cuda` is asked for and not there.
+        ValueError: an input file is malformed, `cuda` is asked for and not there, or the run does
+            not fit in memory.
         FloatingPointError: the training diverged.
     """
     device = prepare_torch(job.device, job.threads, job.precision)
     dtype, _ = PRECISIONS[job.precision]
     vocabulary = read_vocabulary(vocabulary_json)
     size = job.size(vocabulary)
-    task = NextTokens.of(read_equations(train_csv), vocabulary, device, dtype)
-    valid = NextTokens.of(read_equations(valid_csv), vocabulary, device, dtype)
+    tasks = []
+    for path in (train_csv, valid_csv):
+        equations = read_equations(path)
+        with errors_name(path):
+            tasks.append(NextTokens.of(equations, vocabulary, device, dtype))
+    task, valid = tasks
+    job.require_memory(size, len(task), device)
     parameters = _train_and_report(job, task, valid, size, job.initialize(size), device)
     write_checkpoints(job.checkpoints, parameters, size, vocabulary)
 
@@ -123,17 +156,25 @@ def finetune(
         pretrained: checkpoint directories, one for each seed; unused where the start is random.
 
     Raises:
-        ValueError: an input file is malformed, or `cuda` is asked for and not there.
+        ValueError: an input file is malformed, `cuda` is asked for and not there, or the run does
+            not fit in memory.
         FloatingPointError: the training diverged.
     """
     device = prepare_torch(job.device, job.threads, job.precision)
     dtype, _ = PRECISIONS[job.precision]
     vocabulary = read_vocabulary(vocabulary_json)
     size = job.size(vocabulary)
-    names, labels = read_labels(train_labels_csv)
-    _, valid_labels = read_labels(valid_labels_csv)
-    task = DomainLabels.of(read_equations(train_csv), labels, vocabulary, device, dtype)
-    valid = DomainLabels.of(read_equations(valid_csv), valid_labels, vocabulary, device, dtype)
+    tasks, columns = [], []
+    for path, labels_path in ((train_csv, train_labels_csv), (valid_csv, valid_labels_csv)):
+        equations = read_equations(path)
+        names, labels = read_labels(labels_path)
+        columns.append(names)
+        with errors_name(f"{path} and {labels_path}"):
+            tasks.append(DomainLabels.of(equations, labels, vocabulary, device, dtype))
+    if columns[0] != columns[1]:
+        raise ValueError(f"{valid_labels_csv}: has the labels {columns[1]}, not {columns[0]}")
+    task, valid = tasks
+    job.require_memory(size, len(task), device)
     parameters = job.initialize(size, len(names))
     if job.run["protocol"] in PRETRAINED:
         loaded, loaded_size = read_checkpoints(pretrained)
@@ -221,4 +262,19 @@ def _train_and_report(
             for place, seed in enumerate(job.seeds)
         ]
     write_metrics(rows, phase, job.metrics_csv)
+    _write_record(job, device, executor.name)
     return stack.parameters
+
+
+def _write_record(job: Job, device: str, executor: str) -> None:
+    """Write what was trained, and on what."""
+    job.record.write(
+        run=job.run,
+        model=job.model,
+        settings=job.settings,
+        seeds=job.seeds,
+        device=torch.cuda.get_device_name() if device == "cuda" else cpu_name(),
+        precision=job.precision,
+        execution=executor,
+        threads=job.threads,
+    )

@@ -420,6 +420,8 @@ def evaluate(task: Task, parameters: Parameters, size: ModelSize) -> tuple[Tenso
 class Executor(Protocol):
     """What carries out training steps."""
 
+    name: str
+
     def run(self, first: int, last: int) -> Iterator[int]:
         """Take steps `first` to `last`; yield the number of the last one done, now and then."""
         ...
