@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 GIB = 2**30
-COPIES = 4  # of each parameter: its value, AdamW's two moments, the gradient
+COPIES = 5  # of a parameter: where it started, where it is, AdamW's two moments, the gradient
 EVALUATION_BYTES = 1000  # of a seed's row of metrics, as Python objects
-PAIR_BYTES = 150  # of an operand pair while its family is written
+PAIR_BYTES = 300  # of an operand pair while its family is written
 
 
 def training_bytes(
