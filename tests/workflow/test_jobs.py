@@ -70,7 +70,7 @@ def test_long_training_on_a_cpu_is_announced_unless_the_cpu_was_chosen(
 ) -> None:
     """Training fails at once here, for want of torch; the announcement comes before it."""
     start = ("--cores", "1", "results/pretrain/data_1/model_6/metrics.csv")
-    warning = r"No CUDA device found: .* takes about [\d,.]+ days .* `make quick`"
+    warning = r"No CUDA device found: .* takes about [\d,.]+ (hours|days) .* `make quick`"
 
     by_default = clone.snakemake(*start, smoke=False, environment=without_torch)
     by_choice = clone.snakemake(
