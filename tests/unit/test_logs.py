@@ -41,6 +41,16 @@ def test_a_fault_of_input_or_machine_ends_the_job_in_one_line(
     assert logged.endswith(f"{type(error).__name__}: {line}\n")
 
 
+def test_a_log_that_cannot_be_written_ends_the_job_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "logs").touch()
+    with pytest.raises(SystemExit) as exit_, job_log(tmp_path / "logs" / "job.log"):
+        raise AssertionError("the job began")
+    assert exit_.value.code == 1
+    assert capsys.readouterr().err.startswith("error: [Errno 17] File exists: ")
+
+
 @pytest.mark.parametrize("error", [KeyError("loss"), RuntimeError("shapes differ")])
 def test_a_fault_of_the_program_keeps_its_traceback_in_both_places(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], error: Exception

@@ -114,6 +114,36 @@ def test_a_note_is_told_at_once_in_both_places(clock: Clock) -> None:
     assert shown == "[pretrain data 1 model 2]  1,287 training examples"
 
 
+def test_speed_and_time_left_of_a_resumed_run_are_those_of_this_attempt(clock: Clock) -> None:
+    told = Told(total_steps=1000)
+    clock.wait(70)
+    told.progress.resumed(900)
+    clock.wait(30)
+    told.progress.heartbeat(930)
+    assert told.lines()[1] == [
+        "[pretrain data 1 model 2]  resumed at step 900",
+        "[pretrain data 1 model 2]  step 930/1,000  1.0 steps/s  1 min 10 s left",
+    ]
+
+
+def test_a_resumed_run_may_have_no_step_left(clock: Clock) -> None:
+    told = Told(total_steps=1000)
+    told.progress.resumed(1000)
+    clock.wait(1)
+    told.progress.evaluation(evaluation(1000))
+    assert "  0 s left  " in told.log.getvalue()
+
+
+def test_a_log_on_a_full_disk_does_not_end_the_run(clock: Clock) -> None:
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(28, "No space left on device")
+
+    terminal = io.StringIO()
+    Progress(RUN, "math_acc", 10, Full(), terminal).note("executor eager")
+    assert terminal.getvalue() == "[pretrain data 1 model 2]  executor eager\n"
+
+
 def test_a_heartbeat_breaks_a_long_silence_only(clock: Clock) -> None:
     told = Told(total_steps=1000)
     clock.wait(HEARTBEAT_SECONDS - 1)

@@ -1,10 +1,12 @@
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from study import NO_NETWORK, Repository, copy_of_this_repository, permitted
+from training_job import TALLY, finish, outputs, prepare, start
 
 
 @pytest.fixture(scope="session")
@@ -49,3 +51,17 @@ def clone(untouched: Repository, tmp_path: Path) -> Iterator[Repository]:
     """A copy of the repository without results, to be changed."""
     yield untouched.copy_to(tmp_path / "repository")
     shutil.rmtree(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    """What a small training leaves that nobody stops and that saves at its end alone."""
+    directory = prepare(tmp_path_factory.mktemp("undisturbed"))
+    finish(start(directory, save_seconds=1000))
+    return outputs(directory)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say how many kill points and faults were tried, and how many bits differed."""
+    for what, count in TALLY.items():
+        terminalreporter.write_line(f"{count:5} {what}")

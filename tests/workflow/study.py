@@ -53,12 +53,32 @@ class Repository:
             environment: variables set besides those there are.
             prefix: of the command line, such as `NO_NETWORK`.
         """
+        started = self.start_snakemake(
+            *arguments, smoke=smoke, config=config, environment=environment, prefix=prefix
+        )
+        with started as process:
+            try:
+                said, _ = process.communicate(timeout=600)
+            except BaseException:
+                process.kill()
+                raise
+        return subprocess.CompletedProcess(process.args, process.returncode, said)
+
+    def start_snakemake(
+        self,
+        *arguments: str,
+        smoke: bool = True,
+        config: Mapping[str, Any] | None = None,
+        environment: Mapping[str, str] | None = None,
+        prefix: Sequence[str] = (),
+    ) -> subprocess.Popen[str]:
+        """Start Snakemake in a process group of its own; arguments as in `snakemake`."""
         overlays = [SMOKE] if smoke else []
         if config is not None:
             (self.directory / CHANGES).write_text(yaml.safe_dump(dict(config)))
             overlays.append(CHANGES)
         kept = {key: value for key, value in os.environ.items() if key != "SNAKEMAKE_PROFILE"}
-        return subprocess.run(
+        return subprocess.Popen(
             [*prefix, sys.executable, "-m", "snakemake", *arguments]
             + (["--configfile", *overlays] if overlays else []),
             cwd=self.directory,
@@ -66,7 +86,7 @@ class Repository:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=600,
+            process_group=0,
         )
 
     def jobs_to_run(

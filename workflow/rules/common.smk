@@ -1,3 +1,4 @@
+import os
 import sys
 from pathlib import Path
 
@@ -8,6 +9,14 @@ sys.path.insert(0, str(Path(workflow.basedir, "workflow", "scripts")))
 from gpt_math_domains.config import ConfigError, check_file, load_study
 from gpt_math_domains.estimate import cpu_warning, training_seconds
 from gpt_math_domains.imports import fingerprint
+from gpt_math_domains.locks import clear_stale_locks
+from gpt_math_domains.stops import OWNER
+
+if workflow.is_main_process:
+    ALIVE = clear_stale_locks(Path(".snakemake"))
+if not workflow.subprocess_exec:
+    # Trainings save and end when this process is gone.
+    os.environ[OWNER] = str(os.getpid())
 
 try:
     for path in workflow.configfiles:

@@ -47,6 +47,27 @@ def make_executor(
     Raises:
         ValueError: `cuda_graph` is asked for without a CUDA device.
     """
+    name = resolve_execution(name, stack, order, settings, note)
+    note(f"executor {name}")
+    if name == "cuda_graph":
+        return CudaGraph(stack, order, settings)
+    if name == "compiled":
+        compile_stack(stack)
+    return Eager(stack, order, settings)
+
+
+def resolve_execution(
+    name: str,
+    stack: Stack,
+    order: BatchOrder,
+    settings: Settings,
+    note: Callable[[str], None],
+) -> str:
+    """Return which executor `make_executor` makes here: `eager`, `compiled` or `cuda_graph`.
+
+    Raises:
+        ValueError: `cuda_graph` is asked for without a CUDA device.
+    """
     steps, cuda = settings.total_steps(order.examples), stack.rate.is_cuda
     if name == "auto":
         name = "cuda_graph" if cuda else "compiled" if steps >= COMPILE_STEPS else "eager"
@@ -55,12 +76,7 @@ def make_executor(
     if name == "compiled" and not cuda and not _has_compiler():
         note("no C++ compiler found: the steps are carried out eagerly")
         name = "eager"
-    note(f"executor {name}")
-    if name == "cuda_graph":
-        return CudaGraph(stack, order, settings)
-    if name == "compiled":
-        compile_stack(stack)
-    return Eager(stack, order, settings, name)
+    return name
 
 
 def compile_stack(stack: Stack) -> None:
@@ -126,13 +142,9 @@ class Eager:
         stack: to train.
         order: of the examples.
         settings: of the run.
-        name: `compiled` for a stack whose steps are.
     """
 
-    def __init__(
-        self, stack: Stack, order: BatchOrder, settings: Settings, name: str = "eager"
-    ) -> None:
-        self.name = name
+    def __init__(self, stack: Stack, order: BatchOrder, settings: Settings) -> None:
         self._stack = stack
         self._order = order
         self._settings = settings
@@ -159,7 +171,6 @@ class CudaGraph:
     """
 
     def __init__(self, stack: Stack, order: BatchOrder, settings: Settings) -> None:
-        self.name = "cuda_graph"
         self._stack = stack
         self._order = order
         self._settings = settings
@@ -195,20 +206,16 @@ class CudaGraph:
     def _warm_up(self) -> None:
         """Take a few steps, which libraries and the optimizer need, and undo them."""
         stack = self._stack
-        values = [group.values.clone() for group in stack.groups]
+        before = {name: value.clone() for name, value in stack.state().items()}
         generators = [generator.get_state() for generator in stack.dropout.generators]
         with torch.cuda.stream(torch.cuda.Stream()):
             for _ in range(WARMUP_STEPS):
                 self._step()
         torch.cuda.synchronize()
-        for group, saved in zip(stack.groups, values, strict=True):
-            group.values.copy_(saved)
-            group.mean.zero_()
-            group.square.zero_()
-        stack.steps.zero_()
+        for name, value in stack.state().items():
+            value.copy_(before[name])
         for generator, state in zip(stack.dropout.generators, generators, strict=True):
             generator.set_state(state)
-        stack.loss_sum.zero_()
 
     def _capture(self, steps: int) -> torch.cuda.CUDAGraph:
         """Return a graph of so many consecutive steps."""

@@ -20,13 +20,14 @@ def job_log(path: str | Path) -> Iterator[TextIO]:
             FloatingPointError.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8") as log:
-        try:
-            yield log
-        except Exception as error:
-            traceback.print_exc(file=log)
-            if not isinstance(error, (ValueError, OSError, MemoryError, FloatingPointError)):
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w", encoding="utf-8") as log:
+            try:
+                yield log
+            except Exception:
+                traceback.print_exc(file=log)
                 raise
-            print(f"error: {error}", file=sys.stderr)
-            raise SystemExit(1) from None
+    except (ValueError, OSError, MemoryError, FloatingPointError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None

@@ -34,6 +34,7 @@ class Progress:
         self._name = describe_run(run)
         self._metric = metric
         self._total = total_steps
+        self._first = 0
         self._terminal = terminal
         self._log = log
         self._started = self._shown = self._written = time.monotonic()
@@ -41,6 +42,12 @@ class Progress:
     def note(self, text: str) -> None:
         """Say something once, in both places."""
         self._write(text, show=True)
+
+    def resumed(self, step: int) -> None:
+        """Say that the run goes on after `step`: speed and time left are those of later steps."""
+        self._first = step
+        self._started = time.monotonic()
+        self.note(f"resumed at step {step:,}")
 
     def heartbeat(self, step: int) -> None:
         """Report a step without an evaluation, if nothing was reported for long."""
@@ -62,13 +69,17 @@ class Progress:
         )
 
     def _pace(self, step: int) -> str:
-        per_second = step / max(time.monotonic() - self._started, 1e-9)
+        taken = max(step - self._first, 1)  # 0 where only an evaluation was left
+        per_second = taken / max(time.monotonic() - self._started, 1e-9)
         left = duration((self._total - step) / per_second)
         return f"step {step:,}/{self._total:,}  {per_second:,.1f} steps/s  {left} left"
 
     def _write(self, text: str, show: bool) -> None:
         self._written = time.monotonic()
-        print(f"{time.strftime('%H:%M:%S')}  {text}", file=self._log, flush=True)
+        try:
+            print(f"{time.strftime('%H:%M:%S')}  {text}", file=self._log, flush=True)
+        except OSError:  # a full disk: the log keeps the line for the next time
+            show = True
         if show:
             self._shown = self._written
             print(f"[{self._name}]  {text}", file=self._terminal, flush=True)

@@ -1,24 +1,28 @@
 """One training job from input files to output files: pretraining or finetuning, all its seeds."""
 
 import ctypes
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
 import torch
 
-from gpt_math_domains.checkpoint import read_checkpoints, write_checkpoints
-from gpt_math_domains.execution import make_executor
+from gpt_math_domains.checkpoint import WEIGHTS, read_checkpoints, write_checkpoints
+from gpt_math_domains.execution import make_executor, resolve_execution
+from gpt_math_domains.files import sha256
 from gpt_math_domains.memory import free_bytes, require_memory, training_bytes
 from gpt_math_domains.metrics import ACCURACY, errors_name, write_metrics
 from gpt_math_domains.model import ModelSize, Parameters, initialize
 from gpt_math_domains.progress import Progress
 from gpt_math_domains.provenance import Record, cpu_name
+from gpt_math_domains.state import resumable
 from gpt_math_domains.tables import LONGEST, read_equations, read_labels
 from gpt_math_domains.tasks import DomainLabels, NextTokens, Task
 from gpt_math_domains.training import (
     BatchOrder,
+    Evaluation,
     Settings,
     build_stack,
     torch_generator,
@@ -50,6 +54,7 @@ class Job:
         precision: a key of `PRECISIONS`.
         execution: see `execution.make_executor`.
         threads: of the CPU.
+        code: fingerprint of the code; a run goes on only under the same.
         metrics_csv: to write.
         record: of the job, to write beside the metrics.
         checkpoints: directories to write, one for each seed.
@@ -64,6 +69,7 @@ class Job:
     precision: str
     execution: str
     threads: int
+    code: str
     metrics_csv: Path
     record: Record
     checkpoints: Sequence[Path]
@@ -127,8 +133,9 @@ def pretrain(job: Job, train_csv: Path, valid_csv: Path, vocabulary_json: Path) 
             tasks.append(NextTokens.of(equations, vocabulary, device, dtype))
     task, valid = tasks
     job.require_memory(size, len(task), device)
-    parameters = _train_and_report(job, task, valid, size, job.initialize(size), device)
-    write_checkpoints(job.checkpoints, parameters, size, vocabulary)
+    inputs = {"train": train_csv, "valid": valid_csv, "vocabulary": vocabulary_json}
+    with _trained(job, inputs, task, valid, size, job.initialize(size), device) as parameters:
+        write_checkpoints(job.checkpoints, parameters, size, vocabulary)
 
 
 def finetune(
@@ -176,13 +183,24 @@ def finetune(
     task, valid = tasks
     job.require_memory(size, len(task), device)
     parameters = job.initialize(size, len(names))
+    inputs = {
+        "train": train_csv,
+        "valid": valid_csv,
+        "vocabulary": vocabulary_json,
+        "train_labels": train_labels_csv,
+        "valid_labels": valid_labels_csv,
+    }
     if job.run["protocol"] in PRETRAINED:
         loaded, loaded_size = read_checkpoints(pretrained)
         if loaded_size != size:
             raise ValueError(f"{pretrained[0]}: holds {loaded_size}, but the run asks for {size}")
         parameters |= {name: value.to(dtype) for name, value in loaded.items()}
-    parameters = _train_and_report(job, task, valid, size, parameters, device)
-    write_checkpoints(job.checkpoints, parameters, size, vocabulary, names)
+        inputs |= {
+            f"pretrained_{seed}": directory / WEIGHTS
+            for seed, directory in zip(job.seeds, pretrained, strict=True)
+        }
+    with _trained(job, inputs, task, valid, size, parameters, device) as parameters:
+        write_checkpoints(job.checkpoints, parameters, size, vocabulary, names)
 
 
 def checkpoint_directories(files: Sequence[str]) -> list[Path]:
@@ -224,12 +242,21 @@ def _keep_freed_memory() -> None:
         library.mallopt(trim_threshold, 2**31 - 1)
 
 
-def _train_and_report(
-    job: Job, task: Task, valid: Task, size: ModelSize, parameters: Parameters, device: str
-) -> Parameters:
-    """Train to the end, reporting on the way; write the metrics and return the parameters."""
+@contextmanager
+def _trained(
+    job: Job,
+    inputs: Mapping[str, Path],
+    task: Task,
+    valid: Task,
+    size: ModelSize,
+    parameters: Parameters,
+    device: str,
+) -> Iterator[Parameters]:
+    """Train to the end, from where an earlier attempt got to; write the metrics.
+
+    The block gets the trained parameters and publishes them; then the resume state goes.
+    """
     phase, settings = job.run["phase"], Settings(**job.settings)
-    metric = ACCURACY[phase]
     stack = build_stack(
         task,
         size,
@@ -241,32 +268,31 @@ def _train_and_report(
     )
     order = BatchOrder(len(task), settings, job.seeds, device)
     total_steps = settings.total_steps(len(task))
-    rows: list[dict[str, object]] = []
-    progress = Progress(job.run, metric, total_steps, job.log)
+    progress = Progress(job.run, ACCURACY[phase], total_steps, job.log)
     progress.note(f"{len(task):,} training examples, seeds {list(job.seeds)}, on {device}")
-    executor = make_executor(job.execution, stack, order, settings, progress.note)
-    for evaluation in train(stack, valid, order, settings, executor, progress.heartbeat):
-        progress.evaluation(evaluation)
-        rows += [
-            {
-                **job.run,
-                "seed": seed,
-                "step": evaluation.step,
-                "epoch": evaluation.epoch,
-                "learning_rate": evaluation.learning_rate,
-                "train_loss": evaluation.train_loss[place],
-                "eval_loss": evaluation.eval_loss[place],
-                metric: evaluation.accuracy[place],
-                "seconds": evaluation.seconds,
-            }
-            for place, seed in enumerate(job.seeds)
-        ]
-    write_metrics(rows, phase, job.metrics_csv)
-    _write_record(job, device, executor.name)
-    return stack.parameters
+    execution = resolve_execution(job.execution, stack, order, settings, progress.note)
+    identity = _identity(job, execution, device, inputs)
+    directory = Path(job.metrics_csv).parent / "resume"
+    with resumable(directory, identity, stack, progress.note) as resume:
+        if resume.start.step > 0:
+            progress.resumed(resume.start.step)
+        executor = make_executor(execution, stack, order, settings, progress.note)
+
+        def heartbeat(step: int) -> None:
+            progress.heartbeat(step)
+            resume.heartbeat(step)
+
+        for evaluation in train(stack, valid, order, settings, executor, heartbeat, resume.start):
+            progress.evaluation(evaluation)
+            resume.evaluated(evaluation, is_last=evaluation.step == total_steps)
+        rows = [row for evaluation in resume.evaluations for row in _metric_rows(job, evaluation)]
+        write_metrics(rows, phase, job.metrics_csv)
+        _write_record(job, device, execution, resume.resumes)
+        yield stack.parameters
+        resume.clear()
 
 
-def _write_record(job: Job, device: str, executor: str) -> None:
+def _write_record(job: Job, device: str, execution: str, resumes: int) -> None:
     """Write what was trained, and on what."""
     job.record.write(
         run=job.run,
@@ -275,6 +301,45 @@ def _write_record(job: Job, device: str, executor: str) -> None:
         seeds=job.seeds,
         device=torch.cuda.get_device_name() if device == "cuda" else cpu_name(),
         precision=job.precision,
-        execution=executor,
+        execution=execution,
         threads=job.threads,
+        resumes=resumes,
     )
+
+
+def _identity(
+    job: Job, execution: str, device: str, inputs: Mapping[str, Path]
+) -> dict[str, object]:
+    """Return what decides the bits of a run, by name: only the same may go on from a state."""
+    parts: dict[str, Mapping[str, Any]] = {
+        "run": job.run,
+        "model": job.model,
+        "settings": job.settings,
+        "input": {name: sha256(path)[:16] for name, path in inputs.items()},
+    }
+    named = {f"{part}.{key}": parts[part][key] for part in parts for key in parts[part]}
+    return named | {
+        "seeds": list(job.seeds),
+        "device": device,
+        "precision": job.precision,
+        "execution": execution,
+        "threads": job.threads,
+        "code": job.code,
+        "torch": torch.__version__,
+    }
+
+
+def _metric_rows(job: Job, evaluation: Evaluation) -> Iterator[dict[str, object]]:
+    """Yield the rows of the metrics table that an evaluation makes, one for each seed."""
+    for place, seed in enumerate(job.seeds):
+        yield {
+            **job.run,
+            "seed": seed,
+            "step": evaluation.step,
+            "epoch": evaluation.epoch,
+            "learning_rate": evaluation.learning_rate,
+            "train_loss": evaluation.train_loss[place],
+            "eval_loss": evaluation.eval_loss[place],
+            ACCURACY[job.run["phase"]]: evaluation.accuracy[place],
+            "seconds": evaluation.seconds,
+        }

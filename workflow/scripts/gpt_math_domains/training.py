@@ -34,6 +34,7 @@ DROPOUT = 0.1  # GPT-2's default
 CLIP_NORM = 1.0
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8  # AdamW's, as in Trainer
 EARLY_EVALUATIONS = [2**power for power in range(10)]  # 1 .. 512
+CHECK_STEPS = {"cpu": 1, "cuda": 1024}  # a look at the losses this often; a GPU is waited for
 EVALUATION_ROWS = {"cpu": 128, "cuda": 16384}  # judged at once, over all seeds: fits the cache
 
 
@@ -75,6 +76,21 @@ class Evaluation:
     eval_loss: list[float]
     accuracy: list[float]
     seconds: float
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a run goes on.
+
+    Attributes:
+        step: optimizer steps done.
+        evaluated: the step of the last evaluation, 0 before the first.
+        seconds: that these took.
+    """
+
+    step: int = 0
+    evaluated: int = 0
+    seconds: float = 0.0
 
 
 def random_stream(seed: int, purpose: str, *more: int) -> np.random.SeedSequence:
@@ -259,7 +275,7 @@ class Stack:
             matrices are rounded to it at each step.
         rate: the learning rate of the next step, a tensor of no dimension.
         dropout: of this run.
-        loss_sum: `[R]` losses of all steps since somebody set it to 0.
+        loss_sum: `[R]` losses of all steps since the last evaluation.
         batch_size: rows of one forward pass.
     """
 
@@ -274,6 +290,14 @@ class Stack:
     dropout: StackedDropout
     loss_sum: Tensor
     batch_size: int
+
+    def state(self) -> Parameters:
+        """Return by name all that steps change, but for the generators: no copies."""
+        state = {"steps": self.steps, "loss_sum": self.loss_sum}
+        for number, group in enumerate(self.groups):
+            for name in ("values", "mean", "square"):
+                state[f"group.{number}.{name}"] = getattr(group, name)
+        return state
 
     def differentiate(self, parameters: Parameters, rows: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Return the losses `[R]` of rows `[R, B]` and the gradients `[R, n]` of the groups."""
@@ -420,8 +444,6 @@ def evaluate(task: Task, parameters: Parameters, size: ModelSize) -> tuple[Tenso
 class Executor(Protocol):
     """What carries out training steps."""
 
-    name: str
-
     def run(self, first: int, last: int) -> Iterator[int]:
         """Take steps `first` to `last`; yield the number of the last one done, now and then."""
         ...
@@ -434,6 +456,7 @@ def train(
     settings: Settings,
     executor: Executor,
     heartbeat: Callable[[int], None],
+    start: Start = Start(),
 ) -> Iterator[Evaluation]:
     """Train a stack to the end and yield its evaluations on the way.
 
@@ -444,24 +467,29 @@ def train(
         settings: of the run.
         executor: of the steps.
         heartbeat: called with the number of steps done, now and then.
+        start: where the stack is; only evaluations after that are yielded.
 
     Raises:
         FloatingPointError: a seed's loss is not finite; the message names step and seed.
     """
-    started = time.monotonic()
-    total_steps, done = settings.total_steps(order.examples), 0
+    began = time.monotonic() - start.seconds
+    total_steps = settings.total_steps(order.examples)
+    done = checked = start.step
+    evaluated = start.evaluated
     for step in evaluation_steps(total_steps, settings.eval_steps):
-        stack.loss_sum.zero_()
+        if step <= evaluated:
+            continue
         for latest in executor.run(done + 1, step):
+            if latest - checked >= CHECK_STEPS[stack.rate.device.type]:
+                _require_finite(order.seeds, "train", stack.loss_sum.tolist(), latest)
+                checked = latest
             heartbeat(latest)
-        train_loss = (stack.loss_sum / (step - done)).tolist()
+        train_loss = (stack.loss_sum / (step - evaluated)).tolist()
         eval_loss, accuracy = evaluate(valid, stack.parameters, stack.size)
-        for seed, *losses in zip(order.seeds, train_loss, eval_loss.tolist(), strict=True):
-            if not all(map(math.isfinite, losses)):
-                raise FloatingPointError(
-                    f"seed {seed} diverged: train and eval loss are {losses} at step {step}"
-                )
-        done = step
+        _require_finite(order.seeds, "train", train_loss, step)
+        _require_finite(order.seeds, "eval", eval_loss.tolist(), step)
+        stack.loss_sum.zero_()
+        done = evaluated = step
         yield Evaluation(
             step=step,
             epoch=step / order.steps_per_epoch,
@@ -469,5 +497,14 @@ def train(
             train_loss=train_loss,
             eval_loss=eval_loss.tolist(),
             accuracy=accuracy.tolist(),
-            seconds=time.monotonic() - started,
+            seconds=time.monotonic() - began,
         )
+
+
+def _require_finite(seeds: Sequence[int], what: str, losses: Sequence[float], step: int) -> None:
+    """Raise FloatingPointError if the loss of a seed is not finite."""
+    for seed, loss in zip(seeds, losses, strict=True):
+        if not math.isfinite(loss):
+            raise FloatingPointError(
+                f"seed {seed} diverged: its {what} loss is {loss} at step {step}"
+            )

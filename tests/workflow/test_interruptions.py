@@ -1,0 +1,150 @@
+"""A study that is stopped in any way goes on by the same command, to the same bits."""
+
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from study import Repository
+from training_job import outputs
+
+RUN = "pretrain/data_4/model_2"
+TARGET = f"results/smoke/{RUN}/metrics.csv"
+# Some seconds of training.
+LONG = {"overrides": [{"phase": "pretrain", "num_train_epochs": 1000, "eval_steps": 500}]}
+OFTEN = {"GPT_MATH_DOMAINS_SAVE_SECONDS": "0.1"}
+
+
+@pytest.fixture(scope="module")
+def whole(untouched: Repository, tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    """What the run leaves that nobody stops."""
+    repository = untouched.copy_to(tmp_path_factory.mktemp("whole") / "repository")
+    ran = repository.snakemake("--cores", "1", TARGET, config=LONG)
+    assert ran.returncode == 0, ran.stdout
+    return outputs(repository.results / RUN)
+
+
+def start(repository: Repository, *options: str) -> "subprocess.Popen[str]":
+    return repository.start_snakemake(
+        "--cores", "1", TARGET, *options, config=LONG, environment=OFTEN
+    )
+
+
+def wait_for_a_state(repository: Repository, more_than: int = 0) -> int:
+    """Wait until the training has saved; return the number of its newest state."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        states = sorted((repository.results / RUN / "resume").glob("state_*"))
+        if states and (number := int(states[-1].name[-6:])) > more_than:
+            return number
+        time.sleep(0.01)
+    raise AssertionError("the training saved nothing")
+
+
+def training(repository: Repository) -> int:
+    """Return the number of the training's process."""
+    return int((repository.results / RUN / "resume" / "lock").read_text())
+
+
+def require_it_went_on(repository: Repository, said: str, whole: dict[str, object]) -> None:
+    resumed = [int(step.replace(",", "")) for step in re.findall(r"resumed at step ([\d,]+)", said)]
+    assert resumed, said
+    assert min(resumed) > 0
+    assert outputs(repository.results / RUN) == whole
+    assert not (repository.results / RUN / "resume").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_training_that_is_killed_goes_on_when_snakemake_retries_it(
+    clone: Repository, whole: dict[str, object], number: signal.Signals
+) -> None:
+    process = start(clone, "--retries", "2")
+    saved = 0
+    for _ in range(2):
+        saved = wait_for_a_state(clone, more_than=saved)
+        killed = training(clone)
+        os.kill(killed, number)
+        while Path(f"/proc/{killed}").exists():
+            time.sleep(0.01)
+        saved = wait_for_a_state(clone)
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    assert said.count("]  resumed at step") == 2  # failed logs are shown too
+    require_it_went_on(clone, said, whole)
+
+
+def interrupt_from_the_terminal(process: "subprocess.Popen[str]", repository: Repository) -> str:
+    os.killpg(process.pid, signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+    assert "stopped by SIGINT: saved at step" in said
+    return said
+
+
+def kill_snakemake(process: "subprocess.Popen[str]", repository: Repository) -> str:
+    job = training(repository)
+    process.kill()
+    process.wait()
+    assert Path(f"/proc/{job}").exists()  # the training outlives it, for a moment
+    return ""
+
+
+def kill_everything(process: "subprocess.Popen[str]", repository: Repository) -> str:
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=60)
+    return ""
+
+
+def terminate_everything(process: "subprocess.Popen[str]", repository: Repository) -> str:
+    os.killpg(process.pid, signal.SIGTERM)
+    said, _ = process.communicate(timeout=60)
+    assert "stopped by SIGTERM: saved at step" in said
+    return said
+
+
+@pytest.mark.parametrize(
+    "stop", [interrupt_from_the_terminal, terminate_everything, kill_snakemake, kill_everything]
+)
+def test_a_stopped_study_goes_on_by_the_same_command(
+    clone: Repository,
+    whole: dict[str, object],
+    stop: Callable[["subprocess.Popen[str]", Repository], str],
+) -> None:
+    process = start(clone)
+    wait_for_a_state(clone)
+    said = stop(process, clone)
+    assert process.returncode != 0
+    assert "Traceback" not in said
+    assert not (clone.results / RUN / "metrics.csv").exists()
+
+    again = start(clone)
+    said, _ = again.communicate(timeout=300)
+
+    assert again.returncode == 0, said
+    require_it_went_on(clone, said, whole)
+
+
+def test_two_snakemakes_do_not_run_the_same_study(clone: Repository) -> None:
+    first = start(clone)
+    wait_for_a_state(clone)
+    second = clone.snakemake("--cores", "1", TARGET, config=LONG)
+    assert second.returncode != 0
+    assert "Directory cannot be locked" in second.stdout
+    os.killpg(first.pid, signal.SIGINT)
+    first.communicate(timeout=60)
+
+
+def test_a_change_of_settings_starts_over_and_is_named(clone: Repository) -> None:
+    process = start(clone)
+    wait_for_a_state(clone)
+    interrupt_from_the_terminal(process, clone)
+    ran = clone.snakemake("--cores", "1", TARGET)
+    assert ran.returncode == 0, ran.stdout
+    differences = "settings.eval_steps (500 -> 30); settings.num_train_epochs (1000 -> 12)"
+    assert ran.stdout.count(f"starts over, as what was saved differs: {differences}\n") == 1
+    assert "resumed" not in ran.stdout
+    assert not (clone.results / RUN / "resume").exists()

@@ -1,0 +1,227 @@
+"""How a training job ends early, and what it leaves."""
+
+import errno
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from training_job import (
+    SCRIPTS,
+    TALLY,
+    finish,
+    log_of,
+    outputs,
+    prepare,
+    require_the_same,
+    start,
+    states,
+    wait_until_it_trains,
+)
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"]
+)
+def test_a_signal_saves_says_so_in_one_line_and_the_next_attempt_goes_on(
+    tmp_path: Path, number: signal.Signals, status: int
+) -> None:
+    job = start(prepare(tmp_path), save_seconds=1000, num_train_epochs=4000)
+    wait_until_it_trains(tmp_path, job)
+    job.send_signal(number)
+    _, said = job.communicate(timeout=30)
+    TALLY[f"faults: {number.name}"] += 1
+
+    assert job.returncode == status
+    last = said.splitlines()[-1]
+    stopped = re.fullmatch(rf"\[.*\]  stopped by {number.name}: saved at step ([\d,]+)", last)
+    assert stopped, said
+    assert "Traceback" not in said + log_of(tmp_path)
+    assert states(tmp_path) == ["state_000001"]
+    assert not (tmp_path / "metrics.csv").exists()
+
+    again = start(tmp_path, save_seconds=1000, num_train_epochs=4000)
+    wait_until_it_trains(tmp_path, again)
+    again.kill()
+    again.communicate()
+    assert f"resumed at step {stopped[1]}\n" in log_of(tmp_path)
+
+
+def test_a_run_stopped_by_signals_again_and_again_ends_with_the_same_bits(
+    tmp_path: Path, undisturbed: dict[str, object]
+) -> None:
+    prepare(tmp_path)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
+        job = start(tmp_path, save_seconds=0.02)
+        wait_until_it_trains(tmp_path, job)
+        job.send_signal(number)
+        job.communicate(timeout=30)
+    said = finish(start(tmp_path, save_seconds=1000))
+    assert said.count("resumed at step") == 1
+    require_the_same(tmp_path, undisturbed)
+
+
+def test_seconds_go_on_over_attempts_and_the_record_counts_them(tmp_path: Path) -> None:
+    job = start(prepare(tmp_path), save_seconds=0.05)
+    wait_until_it_trains(tmp_path, job)
+    job.terminate()
+    job.communicate()
+    finish(start(tmp_path, save_seconds=0.05))
+    rows: list[dict[str, str]] = outputs(tmp_path)["metrics.csv"]  # type: ignore[assignment]
+    lines = (tmp_path / "metrics.csv").read_text().splitlines()[1:]
+    seconds = [float(line.split(",")[-1]) for line in lines][: len(rows) // 2]
+    assert seconds == sorted(seconds)
+    assert json.loads((tmp_path / "run.json").read_bytes())["resumes"] == 1
+
+
+def test_a_job_that_reaches_no_safe_point_ends_all_the_same(tmp_path: Path) -> None:
+    """As during a long compilation."""
+    code = (
+        "import sys, time\n"
+        "from gpt_math_domains import stops\n"
+        "stops.GRACE_SECONDS = 0.5\n"
+        "with stops.Stop(lambda text: print(text, flush=True)):\n"
+        "    print('busy', flush=True)\n"
+        "    time.sleep(100)\n"
+    )
+    job = subprocess.Popen(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": str(SCRIPTS)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert job.stdout is not None
+    assert job.stdout.readline() == "busy\n"
+    job.terminate()
+    said, _ = job.communicate(timeout=30)
+    assert job.returncode == 143
+    assert said == "stopped by SIGTERM: no safe point was reached; what was saved before stays\n"
+
+
+def test_a_job_saves_and_ends_when_its_snakemake_is_gone(
+    tmp_path: Path,
+) -> None:
+    with subprocess.Popen(["sleep", "100"]) as owner:
+        job = start(prepare(tmp_path), save_seconds=1000, owner=owner.pid, num_train_epochs=4000)
+        wait_until_it_trains(tmp_path, job)
+        owner.kill()
+    _, said = job.communicate(timeout=30)
+    TALLY["faults: Snakemake gone"] += 1
+    assert job.returncode == 143
+    assert "  stopped as its Snakemake is gone: saved at step " in said.splitlines()[-1]
+
+
+def test_a_second_job_of_the_same_run_waits_for_the_first_and_goes_on_from_it(
+    tmp_path: Path, undisturbed: dict[str, object]
+) -> None:
+    first = start(prepare(tmp_path), save_seconds=0)
+    wait_until_it_trains(tmp_path, first)
+    first.send_signal(signal.SIGSTOP)  # so that it does not end before the other has started
+    os.rename(tmp_path / "job.log", tmp_path / "first.log")
+    second = start(tmp_path, save_seconds=0.05)
+    assert second.stderr is not None
+    waiting = ""
+    while "waits for" not in waiting:
+        waiting = second.stderr.readline()
+        assert waiting, "it did not wait"
+    assert waiting.endswith(f"waits for process {first.pid}, which trains this run\n")
+    first.terminate()
+    first.send_signal(signal.SIGCONT)
+    first.communicate(timeout=30)
+    assert "resumed at step" in finish(second)
+    assert first.returncode == 143
+    require_the_same(tmp_path, undisturbed)
+
+
+def test_a_run_that_diverges_names_step_and_seed_and_keeps_its_last_good_state(
+    tmp_path: Path,
+) -> None:
+    job = start(prepare(tmp_path), save_seconds=0, learning_rate=1e38)
+    _, said = job.communicate(timeout=60)
+    TALLY["faults: divergence"] += 1
+    assert job.returncode == 1
+    assert re.fullmatch(r"error: seed [01] diverged: .* at step \d+", said.splitlines()[-1]), said
+    kept = states(tmp_path)
+    assert kept
+    for name in kept:
+        tensors = load_file(tmp_path / "resume" / name / "tensors.safetensors")
+        assert all(bool(torch.isfinite(value).all()) for value in tensors.values())
+    assert not (tmp_path / "metrics.csv").exists()
+
+
+def test_a_state_that_cannot_be_written_is_told_and_training_goes_on(
+    tmp_path: Path, undisturbed: dict[str, object]
+) -> None:
+    said = finish(start(prepare(tmp_path), save_seconds=0.3, file_size=60_000))
+    TALLY["faults: file too large"] += 1
+    warnings = [line for line in said.splitlines() if "state not saved" in line]
+    assert warnings
+    assert re.search(
+        r"state not saved at step \d+, training goes on: .*File too large", warnings[0]
+    )
+    assert "state not saved" in log_of(tmp_path)
+    require_the_same(tmp_path, undisturbed)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 2 MB."""
+    directory = tmp_path / "disk"
+    directory.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(directory)]
+    if not shutil.which("mount") or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("file systems cannot be mounted here")
+    yield directory
+    subprocess.run(["umount", "--lazy", str(directory)], check=True)
+
+
+def test_on_a_full_disk_the_state_before_stays_and_training_goes_on(
+    small_disk: Path, undisturbed: dict[str, object]
+) -> None:
+    log = small_disk.parent / "job.log"
+    job = start(prepare(small_disk), save_seconds=0.02, log=str(log))
+    while not states(small_disk):
+        assert job.poll() is None
+        time.sleep(0.005)
+    filler = small_disk / "filler"
+    with filler.open("wb", buffering=0) as file:
+        while "state not saved" not in (said := log.read_text()):
+            assert job.poll() is None, "it ended without a warning"
+            try:
+                file.write(bytes(4096))
+            except OSError as error:
+                assert error.errno == errno.ENOSPC
+    kept = states(small_disk)
+    job.kill()
+    job.communicate()
+    filler.unlink()
+    TALLY["faults: full disk"] += 1
+
+    assert "No space left on device" in said
+    assert [name for name in kept if name.startswith("state_")]
+    assert "resumed at step" in finish(start(small_disk, save_seconds=1000))
+    require_the_same(small_disk, undisturbed)
+
+
+@pytest.mark.parametrize("log", ["disk/job.log", "job.log"])
+def test_a_directory_that_cannot_be_written_ends_the_job_in_one_line(
+    tmp_path: Path, small_disk: Path, log: str
+) -> None:
+    prepare(small_disk)
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    job = start(small_disk, log=str(tmp_path / log))
+    _, said = job.communicate(timeout=60)
+    TALLY["faults: read-only disk"] += 1
+    assert job.returncode == 1
+    assert "Traceback" not in said
+    assert said.splitlines()[-1].startswith("error: [Errno 30] Read-only file system: ")
