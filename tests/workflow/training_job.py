@@ -132,19 +132,19 @@ def main() -> None:
         "precision": "fp32",
         "execution": "eager",
         "threads": 1,
-        "code": "of the tests",
         "metrics_csv": directory / "metrics.csv",
-        "record": Record(directory / "run.json", [directory / "train.csv"], "of the tests"),
     }
+    code = changes.pop("code", "of the tests")
     fields |= changes
     fields["checkpoints"] = [directory / f"seed_{seed}" for seed in fields["seeds"]]
+    inputs = {
+        "train_csv": directory / "train.csv",
+        "valid_csv": directory / "valid.csv",
+        "vocabulary_json": directory / "vocabulary.json",
+    }
     with job_log(path) as log:
-        pretrain(
-            Job(**fields, log=log),
-            train_csv=directory / "train.csv",
-            valid_csv=directory / "valid.csv",
-            vocabulary_json=directory / "vocabulary.json",
-        )
+        record = Record(directory / "run.json", inputs.values(), code)
+        pretrain(Job(**fields, record=record, log=log), **inputs)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,6 @@ with job_log(snakemake.log[0]) as log:
             precision=snakemake.params.precision,
             execution=snakemake.params.execution,
             threads=snakemake.threads,
-            code=snakemake.params.code,
             metrics_csv=snakemake.output.metrics,
             record=Record(snakemake.output.record, snakemake.input, snakemake.params.code),
             checkpoints=checkpoint_directories(snakemake.output.checkpoints),

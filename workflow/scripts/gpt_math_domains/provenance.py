@@ -25,6 +25,10 @@ class Record:
         inputs: all files that the job reads.
         code: fingerprint of the code that it runs.
 
+    Attributes:
+        inputs: SHA-256 of each file, by path.
+        code: as given.
+
     Raises:
         OSError: an input cannot be read.
     """
@@ -32,8 +36,9 @@ class Record:
     def __init__(self, path: str | Path, inputs: Iterable[str | Path], code: str) -> None:
         self._path = path
         self._started, self._clock = datetime.now(UTC), time.monotonic()
+        self.inputs, self.code = {str(file): sha256(file) for file in inputs}, code
         self._known = {
-            "inputs": {str(file): sha256(file) for file in inputs},
+            "inputs": self.inputs,
             "code": code,
             "git": git_state(Path(__file__)),
             "versions": {

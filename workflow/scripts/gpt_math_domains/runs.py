@@ -1,6 +1,7 @@
 """One training job from input files to output files: pretraining or finetuning, all its seeds."""
 
 import ctypes
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -9,9 +10,8 @@ from typing import Any, TextIO
 
 import torch
 
-from gpt_math_domains.checkpoint import WEIGHTS, read_checkpoints, write_checkpoints
+from gpt_math_domains.checkpoint import read_checkpoints, write_checkpoints
 from gpt_math_domains.execution import make_executor, resolve_execution
-from gpt_math_domains.files import sha256
 from gpt_math_domains.memory import free_bytes, require_memory, training_bytes
 from gpt_math_domains.metrics import ACCURACY, errors_name, write_metrics
 from gpt_math_domains.model import ModelSize, Parameters, initialize
@@ -54,7 +54,6 @@ class Job:
         precision: a key of `PRECISIONS`.
         execution: see `execution.make_executor`.
         threads: of the CPU.
-        code: fingerprint of the code; a run goes on only under the same.
         metrics_csv: to write.
         record: of the job, to write beside the metrics.
         checkpoints: directories to write, one for each seed.
@@ -69,7 +68,6 @@ class Job:
     precision: str
     execution: str
     threads: int
-    code: str
     metrics_csv: Path
     record: Record
     checkpoints: Sequence[Path]
@@ -133,8 +131,7 @@ def pretrain(job: Job, train_csv: Path, valid_csv: Path, vocabulary_json: Path) 
             tasks.append(NextTokens.of(equations, vocabulary, device, dtype))
     task, valid = tasks
     job.require_memory(size, len(task), device)
-    inputs = {"train": train_csv, "valid": valid_csv, "vocabulary": vocabulary_json}
-    with _trained(job, inputs, task, valid, size, job.initialize(size), device) as parameters:
+    with _trained(job, task, valid, size, job.initialize(size), device) as parameters:
         write_checkpoints(job.checkpoints, parameters, size, vocabulary)
 
 
@@ -183,23 +180,12 @@ def finetune(
     task, valid = tasks
     job.require_memory(size, len(task), device)
     parameters = job.initialize(size, len(names))
-    inputs = {
-        "train": train_csv,
-        "valid": valid_csv,
-        "vocabulary": vocabulary_json,
-        "train_labels": train_labels_csv,
-        "valid_labels": valid_labels_csv,
-    }
     if job.run["protocol"] in PRETRAINED:
         loaded, loaded_size = read_checkpoints(pretrained)
         if loaded_size != size:
             raise ValueError(f"{pretrained[0]}: holds {loaded_size}, but the run asks for {size}")
         parameters |= {name: value.to(dtype) for name, value in loaded.items()}
-        inputs |= {
-            f"pretrained_{seed}": directory / WEIGHTS
-            for seed, directory in zip(job.seeds, pretrained, strict=True)
-        }
-    with _trained(job, inputs, task, valid, size, parameters, device) as parameters:
+    with _trained(job, task, valid, size, parameters, device) as parameters:
         write_checkpoints(job.checkpoints, parameters, size, vocabulary, names)
 
 
@@ -217,6 +203,7 @@ def prepare_torch(device: str, threads: int, precision: str = "fp32") -> str:
     _keep_freed_memory()
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # for the same on CUDA
     torch.use_deterministic_algorithms(True)
     # Every tensor here is written before it is read; filling them first takes time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
@@ -245,7 +232,6 @@ def _keep_freed_memory() -> None:
 @contextmanager
 def _trained(
     job: Job,
-    inputs: Mapping[str, Path],
     task: Task,
     valid: Task,
     size: ModelSize,
@@ -271,7 +257,7 @@ def _trained(
     progress = Progress(job.run, ACCURACY[phase], total_steps, job.log)
     progress.note(f"{len(task):,} training examples, seeds {list(job.seeds)}, on {device}")
     execution = resolve_execution(job.execution, stack, order, settings, progress.note)
-    identity = _identity(job, execution, device, inputs)
+    identity = _identity(job, execution, device)
     directory = Path(job.metrics_csv).parent / "resume"
     with resumable(directory, identity, stack, progress.note) as resume:
         if resume.start.step > 0:
@@ -292,30 +278,13 @@ def _trained(
         resume.clear()
 
 
-def _write_record(job: Job, device: str, execution: str, resumes: int) -> None:
-    """Write what was trained, and on what."""
-    job.record.write(
-        run=job.run,
-        model=job.model,
-        settings=job.settings,
-        seeds=job.seeds,
-        device=torch.cuda.get_device_name() if device == "cuda" else cpu_name(),
-        precision=job.precision,
-        execution=execution,
-        threads=job.threads,
-        resumes=resumes,
-    )
-
-
-def _identity(
-    job: Job, execution: str, device: str, inputs: Mapping[str, Path]
-) -> dict[str, object]:
+def _identity(job: Job, execution: str, device: str) -> dict[str, object]:
     """Return what decides the bits of a run, by name: only the same may go on from a state."""
     parts: dict[str, Mapping[str, Any]] = {
         "run": job.run,
         "model": job.model,
         "settings": job.settings,
-        "input": {name: sha256(path)[:16] for name, path in inputs.items()},
+        "input": job.record.inputs,
     }
     named = {f"{part}.{key}": parts[part][key] for part in parts for key in parts[part]}
     return named | {
@@ -324,7 +293,7 @@ def _identity(
         "precision": job.precision,
         "execution": execution,
         "threads": job.threads,
-        "code": job.code,
+        "code": job.record.code,
         "torch": torch.__version__,
     }
 
@@ -343,3 +312,18 @@ def _metric_rows(job: Job, evaluation: Evaluation) -> Iterator[dict[str, object]
             ACCURACY[job.run["phase"]]: evaluation.accuracy[place],
             "seconds": evaluation.seconds,
         }
+
+
+def _write_record(job: Job, device: str, execution: str, resumes: int) -> None:
+    """Write what was trained, and on what."""
+    job.record.write(
+        resumes=resumes,
+        run=job.run,
+        model=job.model,
+        settings=job.settings,
+        seeds=job.seeds,
+        device=torch.cuda.get_device_name() if device == "cuda" else cpu_name(),
+        precision=job.precision,
+        execution=execution,
+        threads=job.threads,
+    )
