@@ -111,7 +111,7 @@ def test_modules_imported_inside_functions_count(tmp_path: Path) -> None:
 
 
 LIGHT = ["equations", "vocabulary", "domains", "tables", "config", "estimate", "imports", "logs"]
-LIGHT += ["locks", "stops"]
+LIGHT += ["locks", "memory", "provenance", "stops"]
 
 
 def test_data_labels_and_configuration_load_neither_torch_nor_pandas() -> None:

@@ -14,7 +14,7 @@ from study import NO_NETWORK, ROOT, Repository, permitted
 # What may differ, as README.md says.
 DIRECTORIES = {"logs", "benchmarks"}
 COLUMN = "seconds"
-KEYS = {"started", "ended", "seconds"}
+KEYS = {"started", "ended", "seconds", "resumes"}
 
 
 def comparable(path: Path) -> bytes:

@@ -1,6 +1,7 @@
 """How a training job ends early, and what it leaves."""
 
 import errno
+import json
 import os
 import re
 import shutil
@@ -70,7 +71,7 @@ def test_a_run_stopped_by_signals_again_and_again_ends_with_the_same_bits(
     require_the_same(tmp_path, undisturbed)
 
 
-def test_seconds_go_on_over_attempts(tmp_path: Path) -> None:
+def test_seconds_go_on_over_attempts_and_the_record_counts_them(tmp_path: Path) -> None:
     job = start(prepare(tmp_path), save_seconds=0.05)
     wait_until_it_trains(tmp_path, job)
     job.terminate()
@@ -80,6 +81,7 @@ def test_seconds_go_on_over_attempts(tmp_path: Path) -> None:
     lines = (tmp_path / "metrics.csv").read_text().splitlines()[1:]
     seconds = [float(line.split(",")[-1]) for line in lines][: len(rows) // 2]
     assert seconds == sorted(seconds)
+    assert json.loads((tmp_path / "run.json").read_bytes())["resumes"] == 1
 
 
 def test_a_job_that_reaches_no_safe_point_ends_all_the_same(tmp_path: Path) -> None:
