@@ -6,7 +6,7 @@ BIN := .venv/bin
 SOURCES := workflow/scripts tests benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help quick full test lint bench docs lock clean
+.PHONY: help quick full test lint bench parity docs lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ lint: .venv/installed ## check style, rules and types
 bench: .venv/installed ## time a training step beside transformers, and the workflow
 	$(BIN)/python benchmarks/training_step.py
 	$(BIN)/python benchmarks/workflow.py
+
+parity: .venv/installed ## train ten seeds here and with transformers.Trainer, and compare
+	$(BIN)/python benchmarks/parity.py
 
 docs: .venv/installed ## write config/schema.json and the reference in config/README.md
 	PYTHONPATH=workflow/scripts $(BIN)/python -m gpt_math_domains.config config

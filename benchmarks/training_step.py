@@ -8,15 +8,17 @@ pandas and pydantic; draws the figure where plotly is installed too.
 
 Writes `benchmarks/results/training_step_<device>.csv`: milliseconds for a step and seed, the
 speed-up over Trainer, and the share of the floor, which is the time that the step's matrix products
-would take at the rate measured in this run.
+would take in fp32 at the rate measured in this run.
 """
 
 import argparse
 import platform
+import shutil
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -27,6 +29,7 @@ import torch
 from transformers import (
     GPT2Config,
     GPT2LMHeadModel,
+    PrinterCallback,
     Trainer,
     TrainerCallback,
     TrainingArguments,
@@ -39,7 +42,7 @@ sys.path.insert(0, str(ROOT / "workflow/scripts"))
 from gpt_math_domains.equations import generate_data_version  # noqa: E402
 from gpt_math_domains.execution import CudaGraph, Eager, compile_stack  # noqa: E402
 from gpt_math_domains.model import ModelSize, initialize  # noqa: E402
-from gpt_math_domains.runs import prepare_torch  # noqa: E402
+from gpt_math_domains.runs import PRECISIONS, prepare_torch  # noqa: E402
 from gpt_math_domains.tables import LONGEST, read_equations  # noqa: E402
 from gpt_math_domains.tasks import NextTokens  # noqa: E402
 from gpt_math_domains.training import (  # noqa: E402
@@ -70,8 +73,14 @@ class Variant:
     """One way to train: `run(n)` takes n steps and returns the seconds they took."""
 
     name: str
+    precision: str
     seeds: int
     run: Callable[[int], float]
+
+    @property
+    def label(self) -> str:
+        """What tells the variant from others."""
+        return f"{self.name}, {self.precision}, {self.seeds} seed{'s' * (self.seeds > 1)}"
 
 
 def main() -> None:
@@ -82,11 +91,10 @@ def main() -> None:
     arguments = parser.parse_args()
     device = prepare_torch("auto", threads=1)
     with tempfile.TemporaryDirectory() as directory:
-        task = make_task(Path(directory), device)
-        vocabulary = read_vocabulary(Path(directory) / "vocabulary.json")
+        task, _, vocabulary_size = make_tasks(Path(directory), device)
         rows = []
         for model in arguments.models:
-            size = ModelSize(*MODELS[model], vocabulary.size, LONGEST + 1)
+            size = ModelSize(*MODELS[model], vocabulary_size, LONGEST + 1)
             rows += measure_model(model, size, task, device, arguments.repetitions, directory)
     name = torch.cuda.get_device_name() if device == "cuda" else cpu_name()
     table = pd.DataFrame(rows)
@@ -96,16 +104,20 @@ def main() -> None:
     path.parent.mkdir(exist_ok=True)
     table.to_csv(path, index=False, float_format="%.4g")
     print(table.drop(columns=["device", "torch"]).to_string(index=False, float_format="%.4g"))
-    draw(table, ROOT / f"results/benchmarks/training_step_{device}.html")
+    draw(table, path.with_suffix(".png"))
 
 
-def make_task(directory: Path, device: str) -> NextTokens:
-    """Return data version 1 as a task."""
+def make_tasks(directory: Path, device: str) -> tuple[NextTokens, NextTokens, int]:
+    """Return data version 1 as tasks, training and validation, and its vocabulary's size."""
     files = {name: directory / f"{name}.csv" for name in ("train", "valid")}
     json = {name: directory / f"{name}.json" for name in ("vocabulary", "manifest")}
     generate_data_version(10, 5, 0, **files, **json)
     vocabulary = read_vocabulary(json["vocabulary"])
-    return NextTokens.of(read_equations(files["train"]), vocabulary, device, torch.float32)
+    train, valid = (
+        NextTokens.of(read_equations(file), vocabulary, device, torch.float32)
+        for file in files.values()
+    )
+    return train, valid, vocabulary.size
 
 
 def measure_model(
@@ -113,23 +125,17 @@ def measure_model(
 ) -> list[dict[str, Any]]:
     """Return a row for each variant of one model version."""
     variants = [
-        Variant("Trainer", 1, trainer(size, task, device, directory)),
-        Variant("GPT2LMHeadModel loop", 1, plain_loop(size, task, device)),
+        Variant("Trainer", "fp32", 1, trainer(size, task, device, directory)),
+        Variant("GPT2LMHeadModel loop", "fp32", 1, plain_loop(size, task, device)),
         *(
-            Variant("eager", seeds, ours("eager", size, task, device, seeds))
-            for seeds in (1, 4, 16)
+            Variant(execution, precision, seeds, ours(execution, precision, size, task, seeds))
+            for execution, precision, seeds in combinations(size, device)
         ),
-        Variant("compiled", 1, ours("compiled", size, task, device, 1)),
     ]
-    if device == "cuda":
-        variants += [
-            Variant("cuda_graph", seeds, ours("cuda_graph", size, task, device, seeds))
-            for seeds in (1, 4, 16)
-        ]
     counts, start_up = {}, {}
     for variant in variants:
-        start_up[id(variant)] = variant.run(2)
-        counts[id(variant)] = max(1, min(500, round(TURN_SECONDS / (variant.run(2) / 2))))
+        start_up[id(variant)] = variant.run(1)
+        counts[id(variant)] = max(1, min(500, round(TURN_SECONDS / variant.run(1))))
     times: dict[int, list[float]] = {id(variant): [] for variant in variants}
     floors = []
     for repetition in range(repetitions):
@@ -146,6 +152,7 @@ def measure_model(
             {
                 "model": model,
                 "implementation": variant.name,
+                "precision": variant.precision,
                 "seeds": variant.seeds,
                 "ms": 1e3 * median(found),
                 "ms_min": 1e3 * min(found),
@@ -153,17 +160,30 @@ def measure_model(
                 "speedup": median(b / f for b, f in zip(baseline, found, strict=True)),
                 "floor_ms": 1e3 * median(floors),
                 "floor_share": median(floor / f for floor, f in zip(floors, found, strict=True)),
-                "first_two_steps_s": start_up[id(variant)],
+                "first_step_s": start_up[id(variant)],
             }
         )
-        print(f"model {model}  {variant.name}, {variant.seeds} seeds: {rows[-1]['ms']:.3g} ms")
+        print(f"model {model}  {variant.label}: {rows[-1]['ms']:.3g} ms", flush=True)
     return rows
 
 
+def combinations(size: ModelSize, device: str) -> Iterator[tuple[str, str, int]]:
+    """Yield the executors, precisions and seeds to measure."""
+    yield from (("eager", "fp32", seeds) for seeds in (1, 4, 16))
+    if device == "cuda":
+        for precision in ("fp32", "tf32", "bf16"):
+            yield from (("cuda_graph", precision, seeds) for seeds in (1, 4, 16))
+    # Compiling a deep model for the CPU takes a minute and a half each time.
+    several = size.num_layers <= 2
+    yield from (("compiled", "fp32", seeds) for seeds in ((1, 4, 16) if several else (1,)))
+    yield "compiled", "bf16", 1
+
+
 def ours(
-    execution: str, size: ModelSize, task: NextTokens, device: str, seeds: int
+    execution: str, precision: str, size: ModelSize, task: NextTokens, seeds: int
 ) -> Callable[[int], float]:
     """Return a run of this project's step with an executor."""
+    device = str(task.tokens.device)
     weights = initialize(size, [torch_generator(seed, "weights") for seed in range(seeds)])
     stack = build_stack(
         task,
@@ -171,9 +191,10 @@ def ours(
         {name: value.to(device) for name, value in weights.items()},
         SETTINGS,
         [torch_generator(seed, "dropout", device) for seed in range(seeds)],
+        products=PRECISIONS[precision][1],
     )
     if execution == "compiled":
-        compile_stack(stack)
+        compile_stack(stack, print)
     order = BatchOrder(len(task), SETTINGS, range(seeds), device)
     kind = CudaGraph if execution == "cuda_graph" else Eager
     executor: Executor = kind(stack, order, SETTINGS)
@@ -181,6 +202,7 @@ def ours(
 
     def run(steps: int) -> float:
         nonlocal done
+        torch.backends.cuda.matmul.fp32_precision = "tf32" if precision == "tf32" else "ieee"
         started = now(device)
         *_, done = executor.run(done + 1, done + steps)
         return now(device) - started
@@ -247,42 +269,57 @@ class Clock(TrainerCallback):
             self.times.append(now(self.device))
 
 
-def trainer(
-    size: ModelSize, task: NextTokens, device: str, directory: str
-) -> Callable[[int], float]:
-    """Return a run of `transformers.Trainer`, its set-up left out of the time."""
-    model = reference_model(size, device)
+class OrderedTrainer(Trainer):
+    """Trainer that keeps the order of the file."""
+
+    def _get_train_sampler(self, *args: Any, **more: Any) -> Any:
+        dataset: Any = self.train_dataset
+        return torch.utils.data.SequentialSampler(dataset)
+
+
+def make_trainer(
+    model: Any, task: NextTokens, settings: Settings, directory: str, **arguments: Any
+) -> Trainer:
+    """Return Trainer with sensible settings: fused AdamW, data as tensors, no reports."""
     data = {name: value.cpu() for name, value in examples(task).items()}
-
-    def collate(rows: list[int]) -> dict[str, torch.Tensor]:
-        index = torch.tensor(rows)
-        return {name: value[index] for name, value in data.items()}
-
-    def run(steps: int) -> float:
-        clock = Clock(device)
-        arguments = TrainingArguments(
+    rows: Any = range(len(task))
+    trainer = (Trainer if settings.shuffle else OrderedTrainer)(
+        model=model,
+        args=TrainingArguments(
             output_dir=directory,
-            max_steps=steps + 1,
-            per_device_train_batch_size=SETTINGS.batch_size,
-            learning_rate=SETTINGS.learning_rate,
-            weight_decay=SETTINGS.weight_decay,
-            warmup_steps=SETTINGS.num_warmup_steps,
+            per_device_train_batch_size=settings.batch_size,
+            learning_rate=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            warmup_steps=settings.num_warmup_steps,
             optim="adamw_torch_fused",
             report_to=[],
             save_strategy="no",
             logging_strategy="no",
             disable_tqdm=True,
-            use_cpu=device == "cpu",
+            use_cpu=not task.tokens.is_cuda,
             remove_unused_columns=False,
-        )
-        rows: Any = range(len(task))
-        Trainer(
-            model=model,
-            args=arguments,
-            train_dataset=rows,
-            data_collator=collate,
-            callbacks=[clock],
-        ).train()
+            **arguments,
+        ),
+        train_dataset=rows,
+        data_collator=lambda rows: {
+            name: value[torch.tensor(rows)] for name, value in data.items()
+        },
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def trainer(
+    size: ModelSize, task: NextTokens, device: str, directory: str
+) -> Callable[[int], float]:
+    """Return a run of `transformers.Trainer`, its set-up left out of the time."""
+    model = reference_model(size, device)
+
+    def run(steps: int) -> float:
+        clock = Clock(device)
+        peer = make_trainer(model, task, SETTINGS, directory, max_steps=steps + 1)
+        peer.add_callback(clock)
+        peer.train()
         return clock.times[1] - clock.times[0]
 
     return run
@@ -330,22 +367,44 @@ def draw(table: pd.DataFrame, path: Path) -> None:
         print(f"plotly is not installed: no figure at {path}")
         return
     shown = table.assign(
-        model=table["model"].astype(str),
-        variant=table["implementation"] + ", " + table["seeds"].astype(str) + " seeds",
+        model="model " + table["model"].astype(str),
+        variant=table["implementation"]
+        + ", "
+        + table["precision"]
+        + table["seeds"].map(lambda seeds: f", {seeds} seeds" if seeds > 1 else ""),
     )
     figure = px.bar(
         shown,
-        x="model",
-        y="speedup",
-        color="variant",
-        barmode="group",
-        title=f"Speed of a training step and seed, on {table['device'][0]}",
-        labels={"speedup": "times as fast as transformers.Trainer"},
+        x="speedup",
+        y="variant",
+        facet_col="model",
+        color="implementation",
+        text_auto=".2g",
+        title=f"A training step and seed, on {table['device'][0]}",
+        labels={"speedup": "times as fast as Trainer", "variant": ""},
         hover_data=["ms", "ms_min", "ms_max", "floor_share"],
+        template="plotly_white",
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.write_html(path, div_id="training-step")
-    print(f"figure: {path}")
+    figure.for_each_annotation(lambda note: note.update(text=note.text.split("=")[-1]))
+    figure.update_yaxes(categoryorder="array", categoryarray=shown["variant"].unique()[::-1])
+    figure.update_layout(showlegend=False, height=500)
+    save_figure(figure, path)
+
+
+def save_figure(figure: Any, path: Path) -> None:
+    """Write a Plotly figure as a page under `results/benchmarks`, and with Chromium as PNG."""
+    page = ROOT / f"results/benchmarks/{path.stem}.html"
+    page.parent.mkdir(parents=True, exist_ok=True)
+    figure.write_html(page, div_id=path.stem, config={"displayModeBar": False})
+    print(f"figure: {page}")
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        print(f"no Chromium was found to make {path.name} of it")
+        return
+    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
+    command += ["--disable-background-networking", "--virtual-time-budget=5000"]
+    command += [f"--window-size=1000,{figure.layout.height}", f"--screenshot={path}", page.as_uri()]
+    subprocess.run(command, check=True, timeout=120, capture_output=True)
 
 
 if __name__ == "__main__":

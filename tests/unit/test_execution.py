@@ -1,6 +1,10 @@
 """Every executor takes the same steps."""
 
+import multiprocessing
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +15,7 @@ from gpt_math_domains.equations import enumerate_family
 from gpt_math_domains.execution import COMPILE_STEPS, CudaGraph, Eager, make_executor
 from gpt_math_domains.model import ModelSize, initialize
 from gpt_math_domains.tables import Equations
-from gpt_math_domains.tasks import NextTokens
+from gpt_math_domains.tasks import DomainLabels, NextTokens, Task
 from gpt_math_domains.training import BatchOrder, Settings, Stack, build_stack, torch_generator
 from gpt_math_domains.vocabulary import Vocabulary
 
@@ -38,18 +42,28 @@ def prepare(
     dtype: torch.dtype = torch.float64,
     epochs: int = 10,
     seeds: Sequence[int] = (3, 11),
+    kind: str = "language",
+    products: torch.dtype | None = None,
 ) -> tuple[Stack, BatchOrder]:
     """A stack, dropout on, that trains on 85 equations."""
     tokens = enumerate_family(VOCABULARY, "subtract", None)[:85]
     equations = Equations(tokens, (tokens >= 0).sum(axis=1), np.full(len(tokens), 4))
-    task = NextTokens.of(equations, VOCABULARY, device, dtype)
-    weights = initialize(SIZE, [torch_generator(seed, "weights") for seed in seeds], dtype=dtype)
+    labels = None if kind == "language" else (tokens[:, :1] + [0, 1]) % 2
+    task: Task = (
+        NextTokens.of(equations, VOCABULARY, device, dtype)
+        if labels is None
+        else DomainLabels.of(equations, labels.astype(np.uint8), VOCABULARY, device, dtype)
+    )
+    generators = [torch_generator(seed, "weights") for seed in seeds]
+    weights = initialize(SIZE, generators, None if labels is None else 2, dtype)
     stack = build_stack(
         task,
         SIZE,
         {name: value.to(device) for name, value in weights.items()},
         settings(epochs),
         [torch_generator(seed, "dropout", device) for seed in seeds],
+        head_only=kind == "head only",
+        products=products,
     )
     return stack, BatchOrder(len(task), settings(epochs), seeds, device)
 
@@ -63,12 +77,25 @@ def take_steps(execution: str, steps: int, **where: Any) -> Stack:
     return stack
 
 
-def test_compiled_steps_equal_eager_ones() -> None:
+@pytest.mark.parametrize("kind", ["language", "labels", "head only"])
+def test_compiled_steps_equal_eager_ones(kind: str) -> None:
     take_steps("compiled", 1, seeds=[5])  # what is compiled for one stack serves no other
-    eager, compiled = take_steps("eager", 12), take_steps("compiled", 12)
+    eager, compiled = take_steps("eager", 12, kind=kind), take_steps("compiled", 12, kind=kind)
     torch.testing.assert_close(compiled.loss_sum, eager.loss_sum, rtol=1e-9, atol=0)
     for name, value in eager.parameters.items():
         torch.testing.assert_close(compiled.parameters[name], value, rtol=1e-7, atol=1e-8)
+
+
+@pytest.mark.parametrize("execution", ["eager", "compiled"])
+def test_bf16_rounds_products_but_neither_weights_nor_moments(execution: str) -> None:
+    exact = take_steps("eager", 30, dtype=torch.float32)
+    rounded = take_steps(execution, 30, dtype=torch.float32, products=torch.bfloat16)
+    assert not torch.equal(rounded.loss_sum, exact.loss_sum)
+    torch.testing.assert_close(rounded.loss_sum, exact.loss_sum, rtol=0.02, atol=0)
+    for group in rounded.groups:
+        assert group.values.dtype == group.mean.dtype == group.square.dtype == torch.float32
+        lost = group.values - group.values.bfloat16().float()
+        assert lost.abs().max() > 0
 
 
 @needs_cuda
@@ -94,10 +121,17 @@ def test_a_captured_run_can_stop_and_go_on_at_any_step() -> None:
 
 
 @pytest.mark.parametrize(
-    ("steps", "wanted"), [(COMPILE_STEPS - 6, "eager"), (COMPILE_STEPS + 6, "compiled")]
+    ("steps", "seeds", "wanted"),
+    [
+        (COMPILE_STEPS - 6, [0], "eager"),
+        (COMPILE_STEPS, [0], "compiled"),
+        (COMPILE_STEPS // 2, [0, 1], "compiled"),
+    ],
 )
-def test_a_cpu_run_is_compiled_only_if_it_is_long(steps: int, wanted: str) -> None:
-    stack, order = prepare(epochs=steps // 6)
+def test_a_cpu_run_is_compiled_only_if_it_is_long(
+    steps: int, seeds: list[int], wanted: str
+) -> None:
+    stack, order = prepare(epochs=steps // 6, seeds=seeds)
     notes: list[str] = []
     make_executor("auto", stack, order, settings(steps // 6), notes.append)
     assert notes == [f"executor {wanted}"]
@@ -115,6 +149,33 @@ def test_without_a_compiler_a_run_is_eager_and_says_so(
         "no C++ compiler found: the steps are carried out eagerly",
         "executor eager",
     ]
+
+
+def compile_with(compiler: Path) -> tuple[list[str], bool]:
+    """In a process of its own: what is noted, and whether the steps are the eager ones."""
+    os.environ |= {
+        "CXX": str(compiler),
+        "TORCHINDUCTOR_CACHE_DIR": str(compiler.with_name("cache")),
+    }
+    eager = take_steps("eager", 3)
+    stack, order = prepare()
+    notes: list[str] = []
+    executor = make_executor("compiled", stack, order, settings(), notes.append)
+    assert list(executor.run(1, 3)) == [1, 2, 3]
+    return notes, torch.equal(stack.loss_sum, eager.loss_sum)
+
+
+def test_with_a_broken_compiler_a_run_is_eager_and_says_so(tmp_path: Path) -> None:
+    broken = tmp_path / "g++"
+    broken.write_text("#!/bin/sh\necho no headers >&2\nexit 1\n")
+    broken.chmod(0o755)
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        notes, same = pool.submit(compile_with, broken).result()
+    assert [note.split(":")[0] for note in notes] == [
+        "executor compiled",
+        "torch.compile failed, the steps are carried out eagerly",
+    ]
+    assert same
 
 
 def test_capturing_on_a_cpu_is_refused_in_one_line() -> None:

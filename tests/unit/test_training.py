@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainerCallback, TrainingArguments
 
 from gpt_math_domains.equations import enumerate_family
-from gpt_math_domains.execution import Eager
+from gpt_math_domains.execution import Eager, make_executor
 from gpt_math_domains.model import (
     ModelSize,
     NoDropout,
@@ -79,10 +79,12 @@ def stack(
     return build_stack(task, SIZE, parameters, settings, generators, dropout=dropout, **more)
 
 
-def run(stacked: Stack, seeds: list[int], settings: Settings, steps: int) -> list[list[float]]:
+def run(
+    stacked: Stack, seeds: list[int], settings: Settings, steps: int, execution: str = "eager"
+) -> list[list[float]]:
     """Take the first steps of a run; return the losses summed after each step."""
     order = BatchOrder(len(stacked.task), settings, seeds, "cpu")
-    executor = Eager(stacked, order, settings)
+    executor = make_executor(execution, stacked, order, settings, print)
     return [stacked.loss_sum.tolist() for _ in executor.run(1, steps)]
 
 
@@ -159,11 +161,14 @@ def trained_by_transformers(directory: Path) -> tuple[GPT2LMHeadModel, list[floa
     return model, recorder.rates, decaying
 
 
-def test_rates_decay_groups_and_weights_follow_trainer_over_sixty_steps(tmp_path: Path) -> None:
+@pytest.mark.parametrize("execution", ["eager", "compiled"])
+def test_rates_decay_groups_and_weights_follow_trainer_over_sixty_steps(
+    tmp_path: Path, execution: str
+) -> None:
     model, rates, decaying = trained_by_transformers(tmp_path)
     stacked = stack(language_task(), [0])
     total = SETTINGS.total_steps(len(stacked.task))
-    run(stacked, [0], SETTINGS, total)
+    run(stacked, [0], SETTINGS, total, execution)
 
     assert total == len(rates) == 60  # six batches an epoch, the last one short
     assert rates == pytest.approx([learning_rate(s, total, SETTINGS) for s in range(1, total + 1)])

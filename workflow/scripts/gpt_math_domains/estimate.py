@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-LAYER_SECONDS = 3.4e-3  # fixed cost of a layer in a step, on one core
-FLOPS_PER_SECOND = 67e9  # rate of the matrix products, fp32, on one core
+LAYER_SECONDS = 1.5e-3  # fixed cost of a layer in a step, on one core
+FLOPS_PER_SECOND = 90e9  # rate of the matrix products, fp32, on one core
 LONG = 3600.0  # seconds of training worth a warning
 
 
@@ -16,8 +16,8 @@ def training_seconds(
 
     A step costs 6 FLOPs for each of a layer's 12 d_model^2 weights and each token (Kaplan et al.
     2020, "Scaling Laws for Neural Language Models", section 2.1), and a fixed time per layer. With
-    the two constants, the steps of models 2 and 4 in `benchmarks/results/training_step_cpu.csv`
-    come out within a third.
+    the two constants, the compiled steps in `benchmarks/results/training_step_cpu.csv` come out
+    within a third.
 
     Args:
         version: `digits` and `modulo` of the data version.

@@ -1,6 +1,7 @@
 """One training job from input files to output files: pretraining or finetuning, all its seeds."""
 
 import ctypes
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -176,6 +177,7 @@ def prepare_torch(device: str, threads: int, precision: str = "fp32") -> str:
     _keep_freed_memory()
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # for the same on CUDA
     torch.use_deterministic_algorithms(True)
     # Every tensor here is written before it is read; filling them first takes time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

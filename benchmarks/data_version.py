@@ -1,8 +1,8 @@
 """How long a large data version takes on one core, and how much memory.
 
-Run `python benchmarks/generate_equations.py`. It generates the version with 300 digit symbols
+Run `python benchmarks/data_version.py`. It generates the version with 300 digit symbols
 and moduli 2 to 20 (about 7 million equations) in a temporary directory, in a child process
-pinned to one core, and writes `benchmarks/results/generate_equations.csv`. Seconds are wall time
+pinned to one core, and writes `benchmarks/results/data_version.csv`. Seconds are wall time
 of the whole child process; the memory is its peak resident set.
 """
 
@@ -62,7 +62,7 @@ def main() -> None:
         }
     for name, value in figures.items():
         print(f"{name}: {value}")
-    with atomic_write(ROOT / "benchmarks" / "results" / "generate_equations.csv") as handle:
+    with atomic_write(ROOT / "benchmarks" / "results" / "data_version.csv") as handle:
         table = csv.DictWriter(handle, figures, lineterminator="\n")
         table.writeheader()
         table.writerow(figures)
