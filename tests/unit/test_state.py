@@ -184,6 +184,16 @@ def test_nothing_is_left_once_a_run_is_published(tmp_path: Path) -> None:
     assert listing(tmp_path) == []
 
 
+def test_a_finished_run_survives_that_somebody_removed_its_states(tmp_path: Path) -> None:
+    attempt = Attempt(tmp_path / "resume")
+    shutil.rmtree(tmp_path / "resume")
+    attempt.resume.heartbeat(1)
+    attempt.resume.clear()
+    attempt.end()
+    assert attempt.notes[0].startswith("state not saved at step 1, training goes on: ")
+    assert attempt.notes[1].startswith("the run is done, but its resume state could not be ")
+
+
 def test_the_two_newest_states_are_kept(tmp_path: Path) -> None:
     Attempt(tmp_path).steps(9)
     kept = listing(tmp_path)

@@ -140,10 +140,13 @@ class Resume:
         self._cost = self._saved - began
 
     def clear(self) -> None:
-        """Remove all states, once the run's outputs are there."""
-        for path in self._directory.iterdir():
-            if path.name != LOCK:
-                _remove(path)
+        """Remove all states, once the run's outputs are there; where that fails, say so."""
+        try:
+            for path in self._directory.iterdir():
+                if path.name != LOCK:
+                    _remove(path)
+        except OSError as error:
+            self._note(f"the run is done, but its resume state could not be removed: {error}")
 
     def _save_if(self, wanted: bool, step: int) -> None:
         if wanted or self._stop.reason:
