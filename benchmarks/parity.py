@@ -174,7 +174,9 @@ def describe(summary: pd.DataFrame) -> str:
         "",
         "Written by `make parity`: model 2 on data 1, 10 seeds, 4,100 steps, the settings of the",
         "published study. Each row compares the mean over seeds with that of Trainer, on the",
-        "validation equations; the margins were fixed before the first run.",
+        "validation equations; `equal` is whether the difference is within the margin, which was",
+        "fixed before the first run. The interval tells what ten seeds can tell: where it is wider",
+        "than the margin, more seeds would be needed to exclude a larger difference.",
         "",
         "| " + " | ".join(summary.columns) + " |",
         "| " + " | ".join("---" for _ in summary.columns) + " |",
@@ -202,12 +204,14 @@ def draw(table: pd.DataFrame, path: Path) -> None:
         color="implementation",
         facet_col="order",
         facet_row="metric",
+        facet_row_spacing=0.08,
+        facet_col_spacing=0.08,
         title="Model 2 on data 1 after 4,100 steps: 10 seeds of each",
         labels={"value": "", "implementation": ""},
         template="plotly_white",
     )
-    figure.update_yaxes(matches=None, row=1)
-    figure.update_yaxes(matches=None, row=2)
+    figure.for_each_annotation(lambda note: note.update(text=note.text.split("=")[-1]))
+    figure.update_yaxes(matches=None, showticklabels=True)
     figure.update_layout(showlegend=False, height=700)
     save_figure(figure, path)
 

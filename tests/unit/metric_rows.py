@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from hypothesis import strategies as st
+
 from gpt_math_domains.metrics import ACCURACY, write_metrics
 
 
@@ -39,3 +41,15 @@ def table(
 ) -> Path:
     write_metrics(rows, phase, tmp_path / name)
     return tmp_path / name
+
+
+@st.composite
+def damaged(draw: st.DrawFn, content: bytes) -> bytes:
+    """Return a table's bytes with some of them replaced by junk, or junk alone."""
+    start = draw(st.integers(0, len(content)))
+    stop = draw(st.integers(start, min(len(content), start + 20)))
+    pieces = st.binary(max_size=8) | st.text('0123456789.,-+eE"\n\r infaN', max_size=8).map(
+        str.encode
+    )
+    piece = draw(pieces)
+    return draw(st.sampled_from([content[:start] + piece + content[stop:], piece]))

@@ -18,6 +18,7 @@ from gpt_math_domains.config import (
     MARKER,
     ConfigError,
     Study,
+    check_file,
     load_study,
     reference,
     schema,
@@ -259,6 +260,7 @@ def test_the_reference_names_every_key_with_its_values() -> None:
             ["half"],
             ".0 = 'half': input should be 'full', 'frozen', 'scratch' or 'random_frozen'",
         ),
+        ("run.seeds", [10**18], f".0 = {10**18}: input should be less than {10**18}"),
         ("run.data", [1, 2], "= 2: not defined under data, which has [1, 3]"),
         ("run.models", [8], "= 8: not defined under models, which has [2, 4, 6]"),
         ("run.domains", [2], "= 2: not defined under domains, which has [1]"),
@@ -365,6 +367,21 @@ def test_a_version_that_is_no_number_is_refused(version: Any, expected: str) -> 
     assert fault(config) == f"config: models.{version} = {expected}"
 
 
+@pytest.mark.parametrize("key", ["pretrain.num_warmup_steps", "finetune.learning_rate"])
+def test_a_number_that_no_computer_word_holds_is_refused(key: str) -> None:
+    assert fault(changed(key, 10**400)).startswith(f"config: {key} = 1000000000")
+
+
+def test_a_value_too_long_for_a_line_is_cut_short() -> None:
+    bomb: list[Any] = ["x" * 1000]
+    for _ in range(50):  # as an alias of an alias does: 2^50 values in all
+        bomb = [bomb, bomb]
+    for value in (bomb, "x" * 10**6, {number: "x" for number in range(10**5)}, 2**100_000):
+        message = fault(changed("device", value))
+        assert message.endswith(": input should be 'auto', 'cpu' or 'cuda'")
+        assert len(message) < 400
+
+
 def test_every_fault_has_a_line_of_its_own() -> None:
     config = changed("pretrain.batch_size", 0)
     config["models"][2]["width"] = 3
@@ -392,6 +409,78 @@ def test_a_learning_rate_written_with_an_exponent_is_a_number(tmp_path: Path, wr
 def test_pretraining_alone_needs_no_domains() -> None:
     runs = list(load_study(changed("run.domains", [])).runs())
     assert {run["phase"] for run in runs} == {"pretrain"}
+
+
+# Files
+
+
+def refused(directory: Path, content: str | bytes) -> str:
+    path = directory / "mine.yaml"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ConfigError) as error:
+        check_file(path)
+    message = str(error.value)
+    assert message.startswith(f"config: {path}")
+    assert len(message.splitlines()) == 1
+    return message.removeprefix(f"config: {path}")
+
+
+@pytest.mark.parametrize("path", sorted(CONFIG.glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_files_here_have_no_fault(path: Path) -> None:
+    check_file(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "a: &x {b: 1}\nc: *x\nd: {b: 1}\n", '{"a": [{"b": 1}, {"b": 1}]}', "a: &x [*x]\n", "3"],
+)
+def test_a_file_that_repeats_no_key_is_left_to_the_other_checks(
+    tmp_path: Path, content: str
+) -> None:
+    (tmp_path / "mine.yaml").write_text(content)
+    check_file(tmp_path / "mine.yaml")
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("device: cpu\nrun: {}\ndevice: auto\n", ", line 3: device: this key"),
+        ("pretrain:\n  batch_size: 1\n  batch_size: 2\n", ", line 3: batch_size: this key"),
+        ("overrides:\n- {model: 2}\n- {model: 2, model: 4}\n", ", line 3: model: this key"),
+        ('{"device": "cpu", "device": "cpu"}', ", line 1: device: this key"),
+        ("models:\n  2: {}\n  '2': {}\n", ", line 3: 2: this key"),
+    ],
+)
+def test_a_key_that_stands_twice_is_refused_with_its_line(
+    tmp_path: Path, content: str, expected: str
+) -> None:
+    assert refused(tmp_path, content) == f"{expected} stands twice in its section"
+
+
+def test_code_is_refused(tmp_path: Path) -> None:
+    message = refused(tmp_path, "# mine\n__use_yte__: true\ndevice: ?'c' + 'pu'\n")
+    assert message == ", line 2: __use_yte__: a configuration holds values, not code"
+
+
+@pytest.mark.parametrize(
+    "content", ["a: [", "a: b: c", "\ta: 1", b"\xff\xfe\x00", "a: \x00", "---\n---\n"]
+)
+def test_what_is_no_yaml_is_refused_by_name(tmp_path: Path, content: str | bytes) -> None:
+    assert refused(tmp_path, content).startswith(": not YAML: ")
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.text("ab:-[]{},&*!|>'\"# \n\t?%@", max_size=30).map(str.encode) | st.binary(max_size=30))
+def test_any_file_passes_or_is_a_configuration_error(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes
+) -> None:
+    path = tmp_path_factory.mktemp("any") / "mine.yaml"
+    path.write_bytes(content)
+    try:
+        check_file(path)
+    except ConfigError as error:
+        assert str(error).startswith(f"config: {path}")
+        assert len(str(error).splitlines()) == 1
 
 
 # Overrides

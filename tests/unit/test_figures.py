@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import pytest
+from hypothesis import given, settings
 
 from gpt_math_domains.figures import (
     copy_plotly,
@@ -22,6 +23,7 @@ from gpt_math_domains.figures import (
     write_figure,
 )
 from gpt_math_domains.metrics import ACCURACY, write_metrics
+from metric_rows import damaged
 
 PRETRAIN_COLORS = ["#00BBBB", "#FF4444", "#00BBFF"]
 FINETUNE_COLORS = ["#BBBBBB", "#888888", "#000000"]
@@ -346,3 +348,19 @@ def test_reference_curves_are_read_by_model_and_step(tmp_path: Path) -> None:
     }
     with pytest.raises(ValueError, match=r"reference.csv: has the columns .*domain_acc"):
         read_reference(path, "domain_acc")
+
+
+@settings(max_examples=200, deadline=None)
+@given(content=damaged(b"model,step,math_acc\n2,1,0.25\n4,1,0.5\n"))
+def test_a_damaged_reference_curve_is_read_or_refused_in_one_line(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes
+) -> None:
+    path = tmp_path_factory.mktemp("damaged") / "reference.csv"
+    path.write_bytes(content)
+    try:
+        reference = read_reference(path, "math_acc")
+    except ValueError as error:
+        assert str(error).startswith(f"{path}: ")
+        assert len(str(error).splitlines()) == 1
+    else:
+        assert reference["math_acc"].between(0, 1).all()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gpt_math_domains.files import atomic_write, sha256, write_json, write_text
+from gpt_math_domains.files import atomic_write, read_json, sha256, write_json, write_text
 
 SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
 
@@ -176,6 +176,20 @@ def test_json_is_written_for_people_and_the_same_each_time(tmp_path: Path) -> No
     text = '{\n  "b": [\n    1,\n    0.1\n  ],\n  "a": "≥"\n}\n'
     assert (tmp_path / "one.json").read_text(encoding="utf-8") == text
     assert json.loads(text) == {"b": [1, 0.1], "a": "≥"}
+
+
+def test_what_was_written_as_json_is_read(tmp_path: Path) -> None:
+    write_json(tmp_path / "one.json", {"b": [1, 0.1], "a": "≥"})
+    assert read_json(str(tmp_path / "one.json")) == {"b": [1, 0.1], "a": "≥"}
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[" * 100_000, b"9" * 5000])
+def test_what_is_no_json_is_refused_in_one_line_that_names_the_file(
+    tmp_path: Path, content: bytes
+) -> None:
+    (tmp_path / "one.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"^[^\n]*one\.json: not a JSON file \([^\n]+\)$"):
+        read_json(tmp_path / "one.json")
 
 
 def test_what_json_cannot_say_is_refused(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ def test_a_job_starts_its_log_anew(tmp_path: Path) -> None:
         (ValueError("train.csv, line 3: no equation"), "train.csv, line 3: no equation"),
         (FileNotFoundError(2, "No such file", "a.csv"), "[Errno 2] No such file: 'a.csv'"),
         (FloatingPointError("loss of seed 0 is nan"), "loss of seed 0 is nan"),
+        (MemoryError("Unable to allocate 9 GiB"), "Unable to allocate 9 GiB"),
     ],
 )
 def test_a_fault_of_input_or_machine_ends_the_job_in_one_line(

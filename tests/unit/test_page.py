@@ -1,12 +1,16 @@
 import re
+from collections.abc import Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from gpt_math_domains.files import write_json
 from gpt_math_domains.metrics import ACCURACY, collect_metrics, write_metrics
-from gpt_math_domains.page import write_index
+from gpt_math_domains.page import read_provenance, write_index
 from gpt_math_domains.summary import summarize_metrics
 
 SETTINGS = {
@@ -18,6 +22,23 @@ SETTINGS = {
     "gradient_accumulation_steps": 1,
     "num_warmup_steps": 1000,
     "shuffle": False,
+}
+
+
+RECORD: dict[str, Any] = {
+    "run": {"phase": "pretrain", "data": 1, "model": 2, "domain": None, "protocol": None},
+    "device": "Processor",
+    "precision": "fp32",
+    "execution": "compiled",
+    "threads": 1,
+    "versions": {"python": "3.11.7", "torch": "2.13.0", "numpy": "2.4.6"},
+    "code": "0123456789abcdef",
+    "git": {"commit": "f" * 40, "dirty": False},
+    "inputs": {"train.csv": "a" * 64},
+    "started": "2026-01-02T03:04:05+00:00",
+    "ended": "2026-01-02T03:05:05+00:00",
+    "seconds": 60.5,
+    "resumes": 0,
 }
 
 
@@ -45,6 +66,7 @@ def write_page(
     study: dict[str, Any],
     protocols: tuple[str, ...] = ("full", "frozen"),
     seconds: float = 1.0,
+    records: Sequence[object] = (RECORD,),
     **other: Any,
 ) -> str:
     """Write tables of a small study and the page about them; return the page."""
@@ -77,7 +99,10 @@ def write_page(
     pretrain, finetune = directory / "pretrain.csv", directory / "finetune.csv"
     summary, page = directory / "summary.csv", directory / "index.html"
     summarize_metrics(pretrain, finetune, summary)
-    write_index(pretrain, finetune, summary, study, page, **other)
+    files = [directory / f"run_{number}.json" for number in range(len(records))]
+    for file, record in zip(files, records, strict=True):
+        write_json(file, record)
+    write_index(pretrain, finetune, summary, files, study, page, **other)
     return page.read_text(encoding="utf-8")
 
 
@@ -127,6 +152,7 @@ def test_the_page_has_an_outline_and_closes_what_it_opens(tmp_path: Path) -> Non
         ("h2", "Math Symbol Prediction"),
         ("h2", "Domain Prediction"),
         ("h2", "Summary"),
+        ("h2", "Provenance"),
     ]
 
 
@@ -212,6 +238,57 @@ def test_the_results_are_rounded_for_reading(tmp_path: Path) -> None:
     ]
 
 
+def test_the_provenance_of_each_run_is_told(tmp_path: Path) -> None:
+    run = {"phase": "finetune", "data": 1, "model": 2, "domain": 1, "protocol": "full"}
+    changed = {"run": run, "git": {"commit": "f" * 40, "dirty": True}}
+    [columns, *rows] = Outline(
+        write_page(tmp_path, study(), records=[RECORD, RECORD | changed])
+    ).tables["Provenance"]
+    assert dict(zip(columns, rows[0], strict=True)) == {
+        "phase": "pretrain",
+        "data": "1",
+        "model": "2",
+        "domain": "",
+        "protocol": "",
+        "device": "Processor",
+        "precision": "fp32",
+        "execution": "compiled",
+        "threads": "1",
+        "python": "3.11.7",
+        "torch": "2.13.0",
+        "numpy": "2.4.6",
+        "code": "0123456789abcdef",
+        "commit": "ffffffffffff",
+    }
+    assert rows[1][:5] == ["finetune", "1", "2", "1", "full"]
+    assert rows[1][-1] == "ffffffffffff and changes"
+
+
+def test_a_run_outside_a_repository_has_no_commit(tmp_path: Path) -> None:
+    page = write_page(tmp_path, study(), records=[RECORD | {"git": None}])
+    assert "commit" not in Outline(page).tables["Provenance"][0]
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        None,
+        [],
+        "run",
+        {},
+        RECORD | {"run": 1},
+        RECORD | {"git": {}},
+        RECORD | {"git": {"commit": 1, "dirty": False}},
+        RECORD | {"versions": None},
+        {key: value for key, value in RECORD.items() if key != "device"},
+    ],
+)
+def test_a_file_that_is_no_record_is_refused_by_name(tmp_path: Path, record: object) -> None:
+    with pytest.raises(ValueError, match=r"^[^\n]*run_0\.json: expected a run's record, [^\n]*$"):
+        write_page(tmp_path, study(), records=[record])
+    assert not (tmp_path / "index.html").exists()
+
+
 def test_a_study_of_pretraining_alone_says_so(tmp_path: Path) -> None:
     page = write_page(tmp_path, study(domains={}, training=[]), protocols=())
     assert "This study has no such runs." in page
@@ -224,8 +301,13 @@ def test_reference_curves_stand_beside_the_studys_own(tmp_path: Path) -> None:
     assert page.count("Dotted: reference.") == 1
 
 
-def test_the_same_study_gives_the_same_page_however_long_training_took(tmp_path: Path) -> None:
-    assert write_page(tmp_path, study()) == write_page(tmp_path, study(), seconds=99.5)
+def test_the_same_study_gives_the_same_page_whenever_and_however_long_it_ran(
+    tmp_path: Path,
+) -> None:
+    later = RECORD | {"started": "2027-01-01T00:00:00+00:00", "ended": "2027-01-01T00:00:09+00:00"}
+    again = later | {"seconds": 9.5, "resumes": 1}
+    page = write_page(tmp_path, study())
+    assert page == write_page(tmp_path, study(), seconds=99.5, records=[again])
 
 
 def test_the_page_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
@@ -250,6 +332,54 @@ def test_hostile_text_in_the_study_stays_text(tmp_path: Path, other: dict[str, A
     assert "<img" not in page
     assert page.count("<script") == plain.count("<script")
     assert "&lt;img src=x onerror=alert(2)&gt;" in page
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"device": HOSTILE},
+        {"code": [HOSTILE]},
+        {"execution": {HOSTILE: HOSTILE}},
+        {"run": RECORD["run"] | {"protocol": HOSTILE}},
+        {"versions": RECORD["versions"] | {"torch": HOSTILE}},
+    ],
+)
+def test_hostile_text_in_a_record_stays_text(tmp_path: Path, other: dict[str, Any]) -> None:
+    plain = write_page(tmp_path, study())
+    page = write_page(tmp_path, study(), records=[RECORD | other])
+    assert "<img" not in page
+    assert page.count("<script") == plain.count("<script")
+    assert "&lt;img src=x onerror=alert(2)&gt;" in page
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from([*RECORD, *RECORD["run"], "commit", "dirty"]), inner)
+    ),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(JSON | st.builds(lambda key, value: RECORD | {key: value}, st.sampled_from([*RECORD]), JSON))
+def test_any_record_is_read_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, record: object
+) -> None:
+    path = tmp_path_factory.mktemp("record") / "run.json"
+    write_json(path, record)
+    try:
+        told = read_provenance(path)
+    except ValueError as error:
+        assert str(error).startswith(f"{path}: expected a run's record")
+        assert len(str(error).splitlines()) == 1
+    else:
+        assert isinstance(told["commit"], str)
 
 
 def test_hostile_text_in_the_tables_stays_text(tmp_path: Path) -> None:

@@ -3,10 +3,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from hypothesis import given, settings
 
 from gpt_math_domains.metrics import collect_metrics
 from gpt_math_domains.summary import read_summary, summarize, summarize_metrics
-from metric_rows import curves, row, table
+from metric_rows import curves, damaged, row, table
 
 T_2 = 4.302652729911275  # 97.5% quantile of Student's t with 2 degrees of freedom, from tables
 
@@ -83,6 +84,25 @@ def test_a_study_without_runs_has_a_summary_without_rows(tmp_path: Path) -> None
     collect_metrics([], "finetune", tmp_path / "f.csv")
     summarize_metrics(tmp_path / "p.csv", tmp_path / "f.csv", tmp_path / "summary.csv")
     assert read_summary(tmp_path / "summary.csv").empty
+
+
+SUMMARY = summarize([pd.DataFrame(curves([0.2, 0.5], [0.6, 0.7]))]).to_csv(index=False).encode()
+
+
+@settings(max_examples=200, deadline=None)
+@given(content=damaged(SUMMARY))
+def test_a_damaged_summary_is_read_or_refused_in_one_line(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes
+) -> None:
+    path = tmp_path_factory.mktemp("damaged") / "summary.csv"
+    path.write_bytes(content)
+    try:
+        summary = read_summary(path)
+    except ValueError as error:
+        assert str(error).startswith(f"{path}: ")
+        assert len(str(error).splitlines()) == 1
+    else:
+        assert summary["steps"].ge(0).all()
 
 
 def test_an_interval_ends_where_values_do() -> None:

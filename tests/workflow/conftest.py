@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from study import Repository, copy_of_this_repository
+from study import NO_NETWORK, Repository, copy_of_this_repository, permitted
 from training_job import TALLY, finish, outputs, prepare, start
 
 
@@ -20,6 +20,21 @@ def finished(untouched: Repository, tmp_path_factory: pytest.TempPathFactory) ->
     """A repository in which the smoke study has run. Not to be changed."""
     repository = untouched.copy_to(tmp_path_factory.mktemp("finished") / "repository")
     ran = repository.snakemake("--cores", "2")
+    assert ran.returncode == 0, ran.stdout
+    return repository
+
+
+@pytest.fixture(scope="session")
+def repeated(untouched: Repository, tmp_path_factory: pytest.TempPathFactory) -> Repository:
+    """The smoke study once more, with all that must not matter. Not to be changed.
+
+    It ran on another number of cores, in a directory whose name is hard to quote and, where the
+    system permits that, without a network.
+    """
+    directory = tmp_path_factory.mktemp("again") / "größe mit leer, 'und' $mehr"
+    repository = untouched.copy_to(directory)
+    prefix = NO_NETWORK if permitted(NO_NETWORK) else ()
+    ran = repository.snakemake("--cores", "1", prefix=prefix)
     assert ran.returncode == 0, ran.stdout
     return repository
 

@@ -5,7 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,9 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 SMOKE = "tests/workflow/smoke.yaml"
+# What runs a command without a network, and one that may change what is mounted where.
+NO_NETWORK = ("unshare", "--map-root-user", "--net")
+OWN_MOUNTS = ("unshare", "--map-root-user", "--mount")
 CHANGES = "changes.yaml"
 
 
@@ -39,6 +42,7 @@ class Repository:
         smoke: bool = True,
         config: Mapping[str, Any] | None = None,
         environment: Mapping[str, str] | None = None,
+        prefix: Sequence[str] = (),
     ) -> subprocess.CompletedProcess[str]:
         """Run Snakemake here to its end; stdout holds all it said.
 
@@ -47,9 +51,10 @@ class Repository:
             smoke: run the smoke study, else the published one.
             config: changes to the study's configuration, laid over it.
             environment: variables set besides those there are.
+            prefix: of the command line, such as `NO_NETWORK`.
         """
         started = self.start_snakemake(
-            *arguments, smoke=smoke, config=config, environment=environment
+            *arguments, smoke=smoke, config=config, environment=environment, prefix=prefix
         )
         with started as process:
             try:
@@ -65,6 +70,7 @@ class Repository:
         smoke: bool = True,
         config: Mapping[str, Any] | None = None,
         environment: Mapping[str, str] | None = None,
+        prefix: Sequence[str] = (),
     ) -> subprocess.Popen[str]:
         """Start Snakemake in a process group of its own; arguments as in `snakemake`."""
         overlays = [SMOKE] if smoke else []
@@ -73,7 +79,7 @@ class Repository:
             overlays.append(CHANGES)
         kept = {key: value for key, value in os.environ.items() if key != "SNAKEMAKE_PROFILE"}
         return subprocess.Popen(
-            [sys.executable, "-m", "snakemake", *arguments]
+            [*prefix, sys.executable, "-m", "snakemake", *arguments]
             + (["--configfile", *overlays] if overlays else []),
             cwd=self.directory,
             env={**kept, **(environment or {})},
@@ -106,6 +112,13 @@ def listed_jobs(output: str) -> set[str]:
         jobs.append(" ".join([rule, *sorted(wildcards[1].split(", ") if wildcards else [])]))
     assert len(set(jobs)) == len(jobs), jobs
     return set(jobs) - {"all"}
+
+
+def permitted(prefix: Sequence[str]) -> bool:
+    """Tell whether this system lets us run a command with a prefix."""
+    if shutil.which(prefix[0]) is None:
+        return False
+    return subprocess.run([*prefix, "true"], capture_output=True).returncode == 0
 
 
 def copy_of_this_repository(directory: Path) -> Repository:

@@ -1,6 +1,7 @@
 """What a finished study leaves behind."""
 
 import csv
+import hashlib
 import json
 import os
 import re
@@ -57,7 +58,7 @@ def test_the_results_are_the_promised_files_and_no_others(finished: Repository) 
             promised |= {f"plots/{figure}.html", f"plots/{figure}_eval_loss.html"}
             promised |= {f"plots/{figure}_eval_{accuracy}_acc.html"}
     for run in PRETRAINED + FINETUNED:
-        promised |= {f"{run}/metrics.csv"}
+        promised |= {f"{run}/metrics.csv", f"{run}/run.json"}
         promised |= {f"{run}/seed_{seed}/{name}" for seed, name in product(SEEDS, CHECKPOINT)}
 
     found = {
@@ -129,6 +130,30 @@ def test_the_summary_has_a_row_for_each_run(finished: Repository) -> None:
         ("finetune", str(d), str(m), "1", p) for d, m, p in product(DATA, MODELS, PROTOCOLS)
     ]
     assert told == pretrained + finetuned
+
+
+@pytest.mark.parametrize("run", [PRETRAINED[0], FINETUNED[0], FINETUNED[1]])
+def test_a_runs_record_tells_its_configuration_and_the_files_it_read(
+    finished: Repository, run: str
+) -> None:
+    record = json.loads((finished.results / run / "run.json").read_text(encoding="utf-8"))
+    phase, protocol = run.partition("/")[0], run.rpartition("/")[2]
+    assert record["run"]["phase"] == phase
+    assert record["settings"].items() >= settings(phase).items()
+    assert record["model"] == {"num_layers": 1, "num_heads": 2, "d_model": 16}
+    assert (record["seeds"], record["precision"], record["execution"]) == ([0, 1], "fp32", "eager")
+    assert (record["threads"], record["resumes"]) == (1, 0)
+    read = {f"data/4/{name}" for name in ("train.csv", "valid.csv", "vocabulary.json")}
+    if phase == "finetune":
+        read |= {"domains/1/data_4/train.csv", "domains/1/data_4/valid.csv"}
+    if protocol == "full":
+        files = product(SEEDS, ("config.json", "model.safetensors"))
+        read |= {f"{PRETRAINED[0]}/seed_{seed}/{name}" for seed, name in files}
+    assert record["inputs"] == {
+        f"results/smoke/{name}": hashlib.sha256((finished.results / name).read_bytes()).hexdigest()
+        for name in read
+    }
+    assert record["git"] is None  # the copy has no repository
 
 
 def test_plain_transformers_load_every_checkpoint_and_find_the_last_evaluation(

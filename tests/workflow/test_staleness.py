@@ -222,6 +222,8 @@ CASES = [
     ),
     Case("domains.py", labels() | finetuning(), append={f"{PACKAGE}/domains.py": COMMENT}),
     Case("training.py", TRAINING, append={f"{PACKAGE}/training.py": COMMENT}),
+    Case("provenance.py", TRAINING, append={f"{PACKAGE}/provenance.py": COMMENT}),
+    Case("page.py", PAGE, append={f"{PACKAGE}/page.py": COMMENT}),
     Case("summary.py", REPORT, append={f"{PACKAGE}/summary.py": COMMENT}),
     Case("figures.py", FIGURES | PAGE, append={f"{PACKAGE}/figures.py": COMMENT}),
     Case("page.html.jinja", PAGE, append={f"{PACKAGE}/page.html.jinja": "<!-- a comment -->\n"}),
@@ -236,6 +238,11 @@ CASES = [
         "pretrained metrics deleted",
         pretraining(data=4, model=2) | finetuning(data=4, model=2, protocol="full"),
         delete="pretrain/data_4/model_2/metrics.csv",
+    ),
+    Case(
+        "a finetuned run's record deleted",
+        finetuning(data=4, model=2, protocol="full"),
+        delete="finetune/domain_1/data_4/model_2/full/run.json",
     ),
     Case(
         "a pretrained tokenizer deleted",

@@ -115,6 +115,7 @@ def require_the_same(directory: Path, whole: dict[str, object]) -> None:
 def main() -> None:
     """Train."""
     from gpt_math_domains.logs import job_log
+    from gpt_math_domains.provenance import Record
     from gpt_math_domains.runs import Job, pretrain
 
     directory, changes = Path(sys.argv[1]), json.loads(sys.argv[2])
@@ -131,18 +132,19 @@ def main() -> None:
         "precision": "fp32",
         "execution": "eager",
         "threads": 1,
-        "code": "of the tests",
         "metrics_csv": directory / "metrics.csv",
     }
+    code = changes.pop("code", "of the tests")
     fields |= changes
     fields["checkpoints"] = [directory / f"seed_{seed}" for seed in fields["seeds"]]
+    inputs = {
+        "train_csv": directory / "train.csv",
+        "valid_csv": directory / "valid.csv",
+        "vocabulary_json": directory / "vocabulary.json",
+    }
     with job_log(path) as log:
-        pretrain(
-            Job(**fields, log=log),
-            train_csv=directory / "train.csv",
-            valid_csv=directory / "valid.csv",
-            vocabulary_json=directory / "vocabulary.json",
-        )
+        record = Record(directory / "run.json", inputs.values(), code)
+        pretrain(Job(**fields, record=record, log=log), **inputs)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(Path(workflow.basedir, "workflow", "scripts")))
 
-from gpt_math_domains.config import ConfigError, load_study
+from gpt_math_domains.config import ConfigError, check_file, load_study
 from gpt_math_domains.estimate import cpu_warning, training_seconds
 from gpt_math_domains.imports import fingerprint
 from gpt_math_domains.locks import clear_stale_locks
@@ -19,6 +19,8 @@ if not workflow.subprocess_exec:
     os.environ[OWNER] = str(os.getpid())
 
 try:
+    for path in workflow.configfiles:
+        check_file(path)
     STUDY = load_study(config)
 except ConfigError as error:
     raise WorkflowError(str(error))
@@ -29,7 +31,7 @@ for figure, path in STUDY.figures.reference_curves.items():
             f"config: figures.reference_curves.{figure} = {path!r}: no such file"
         )
 
-# The checked configuration with text keys, for lookup(): rules take slices of it as params.
+# The checked configuration with text keys: rules take slices of it as params.
 CHECKED = STUDY.model_dump(mode="json")
 # Training on the CPU by choice takes cores, not GPU slots.
 TRAINING_GPUS = 0 if STUDY.device == "cpu" else 1
@@ -48,6 +50,21 @@ wildcard_constraints:
     domain=r"\d+",
     seed=r"\d+",
     protocol="full|frozen|scratch|random_frozen",
+
+
+def version(wildcard, section):
+    """Return a function that gives the settings of the version that a wildcard names."""
+
+    def settings(wildcards):
+        number, versions = wildcards[wildcard], CHECKED[section]
+        if number not in versions:
+            raise WorkflowError(
+                f"{wildcard} {number}: not defined under {section}, "
+                f"which has {sorted(map(int, versions))}"
+            )
+        return versions[number]
+
+    return settings
 
 
 def pretrain_settings(wildcards):

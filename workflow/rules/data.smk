@@ -11,7 +11,7 @@ rule generate_equations:
     conda:
         "../../envs/data.yaml"
     params:
-        version=lookup(dpath="{data}", within=CHECKED["data"]),
+        version=version("data", "data"),
         code=fingerprint("generate_equations.py"),
     script:
         "../scripts/generate_equations.py"
@@ -32,7 +32,7 @@ rule label_domains:
     conda:
         "../../envs/data.yaml"
     params:
-        labels=lookup(dpath="{domain}/labels", within=CHECKED["domains"]),
+        domain=version("domain", "domains"),
         code=fingerprint("label_domains.py"),
     script:
         "../scripts/label_domains.py"

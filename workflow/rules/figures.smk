@@ -100,6 +100,20 @@ rule write_index:
         pretrain="<results>/metrics/pretrain.csv",
         finetune="<results>/metrics/finetune.csv",
         summary="<results>/metrics/summary.csv",
+        records=[
+            *expand(
+                "<results>/pretrain/data_{data}/model_{model}/run.json",
+                data=STUDY.run.data,
+                model=STUDY.run.models,
+            ),
+            *expand(
+                "<results>/finetune/domain_{domain}/data_{data}/model_{model}/{protocol}/run.json",
+                domain=STUDY.run.domains,
+                data=STUDY.run.data,
+                model=STUDY.run.models,
+                protocol=STUDY.run.protocols,
+            ),
+        ],
         references=STUDY.figures.reference_curves.values(),
         plotly_js=ancient("<results>/plots/plotly.min.js"),
     output:

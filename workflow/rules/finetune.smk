@@ -16,6 +16,7 @@ rule finetune_model:
         ),
     output:
         metrics="<results>/finetune/domain_{domain}/data_{data}/model_{model}/{protocol}/metrics.csv",
+        record="<results>/finetune/domain_{domain}/data_{data}/model_{model}/{protocol}/run.json",
         checkpoints=expand(
             "<results>/finetune/domain_{domain}/data_{data}/model_{model}/{protocol}/seed_{seed}/{file}",
             seed=STUDY.run.seeds,
@@ -32,7 +33,7 @@ rule finetune_model:
     resources:
         gpu=TRAINING_GPUS,
     params:
-        model=lookup(dpath="{model}", within=CHECKED["models"]),
+        model=version("model", "models"),
         settings=finetune_settings,
         seeds=STUDY.run.seeds,
         device=STUDY.device,

@@ -5,6 +5,7 @@ rule pretrain_model:
         vocabulary="<results>/data/{data}/vocabulary.json",
     output:
         metrics="<results>/pretrain/data_{data}/model_{model}/metrics.csv",
+        record="<results>/pretrain/data_{data}/model_{model}/run.json",
         checkpoints=expand(
             "<results>/pretrain/data_{data}/model_{model}/seed_{seed}/{file}",
             seed=STUDY.run.seeds,
@@ -21,7 +22,7 @@ rule pretrain_model:
     resources:
         gpu=TRAINING_GPUS,
     params:
-        model=lookup(dpath="{model}", within=CHECKED["models"]),
+        model=version("model", "models"),
         settings=pretrain_settings,
         seeds=STUDY.run.seeds,
         device=STUDY.device,

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 with job_log(snakemake.log[0]):
     label_data_version(
-        snakemake.params.labels,
+        snakemake.params.domain["labels"],
         train=Path(snakemake.input.train),
         valid=Path(snakemake.input.valid),
         vocabulary=Path(snakemake.input.vocabulary),

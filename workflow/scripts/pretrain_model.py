@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from gpt_math_domains.logs import job_log
+from gpt_math_domains.provenance import Record
 from gpt_math_domains.runs import Job, checkpoint_directories, pretrain
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ with job_log(snakemake.log[0]) as log:
             precision=snakemake.params.precision,
             execution=snakemake.params.execution,
             threads=snakemake.threads,
-            code=snakemake.params.code,
             metrics_csv=snakemake.output.metrics,
+            record=Record(snakemake.output.record, snakemake.input, snakemake.params.code),
             checkpoints=checkpoint_directories(snakemake.output.checkpoints),
             log=log,
         ),

@@ -13,6 +13,7 @@ with job_log(snakemake.log[0]):
         snakemake.input.pretrain,
         snakemake.input.finetune,
         snakemake.input.summary,
+        snakemake.input.records,
         snakemake.params.study,
         snakemake.output.page,
         references=snakemake.params.study["figures"]["reference_curves"],

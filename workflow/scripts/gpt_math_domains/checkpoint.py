@@ -3,7 +3,6 @@
 The files are written without `transformers`, which takes seconds to import.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
-from gpt_math_domains.files import atomic_write, write_json, write_text
+from gpt_math_domains.files import atomic_write, read_json, write_json, write_text
 from gpt_math_domains.model import (
     HEAD,
     INITIAL_STD,
@@ -71,10 +70,7 @@ def read_checkpoints(directories: Sequence[Path]) -> tuple[Parameters, ModelSize
 def _read_checkpoint(directory: Path) -> tuple[ModelSize, Parameters]:
     """Return the size and the parameters of one seed, without a head."""
     path = directory / CONFIG
-    try:
-        config = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not a JSON file ({error})") from None
+    config = read_json(path)
     numbers = [config.get(key) for key in SIZE_KEYS] if isinstance(config, dict) else [None]
     if not all(type(number) is int and number > 0 for number in numbers):
         raise ValueError(f"{path}: {', '.join(SIZE_KEYS)} must stand there, integers above 0")

@@ -5,6 +5,7 @@ Nothing here imports torch, so that building the job graph stays fast.
 
 import difflib
 import re
+import reprlib
 import sys
 import types
 import typing
@@ -12,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
+import yaml
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -39,9 +41,11 @@ def _exponent(value: object) -> object:
     return value
 
 
-Version = Annotated[StrictInt, Field(ge=0)]
-Positive = Annotated[StrictInt, Field(ge=1)]
-Natural = Annotated[StrictInt, Field(ge=0)]
+LIMIT = 10**18  # above any number that makes sense, and within 64 bits
+
+Version = Annotated[StrictInt, Field(ge=0, lt=LIMIT)]
+Positive = Annotated[StrictInt, Field(ge=1, lt=LIMIT)]
+Natural = Annotated[StrictInt, Field(ge=0, lt=LIMIT)]
 Rate = Annotated[StrictFloat, Field(gt=0, allow_inf_nan=False), BeforeValidator(_exponent)]
 Decay = Annotated[StrictFloat, Field(ge=0, allow_inf_nan=False), BeforeValidator(_exponent)]
 Figure = Annotated[str, Field(pattern=r"^(finetune_\d+_)?pretrain_\d+$")]
@@ -95,10 +99,10 @@ class Selection(Section):
 class DataVersion(Section):
     """Which equations there are."""
 
-    digits: Annotated[StrictInt, Field(ge=2)] = Field(
+    digits: Annotated[StrictInt, Field(ge=2, lt=LIMIT)] = Field(
         description="number of digit symbols, written 0 .. digits - 1"
     )
-    modulo: Annotated[StrictInt, Field(ge=2)] | None = Field(
+    modulo: Annotated[StrictInt, Field(ge=2, lt=LIMIT)] | None = Field(
         description="largest modulus: families for 2 .. modulo; null: none"
     )
     split_seed: Annotated[StrictInt, Field(ge=0, lt=2**32)] = Field(
@@ -321,6 +325,37 @@ def load_study(config: Mapping[str, Any]) -> Study:
         raise ConfigError("\n".join(_describe(fault) for fault in error.errors())) from None
 
 
+def check_file(path: str | Path) -> None:
+    """Refuse what a reader of YAML passes over: a key that stands twice in a section, and code.
+
+    Raises:
+        ConfigError: in one line that names the file, the line and the key.
+    """
+    try:
+        root = yaml.compose(Path(path).read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigError(f"config: {path}: not YAML: {' '.join(str(error).split())}") from None
+    seen, waiting = set(), [root]
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen:  # an alias
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+        elif isinstance(node, yaml.MappingNode):
+            waiting += [value for _, value in node.value]
+            names = [key.value for key, _ in node.value]
+            for number, (key, _) in enumerate(node.value):
+                place = (
+                    f"config: {path}, line {key.start_mark.line + 1}: {_printable(str(key.value))}"
+                )
+                if key.value in names[:number]:
+                    raise ConfigError(f"{place}: this key stands twice in its section")
+                if key.value == "__use_yte__":  # has Snakemake evaluate values as Python
+                    raise ConfigError(f"{place}: a configuration holds values, not code")
+
+
 PLAIN = {  # where pydantic speaks of Python
     "model_type": "must be a section with keys of its own",
     "dict_type": "must be a section with keys of its own",
@@ -331,9 +366,7 @@ PLAIN = {  # where pydantic speaks of Python
 def _describe(fault: Any) -> str:
     """Turn one of pydantic's faults into `config: key = value: what is allowed`."""
     location, kind = fault["loc"], fault["type"]
-    key = ".".join(str(part) for part in location if part != "[key]")
-    if not key.isprintable():
-        key = ascii(key)
+    key = _printable(".".join(str(part) for part in location if part != "[key]"))
     if kind == "extra_forbidden":
         known = list(_section(location[:-1]).model_fields)
         near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.0)
@@ -344,7 +377,23 @@ def _describe(fault: Any) -> str:
         own = str(fault["ctx"]["error"])
         return f"config: {key}.{own}" if key else f"config: {own}"
     message = PLAIN.get(kind, fault["msg"][:1].lower() + fault["msg"][1:])
-    return f"config: {key} = {fault['input']!r}: {message}"
+    return f"config: {key} = {_short(fault['input'])}: {message}"
+
+
+def _printable(key: str) -> str:
+    """Return a key in a form that keeps a message in one line."""
+    return key if key.isprintable() else ascii(key)
+
+
+def _short(value: object) -> str:
+    """Return a value as a message shows it, cut off where it is long, or deep as aliases are."""
+    short = reprlib.Repr()
+    short.maxstring = short.maxother = 80
+    try:
+        text = short.repr(value)
+    except ValueError:  # an integer of more digits than Python writes
+        return "..."
+    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def _section(location: tuple[int | str, ...]) -> type[Section]:
@@ -423,7 +472,7 @@ def _allowed(annotation: Any, metadata: list[Any]) -> str:
     bounds = []
     for item in [inner for outer in metadata for inner in getattr(outer, "metadata", [outer])]:
         for sign, name in (("≥", "ge"), (">", "gt"), ("<", "lt")):
-            if getattr(item, name, None) is not None:
+            if getattr(item, name, None) not in (None, LIMIT):
                 bounds.append(f"{sign} {getattr(item, name)}")
         if getattr(item, "pattern", None):
             return "colour such as `#00BBBB`"

@@ -8,6 +8,7 @@ from typing import IO
 import numpy as np
 
 from gpt_math_domains.files import atomic_write, sha256, write_json
+from gpt_math_domains.memory import equations_bytes, free_bytes, require_memory
 from gpt_math_domains.tables import HEADER, Integers, render, symbol_bytes, write_rows
 from gpt_math_domains.vocabulary import Vocabulary, write_vocabulary
 
@@ -48,7 +49,8 @@ def generate_data_version(
         manifest: where to write the settings, counts and SHA-256 of the other files (JSON).
 
     Raises:
-        ValueError: `digits`, `modulo` or `split_seed` is out of its range.
+        ValueError: `digits`, `modulo` or `split_seed` is out of its range, or there are too many
+            digits for the memory that is free.
         OSError: a file cannot be written.
     """
     symbols = Vocabulary(digits)
@@ -58,6 +60,9 @@ def generate_data_version(
         )
     if not 0 <= split_seed < 2**32:
         raise ValueError(f"split_seed is {split_seed}, but it is 0 to {2**32 - 1}")
+    require_memory(
+        equations_bytes(digits), free_bytes(), f"config: digits = {digits}", "choose fewer digits"
+    )
 
     families: list[dict[str, str | int | None]] = []
     counts: Counter[str] = Counter()

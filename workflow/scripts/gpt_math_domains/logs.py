@@ -16,7 +16,8 @@ def job_log(path: str | Path) -> Iterator[TextIO]:
     traceback is on the terminal too.
 
     Raises:
-        SystemExit: with status 1, in place of ValueError, OSError and FloatingPointError.
+        SystemExit: with status 1, in place of ValueError, OSError, MemoryError and
+            FloatingPointError.
     """
     path = Path(path)
     try:
@@ -27,6 +28,6 @@ def job_log(path: str | Path) -> Iterator[TextIO]:
             except Exception:
                 traceback.print_exc(file=log)
                 raise
-    except (ValueError, OSError, FloatingPointError) as error:
+    except (ValueError, OSError, MemoryError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None

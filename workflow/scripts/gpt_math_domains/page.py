@@ -17,7 +17,7 @@ from gpt_math_domains.figures import (
     protocols,
     read_reference,
 )
-from gpt_math_domains.files import write_text
+from gpt_math_domains.files import read_json, write_text
 from gpt_math_domains.metrics import RUN, read_metrics
 from gpt_math_domains.summary import THRESHOLDS, read_summary
 
@@ -34,12 +34,25 @@ _TRAINING = [
     "num_warmup_steps",
     "shuffle",
 ]
+_PROVENANCE = [
+    *RUN,
+    "device",
+    "precision",
+    "execution",
+    "threads",
+    "python",
+    "torch",
+    "numpy",
+    "code",
+    "commit",
+]
 
 
 def write_index(
     pretrain_csv: str | Path,
     finetune_csv: str | Path,
     summary_csv: str | Path,
+    records: Iterable[str | Path],
     study: Mapping[str, Any],
     output: str | Path,
     references: Mapping[str, str | Path] | None = None,
@@ -52,6 +65,7 @@ def write_index(
         pretrain_csv: the metrics of all pretraining runs.
         finetune_csv: the metrics of all finetuning runs.
         summary_csv: the summary of both.
+        records: what each run's job told of itself, `run.json`.
         study: `name`, if it has one; `models`, `data` and `domains`, mappings from version to
             settings (a model may have `parameters`, a data version `train` and `valid`: counts);
             `seeds`; `training`, a mapping for each run with its keys and settings; `figures`
@@ -61,7 +75,7 @@ def write_index(
             page without suffix (`pretrain_1`); see `figures.read_reference`.
 
     Raises:
-        ValueError: a table is malformed.
+        ValueError: a table or a record is malformed.
         KeyError: `study` lacks a key.
     """
     environment = Environment(
@@ -106,6 +120,7 @@ def write_index(
             for domain, data in sorted(set(zip(finetune["domain"], finetune["data"], strict=True)))
         ],
         results=_results(read_summary(summary_csv)),
+        provenance=_table("Provenance", _PROVENANCE, map(read_provenance, records)),
     )
     write_text(output, page)
 
@@ -206,3 +221,22 @@ def _interval(row: Mapping[Any, Any], name: str, digits: str, between: str) -> s
     if pd.isna(low):
         return f"{mean:{digits}}"
     return f"{mean:{digits}} [{low:{digits}}{between}{high:{digits}}]"
+
+
+def read_provenance(path: str | Path) -> dict[str, Any]:
+    """Return what a run's record tells, without what differs when the run is repeated.
+
+    Raises:
+        ValueError: the file is no such record.
+    """
+    record = read_json(path)
+    try:
+        git: Any = {"commit": "", "dirty": False} if record["git"] is None else record["git"]
+        told = record["run"] | record["versions"] | record
+        return {name: told[name] for name in _PROVENANCE[:-1]} | {
+            "commit": git["commit"][:12] + (" and changes" if git["dirty"] else "")
+        }
+    except (KeyError, TypeError):
+        raise ValueError(
+            f"{path}: expected a run's record, with run, versions, git, {', '.join(_PROVENANCE)}"
+        ) from None

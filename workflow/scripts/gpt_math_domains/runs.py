@@ -4,18 +4,19 @@ import ctypes
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
 import torch
 
-from gpt_math_domains.checkpoint import WEIGHTS, read_checkpoints, write_checkpoints
+from gpt_math_domains.checkpoint import read_checkpoints, write_checkpoints
 from gpt_math_domains.execution import make_executor, resolve_execution
-from gpt_math_domains.files import sha256
-from gpt_math_domains.metrics import ACCURACY, write_metrics
+from gpt_math_domains.memory import free_bytes, require_memory, training_bytes
+from gpt_math_domains.metrics import ACCURACY, errors_name, write_metrics
 from gpt_math_domains.model import ModelSize, Parameters, initialize
 from gpt_math_domains.progress import Progress
+from gpt_math_domains.provenance import Record, cpu_name
 from gpt_math_domains.state import resumable
 from gpt_math_domains.tables import LONGEST, read_equations, read_labels
 from gpt_math_domains.tasks import DomainLabels, NextTokens, Task
@@ -53,8 +54,8 @@ class Job:
         precision: a key of `PRECISIONS`.
         execution: see `execution.make_executor`.
         threads: of the CPU.
-        code: fingerprint of the code; a run goes on only under the same.
         metrics_csv: to write.
+        record: of the job, to write beside the metrics.
         checkpoints: directories to write, one for each seed.
         log: where progress is told in full.
     """
@@ -67,8 +68,8 @@ class Job:
     precision: str
     execution: str
     threads: int
-    code: str
     metrics_csv: Path
+    record: Record
     checkpoints: Sequence[Path]
     log: TextIO
 
@@ -81,6 +82,29 @@ class Job:
         generators = [torch_generator(seed, "weights") for seed in self.seeds]
         return initialize(size, generators, num_labels, PRECISIONS[self.precision][0])
 
+    def require_memory(self, size: ModelSize, examples: int, device: str) -> None:
+        """Refuse a run that does not fit.
+
+        Raises:
+            ValueError: with the bytes that it needs and those that are free.
+        """
+        settings = Settings(**self.settings)
+        needed = training_bytes(
+            **asdict(size),
+            seeds=len(self.seeds),
+            batch_size=settings.batch_size,
+            gradient_accumulation_steps=settings.gradient_accumulation_steps,
+            evaluations=settings.total_steps(examples) // settings.eval_steps,
+            value_bytes=PRECISIONS[self.precision][0].itemsize,
+        )
+        free = torch.cuda.mem_get_info()[0] if device == "cuda" else free_bytes()
+        require_memory(
+            needed,
+            free,
+            f"config: models.{self.run['model']} with {len(self.seeds)} seeds on {device}",
+            "choose a smaller model, fewer seeds, smaller batches or fewer evaluations",
+        )
+
 
 def pretrain(job: Job, train_csv: Path, valid_csv: Path, vocabulary_json: Path) -> None:
     """Pretrain all seeds of a model on next tokens; write metrics and checkpoints.
@@ -92,17 +116,22 @@ def pretrain(job: Job, train_csv: Path, valid_csv: Path, vocabulary_json: Path) 
         vocabulary_json: their vocabulary.
 
     Raises:
-        ValueError: an input file is malformed, or `cuda` is asked for and not there.
+        ValueError: an input file is malformed, `cuda` is asked for and not there, or the run does
+            not fit in memory.
         FloatingPointError: the training diverged.
     """
     device = prepare_torch(job.device, job.threads, job.precision)
     dtype, _ = PRECISIONS[job.precision]
     vocabulary = read_vocabulary(vocabulary_json)
     size = job.size(vocabulary)
-    task = NextTokens.of(read_equations(train_csv), vocabulary, device, dtype)
-    valid = NextTokens.of(read_equations(valid_csv), vocabulary, device, dtype)
-    inputs = {"train": train_csv, "valid": valid_csv, "vocabulary": vocabulary_json}
-    with _trained(job, inputs, task, valid, size, job.initialize(size), device) as parameters:
+    tasks = []
+    for path in (train_csv, valid_csv):
+        equations = read_equations(path)
+        with errors_name(path):
+            tasks.append(NextTokens.of(equations, vocabulary, device, dtype))
+    task, valid = tasks
+    job.require_memory(size, len(task), device)
+    with _trained(job, task, valid, size, job.initialize(size), device) as parameters:
         write_checkpoints(job.checkpoints, parameters, size, vocabulary)
 
 
@@ -131,35 +160,32 @@ def finetune(
         pretrained: checkpoint directories, one for each seed; unused where the start is random.
 
     Raises:
-        ValueError: an input file is malformed, or `cuda` is asked for and not there.
+        ValueError: an input file is malformed, `cuda` is asked for and not there, or the run does
+            not fit in memory.
         FloatingPointError: the training diverged.
     """
     device = prepare_torch(job.device, job.threads, job.precision)
     dtype, _ = PRECISIONS[job.precision]
     vocabulary = read_vocabulary(vocabulary_json)
     size = job.size(vocabulary)
-    names, labels = read_labels(train_labels_csv)
-    _, valid_labels = read_labels(valid_labels_csv)
-    task = DomainLabels.of(read_equations(train_csv), labels, vocabulary, device, dtype)
-    valid = DomainLabels.of(read_equations(valid_csv), valid_labels, vocabulary, device, dtype)
+    tasks, columns = [], []
+    for path, labels_path in ((train_csv, train_labels_csv), (valid_csv, valid_labels_csv)):
+        equations = read_equations(path)
+        names, labels = read_labels(labels_path)
+        columns.append(names)
+        with errors_name(f"{path} and {labels_path}"):
+            tasks.append(DomainLabels.of(equations, labels, vocabulary, device, dtype))
+    if columns[0] != columns[1]:
+        raise ValueError(f"{valid_labels_csv}: has the labels {columns[1]}, not {columns[0]}")
+    task, valid = tasks
+    job.require_memory(size, len(task), device)
     parameters = job.initialize(size, len(names))
-    inputs = {
-        "train": train_csv,
-        "valid": valid_csv,
-        "vocabulary": vocabulary_json,
-        "train_labels": train_labels_csv,
-        "valid_labels": valid_labels_csv,
-    }
     if job.run["protocol"] in PRETRAINED:
         loaded, loaded_size = read_checkpoints(pretrained)
         if loaded_size != size:
             raise ValueError(f"{pretrained[0]}: holds {loaded_size}, but the run asks for {size}")
         parameters |= {name: value.to(dtype) for name, value in loaded.items()}
-        inputs |= {
-            f"pretrained_{seed}": directory / WEIGHTS
-            for seed, directory in zip(job.seeds, pretrained, strict=True)
-        }
-    with _trained(job, inputs, task, valid, size, parameters, device) as parameters:
+    with _trained(job, task, valid, size, parameters, device) as parameters:
         write_checkpoints(job.checkpoints, parameters, size, vocabulary, names)
 
 
@@ -206,7 +232,6 @@ def _keep_freed_memory() -> None:
 @contextmanager
 def _trained(
     job: Job,
-    inputs: Mapping[str, Path],
     task: Task,
     valid: Task,
     size: ModelSize,
@@ -232,7 +257,7 @@ def _trained(
     progress = Progress(job.run, ACCURACY[phase], total_steps, job.log)
     progress.note(f"{len(task):,} training examples, seeds {list(job.seeds)}, on {device}")
     execution = resolve_execution(job.execution, stack, order, settings, progress.note)
-    identity = _identity(job, execution, device, inputs)
+    identity = _identity(job, execution, device)
     directory = Path(job.metrics_csv).parent / "resume"
     with resumable(directory, identity, stack, progress.note) as resume:
         if resume.start.step > 0:
@@ -248,19 +273,18 @@ def _trained(
             resume.evaluated(evaluation, is_last=evaluation.step == total_steps)
         rows = [row for evaluation in resume.evaluations for row in _metric_rows(job, evaluation)]
         write_metrics(rows, phase, job.metrics_csv)
+        _write_record(job, device, execution, resume.resumes)
         yield stack.parameters
         resume.clear()
 
 
-def _identity(
-    job: Job, execution: str, device: str, inputs: Mapping[str, Path]
-) -> dict[str, object]:
+def _identity(job: Job, execution: str, device: str) -> dict[str, object]:
     """Return what decides the bits of a run, by name: only the same may go on from a state."""
     parts: dict[str, Mapping[str, Any]] = {
         "run": job.run,
         "model": job.model,
         "settings": job.settings,
-        "input": {name: sha256(path)[:16] for name, path in inputs.items()},
+        "input": job.record.inputs,
     }
     named = {f"{part}.{key}": parts[part][key] for part in parts for key in parts[part]}
     return named | {
@@ -269,7 +293,7 @@ def _identity(
         "precision": job.precision,
         "execution": execution,
         "threads": job.threads,
-        "code": job.code,
+        "code": job.record.code,
         "torch": torch.__version__,
     }
 
@@ -288,3 +312,18 @@ def _metric_rows(job: Job, evaluation: Evaluation) -> Iterator[dict[str, object]
             ACCURACY[job.run["phase"]]: evaluation.accuracy[place],
             "seconds": evaluation.seconds,
         }
+
+
+def _write_record(job: Job, device: str, execution: str, resumes: int) -> None:
+    """Write what was trained, and on what."""
+    job.record.write(
+        resumes=resumes,
+        run=job.run,
+        model=job.model,
+        settings=job.settings,
+        seeds=job.seeds,
+        device=torch.cuda.get_device_name() if device == "cuda" else cpu_name(),
+        precision=job.precision,
+        execution=execution,
+        threads=job.threads,
+    )

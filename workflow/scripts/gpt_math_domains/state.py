@@ -106,6 +106,11 @@ class Resume:
         """Return the run's evaluations so far, those of earlier attempts too."""
         return self._state.evaluations
 
+    @property
+    def resumes(self) -> int:
+        """Return how many times the run went on from a state."""
+        return self._state.resumes
+
     def heartbeat(self, step: int) -> None:
         """Save the state after `step` steps if it is time, and end the job if it shall end.
 

@@ -1,10 +1,9 @@
 """The token ids of a data version: its digit symbols, then eight signs."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from gpt_math_domains.files import write_json
+from gpt_math_domains.files import read_json, write_json
 
 
 @dataclass(frozen=True)
@@ -94,10 +93,7 @@ def read_vocabulary(path: str | Path) -> Vocabulary:
     Raises:
         ValueError: the file is no JSON, or not exactly a vocabulary's digits, size and symbols.
     """
-    try:
-        value = json.loads(Path(path).read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not a JSON file ({error})") from None
+    value = read_json(path)
     # The length is compared first so that an absurd `digits` builds no absurd list of symbols.
     if (
         isinstance(value, dict)

@@ -1,0 +1,143 @@
+"""Files that were damaged between two stages, and places where nothing can be written."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from study import OWN_MOUNTS, Repository, permitted
+
+
+def half(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def junk(content: bytes) -> bytes:
+    return bytes(range(256)) * 4
+
+
+def nothing(content: bytes) -> bytes:
+    return b""
+
+
+def without_first_column(content: bytes) -> bytes:
+    return b"".join(line.partition(b",")[2] for line in content.splitlines(keepends=True))
+
+
+def without_last_line(content: bytes) -> bytes:
+    return b"".join(content.splitlines(keepends=True)[:-1])
+
+
+PRETRAINED = "pretrain/data_4/model_2"
+FINETUNED = "finetune/domain_1/data_4/model_2"
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A file of the results, what happens to it, what is asked for then, and what is said."""
+
+    file: str
+    how: Callable[[bytes], bytes]
+    target: str
+    says: str
+
+
+DAMAGES = [
+    Damage(
+        "data/4/train.csv",
+        half,
+        "domains/1/data_4/train.csv",
+        r"train\.csv, line \d+: expected a line like '.*', not '.*'",
+    ),
+    Damage("data/4/vocabulary.json", nothing, f"{PRETRAINED}/metrics.csv", r"not a JSON file"),
+    Damage(
+        "domains/1/data_4/valid.csv",
+        without_last_line,
+        f"{FINETUNED}/scratch/metrics.csv",
+        r"/4/valid\.csv and .*/data_4/valid\.csv: \d+ rows of labels for \d+ equations",
+    ),
+    Damage(
+        f"{PRETRAINED}/seed_1/model.safetensors",
+        half,
+        f"{FINETUNED}/full/metrics.csv",
+        r"model\.safetensors: not a safetensors file",
+    ),
+    Damage(
+        f"{PRETRAINED}/seed_0/config.json",
+        junk,
+        f"{FINETUNED}/full/metrics.csv",
+        r"config\.json: not a JSON file",
+    ),
+    Damage(
+        f"{PRETRAINED}/metrics.csv",
+        without_first_column,
+        "plots/pretrain_4.html",
+        r"metrics\.csv: has the columns \['data', .*\]; allowed are",
+    ),
+    Damage(
+        f"{FINETUNED}/full/metrics.csv",
+        junk,
+        "metrics/finetune.csv",
+        r"metrics\.csv: Error tokenizing",
+    ),
+    Damage(f"{FINETUNED}/full/run.json", half, "index.html", r"run\.json: not a JSON file"),
+]
+
+
+@pytest.mark.parametrize(
+    "damage", [pytest.param(d, id=f"{d.file} {d.how.__name__}") for d in DAMAGES]
+)
+def test_a_damaged_file_stops_the_next_job_in_one_line(study: Repository, damage: Damage) -> None:
+    path = study.results / damage.file
+    path.write_bytes(damage.how(path.read_bytes()))
+
+    ran = study.snakemake("--cores", "1", f"results/smoke/{damage.target}")
+
+    assert ran.returncode != 0
+    [line] = set(re.findall(r"^error: (.*)$", ran.stdout, re.MULTILINE))
+    assert damage.file in line
+    assert re.search(damage.says, line), line
+    assert "Traceback" not in ran.stdout
+    assert not (study.results / damage.target).exists()
+    assert list(study.results.rglob(".*")) == []
+
+
+@pytest.mark.skipif(not permitted(OWN_MOUNTS), reason="this system lets nobody mount")
+def test_a_directory_that_cannot_be_written_is_named(clone: Repository) -> None:
+    clone.results.mkdir(parents=True)
+    read_only = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"'
+    prefix = (*OWN_MOUNTS, "sh", "-c", read_only, str(clone.results))
+
+    ran = clone.snakemake("--cores", "1", "results/smoke/data/4/train.csv", prefix=prefix)
+
+    assert ran.returncode != 0
+    assert "Read-only file system" in ran.stdout
+    assert "results/smoke" in ran.stdout
+    assert "Traceback" not in ran.stdout
+    assert list(clone.results.iterdir()) == []
+
+
+def test_a_model_that_does_not_fit_is_refused_with_its_size(study: Repository) -> None:
+    target = f"results/smoke/{PRETRAINED}/metrics.csv"
+    huge = {"models": {2: {"num_layers": 1000, "d_model": 1_000_000}}}
+    ran = study.snakemake("--cores", "1", target, config=huge)
+    assert ran.returncode != 0
+    assert re.search(
+        r"^error: config: models\.2 with 2 seeds on cpu takes about [\d,.]+ GiB, "
+        r"but [\d,.]+ GiB are free; choose a smaller model, ",
+        ran.stdout,
+        re.MULTILINE,
+    ), ran.stdout
+    assert "Traceback" not in ran.stdout
+    assert not Path(study.directory, target).exists()
+
+
+def test_more_digits_than_fit_are_refused(clone: Repository) -> None:
+    ran = clone.snakemake(
+        "--cores", "1", "results/smoke/data/4/train.csv", config={"data": {4: {"digits": 10**9}}}
+    )
+    assert ran.returncode != 0
+    assert re.search(r"^error: config: digits = 1000000000 takes about .* GiB", ran.stdout, re.M)
+    assert not (clone.results / "data").exists()

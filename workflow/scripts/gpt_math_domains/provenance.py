@@ -1,0 +1,118 @@
+"""Where a run's results come from: the record that a training job leaves beside its metrics.
+
+Nothing here imports torch: versions are those that the packages' metadata tell.
+"""
+
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from gpt_math_domains.files import sha256, write_text
+
+
+class Record:
+    """What a training job tells of itself; to be made when the job starts.
+
+    Args:
+        path: the JSON file to publish.
+        inputs: all files that the job reads.
+        code: fingerprint of the code that it runs.
+
+    Attributes:
+        inputs: SHA-256 of each file, by path.
+        code: as given.
+
+    Raises:
+        OSError: an input cannot be read.
+    """
+
+    def __init__(self, path: str | Path, inputs: Iterable[str | Path], code: str) -> None:
+        self._path = path
+        self._started, self._clock = datetime.now(UTC), time.monotonic()
+        self.inputs, self.code = {str(file): sha256(file) for file in inputs}, code
+        self._known = {
+            "inputs": self.inputs,
+            "code": code,
+            "git": git_state(Path(__file__)),
+            "versions": {
+                "python": platform.python_version(),
+                "torch": version("torch"),
+                "numpy": version("numpy"),
+            },
+        }
+
+    def write(self, *, resumes: int = 0, **facts: Any) -> None:
+        """Publish the record, with keys in alphabetical order.
+
+        Beside `facts` it has `inputs` (SHA-256 by path), `code`, `git`, `versions`, `started` and
+        `ended` (UTC, ISO 8601), `seconds` between the two, and `resumes`.
+
+        Args:
+            resumes: how many times training went on from a saved state.
+            facts: configuration and machine, as JSON can say them.
+        """
+        time_spent = {
+            "started": self._started.isoformat(timespec="seconds"),
+            "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seconds": round(time.monotonic() - self._clock, 3),
+            "resumes": resumes,
+        }
+        text = json.dumps(
+            self._known | facts | time_spent,
+            indent=2,
+            sort_keys=True,
+            ensure_ascii=False,
+            allow_nan=False,
+        )
+        write_text(self._path, text + "\n")
+
+
+def git_state(file: Path) -> dict[str, object] | None:
+    """Return the commit of the git repository that tracks a file, and whether it is `dirty`.
+
+    That is, whether files that it tracks differ from the commit. None without such a repository, a
+    commit or git itself.
+    """
+    # An archive may lie inside a repository that has nothing to do with it.
+    if _git(file.parent, "ls-files", "--error-unmatch", file.name) is None:
+        return None
+    commit = _git(file.parent, "rev-parse", "--verify", "HEAD")
+    if commit is None:
+        return None
+    changes = _git(file.parent, "status", "--porcelain", "--untracked-files=no")
+    return {"commit": commit, "dirty": changes != ""}
+
+
+def _git(directory: Path, *arguments: str) -> str | None:
+    """Return what git says in a directory, or None if it fails or is not there."""
+    # A hook of another repository sets these, and git would look there.
+    elsewhere = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
+    environment = {key: value for key, value in os.environ.items() if key not in elsewhere}
+    try:
+        ran = subprocess.run(
+            ["git", "--no-optional-locks", *arguments],
+            cwd=directory,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+        )
+    except OSError:  # no git
+        return None
+    return ran.stdout.strip() if ran.returncode == 0 else None
+
+
+def cpu_name() -> str:
+    """Return the processor's name where Linux tells it, else its architecture."""
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text(errors="replace").splitlines() if information.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
