@@ -6,7 +6,7 @@ BIN := .venv/bin
 SOURCES := workflow/scripts tests benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help quick full test lint bench parity docs lock clean
+.PHONY: help quick full test stress lint bench parity docs lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,10 @@ full: .venv/installed ## run the published study (days on a CPU)
 
 test: .venv/installed ## run every test
 	$(BIN)/pytest
+
+stress: .venv/installed ## kill trainings at 50 random moments, and measure what saving costs
+	KILL_POINTS=50 $(BIN)/pytest tests/workflow/test_kill_points.py tests/workflow/test_stops.py
+	$(BIN)/python benchmarks/resume.py
 
 lint: .venv/installed ## check style, rules and types
 	$(BIN)/ruff check .

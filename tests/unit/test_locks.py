@@ -95,13 +95,22 @@ def test_what_a_killed_snakemake_left_locked_is_freed(locked: Path) -> None:
     first.kill()
     first.communicate()
     (locked / ".snakemake" / "locks").mkdir()
-    clear_stale_locks(locked / ".snakemake").close()
+    held = clear_stale_locks(locked / ".snakemake")
+    assert held
+    held.close()
     assert not (locked / ".snakemake" / "locks").exists()
 
 
 def test_what_a_living_snakemake_locked_stays_locked(tmp_path: Path) -> None:
     other = hold(OTHER_SNAKEMAKE, tmp_path)
     (tmp_path / ".snakemake" / "locks").mkdir()
-    with clear_stale_locks(tmp_path / ".snakemake"):
-        assert (tmp_path / ".snakemake" / "locks").exists()
+    held = clear_stale_locks(tmp_path / ".snakemake")
+    assert held
+    held.close()
+    assert (tmp_path / ".snakemake" / "locks").exists()
     other.communicate("")
+
+
+def test_where_locks_cannot_be_written_nothing_is_freed(tmp_path: Path) -> None:
+    (tmp_path / ".snakemake").write_text("no directory")
+    assert clear_stale_locks(tmp_path / ".snakemake") is None

@@ -59,22 +59,27 @@ IDENTITY: dict[str, object] = {
 }
 
 
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
 class Attempt:
     """One attempt at a run of 30 steps; `steps` takes some, saving after each."""
 
     def __init__(self, directory: Path, executor: str = "eager", **identity: Any) -> None:
         tokens = enumerate_family(VOCABULARY, "subtract", None)[:85]
         equations = Equations(tokens, (tokens >= 0).sum(axis=1), np.full(len(tokens), 4))
-        task = NextTokens.of(equations, VOCABULARY, "cpu", torch.float32)
+        device = "cuda" if executor == "cuda_graph" else "cpu"
+        task = NextTokens.of(equations, VOCABULARY, device, torch.float32)
         weights = initialize(SIZE, [torch_generator(s, "weights") for s in SEEDS])
-        generators = [torch_generator(seed, "dropout") for seed in SEEDS]
+        weights = {name: value.to(device) for name, value in weights.items()}
+        generators = [torch_generator(seed, "dropout", device) for seed in SEEDS]
         self.stack = build_stack(task, SIZE, weights, SETTINGS, generators)
         self.notes: list[str] = []
         self._open = ExitStack()
         self.resume: Resume = self._open.enter_context(
             resumable(directory, IDENTITY | identity, self.stack, self.notes.append)
         )
-        order = BatchOrder(len(task), SETTINGS, SEEDS, "cpu")
+        order = BatchOrder(len(task), SETTINGS, SEEDS, device)
         made = make_executor(executor, self.stack, order, SETTINGS, lambda note: None)
         self._evaluations = train(
             self.stack, task, order, SETTINGS, made, self._beat, self.resume.start
@@ -133,7 +138,9 @@ def listing(directory: Path) -> list[str]:
 # Going on
 
 
-@pytest.mark.parametrize("execution", ["eager", "compiled"])
+@pytest.mark.parametrize(
+    "execution", ["eager", "compiled", pytest.param("cuda_graph", marks=needs_cuda)]
+)
 def test_a_run_in_three_attempts_ends_with_the_bits_of_one(tmp_path: Path, execution: str) -> None:
     whole = Attempt(tmp_path / "whole", execution).steps(0)
     Attempt(tmp_path / "parts", execution).steps(12)
@@ -175,6 +182,16 @@ def test_nothing_is_left_once_a_run_is_published(tmp_path: Path) -> None:
     attempt.resume.clear()
     attempt.end()
     assert listing(tmp_path) == []
+
+
+def test_a_finished_run_survives_that_somebody_removed_its_states(tmp_path: Path) -> None:
+    attempt = Attempt(tmp_path / "resume")
+    shutil.rmtree(tmp_path / "resume")
+    attempt.resume.heartbeat(1)
+    attempt.resume.clear()
+    attempt.end()
+    assert attempt.notes[0].startswith("state not saved at step 1, training goes on: ")
+    assert attempt.notes[1].startswith("the run is done, but its resume state could not be ")
 
 
 def test_the_two_newest_states_are_kept(tmp_path: Path) -> None:

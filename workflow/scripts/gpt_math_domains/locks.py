@@ -73,7 +73,7 @@ def _owner(path: Path) -> str:
         return "?"
 
 
-def clear_stale_locks(directory: Path) -> IO[str]:
+def clear_stale_locks(directory: Path) -> IO[str] | None:
     """Remove the lock files that a killed Snakemake left behind, unless another one lives.
 
     Snakemake locks its outputs by files that outlive it. So each Snakemake also holds a shared lock
@@ -83,15 +83,17 @@ def clear_stale_locks(directory: Path) -> IO[str]:
         directory: `.snakemake`.
 
     Returns:
-        The file that holds the shared lock until it is closed or the process ends.
+        The file that holds the shared lock until it is closed or the process ends; None where there
+        can be none, and all locks stay as they are.
     """
-    directory.mkdir(exist_ok=True)
-    handle = (directory / ALIVE).open("a")
-    with suppress(OSError):  # a file system without such locks: Snakemake's own stay as they are
+    with suppress(OSError):  # the directory is read-only, or its file system knows no such locks
+        directory.mkdir(exist_ok=True)
+        handle = (directory / ALIVE).open("a")
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(directory / "locks", ignore_errors=True)
         except BlockingIOError:
             pass
         fcntl.flock(handle, fcntl.LOCK_SH)
-    return handle
+        return handle
+    return None

@@ -125,14 +125,12 @@ class Resume:
         self.evaluations.append(evaluation)
         self._save_if(is_last or self._is_due(EVALUATION_SECONDS), evaluation.step)
 
-    def _save_if(self, wanted: bool, step: int) -> None:
-        if wanted or self._stop.reason:
-            self._save(step)
-        if self._stop.reason:
-            self._stop.leave(f"saved at step {self._saved_step:,}")
+    def save(self, step: int) -> None:
+        """Write the state after `step` steps; where that fails, say so and keep the one before.
 
-    def _save(self, step: int) -> None:
-        """Write the state after `step` steps; where that fails, say so and keep the one before."""
+        Raises:
+            FloatingPointError: a trained value is not finite; nothing is written.
+        """
         began = time.monotonic()
         tensors = self._tensors()
         self._require_finite(tensors, step)
@@ -147,10 +145,19 @@ class Resume:
         self._cost = self._saved - began
 
     def clear(self) -> None:
-        """Remove all states, once the run's outputs are there."""
-        for path in self._directory.iterdir():
-            if path.name != LOCK:
-                _remove(path)
+        """Remove all states, once the run's outputs are there; where that fails, say so."""
+        try:
+            for path in self._directory.iterdir():
+                if path.name != LOCK:
+                    _remove(path)
+        except OSError as error:
+            self._note(f"the run is done, but its resume state could not be removed: {error}")
+
+    def _save_if(self, wanted: bool, step: int) -> None:
+        if wanted or self._stop.reason:
+            self.save(step)
+        if self._stop.reason:
+            self._stop.leave(f"saved at step {self._saved_step:,}")
 
     def _is_due(self, seconds: float) -> bool:
         apart = max(seconds, self._cost / SAVING_SHARE) if self._told is None else self._told
