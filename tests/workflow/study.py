@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -87,6 +88,8 @@ class Repository:
             stderr=subprocess.STDOUT,
             text=True,
             process_group=0,
+            # A test may itself run where SIGINT is ignored, as in a shell's background.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler) and None,
         )
 
     def jobs_to_run(
