@@ -27,6 +27,7 @@ SETTINGS = {
 
 RECORD: dict[str, Any] = {
     "run": {"phase": "pretrain", "data": 1, "model": 2, "domain": None, "protocol": None},
+    "model": {"num_layers": 1, "num_heads": 8, "d_model": 128},
     "device": "Processor",
     "precision": "fp32",
     "execution": "compiled",

@@ -232,7 +232,7 @@ def read_provenance(path: str | Path) -> dict[str, Any]:
     record = read_json(path)
     try:
         git: Any = {"commit": "", "dirty": False} if record["git"] is None else record["git"]
-        told = record["run"] | record["versions"] | record
+        told = record | record["versions"] | record["run"]
         return {name: told[name] for name in _PROVENANCE[:-1]} | {
             "commit": git["commit"][:12] + (" and changes" if git["dirty"] else "")
         }
