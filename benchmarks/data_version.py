@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 
 from gpt_math_domains.files import atomic_write  # noqa: E402
+from gpt_math_domains.provenance import cpu_name  # noqa: E402
 
 DIGITS, MODULO = 300, 20
 CHILD = f"""
@@ -33,12 +34,6 @@ from gpt_math_domains.equations import generate_data_version
 names = ("train.csv", "valid.csv", "vocabulary.json", "manifest.json")
 generate_data_version({DIGITS}, {MODULO}, 0, **{{Path(n).stem: Path(n) for n in names}})
 """
-
-
-def cpu_name() -> str:
-    """Return the processor's name as Linux tells it."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
 
 
 def main() -> None:

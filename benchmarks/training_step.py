@@ -12,7 +12,6 @@ would take in fp32 at the rate measured in this run.
 """
 
 import argparse
-import platform
 import shutil
 import subprocess
 import sys
@@ -42,6 +41,7 @@ sys.path.insert(0, str(ROOT / "workflow/scripts"))
 from gpt_math_domains.equations import generate_data_version  # noqa: E402
 from gpt_math_domains.execution import CudaGraph, Eager, compile_stack  # noqa: E402
 from gpt_math_domains.model import ModelSize, initialize  # noqa: E402
+from gpt_math_domains.provenance import cpu_name  # noqa: E402
 from gpt_math_domains.runs import PRECISIONS, prepare_torch  # noqa: E402
 from gpt_math_domains.tables import LONGEST, read_equations  # noqa: E402
 from gpt_math_domains.tasks import NextTokens  # noqa: E402
@@ -96,7 +96,7 @@ def main() -> None:
         for model in arguments.models:
             size = ModelSize(*MODELS[model], vocabulary_size, LONGEST + 1)
             rows += measure_model(model, size, task, device, arguments.repetitions, directory)
-    name = torch.cuda.get_device_name() if device == "cuda" else cpu_name()
+    name = torch.cuda.get_device_name() if device == "cuda" else f"one core of {cpu_name()}"
     table = pd.DataFrame(rows)
     table.insert(0, "device", name)
     table["torch"] = torch.__version__
@@ -347,16 +347,6 @@ def now(device: str) -> float:
     if device == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter()
-
-
-def cpu_name() -> str:
-    """Return the processor's name where Linux tells it."""
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return f"one core of {line.split(':')[1].strip()}"
-    return platform.processor()
 
 
 def draw(table: pd.DataFrame, path: Path) -> None:
