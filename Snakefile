@@ -22,10 +22,6 @@ include: "workflow/rules/figures.smk"
 report: "workflow/report/workflow.rst"
 
 
-localrules:
-    all,
-
-
 rule all:
     default_target: True
     input:
@@ -44,6 +40,7 @@ rule all:
         expand(
             rules.plot_finetune.output, domain=STUDY.run.domains, data=STUDY.run.data
         ),
+    localrule: True
 
 
 onstart:

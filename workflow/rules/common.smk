@@ -2,9 +2,12 @@ import os
 import sys
 from pathlib import Path
 
+from snakemake.common.configfile import load_configfile
 from snakemake.exceptions import WorkflowError
+from snakemake.utils import update_config
 
-sys.path.insert(0, str(Path(workflow.basedir, "workflow", "scripts")))
+ROOT = Path(str(workflow.current_basedir)).parents[1]
+sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 
 from gpt_math_domains.config import ConfigError, check_file, load_study
 from gpt_math_domains.estimate import cpu_warning, training_seconds
@@ -12,15 +15,23 @@ from gpt_math_domains.imports import fingerprint
 from gpt_math_domains.locks import clear_stale_locks
 from gpt_math_domains.stops import OWNER
 
-if workflow.is_main_process:
+# Another workflow may use this one as a module; its lock and configuration files are its own.
+IS_MODULE = not workflow.modifier.is_main_snakefile()
+
+if workflow.is_main_process and not IS_MODULE:
     ALIVE = clear_stale_locks(Path(".snakemake"))
 if not workflow.subprocess_exec:
     # Trainings save and end when this process is gone.
     os.environ[OWNER] = str(os.getpid())
 
 try:
-    for path in workflow.configfiles:
-        check_file(path)
+    if IS_MODULE:
+        # Snakemake passes over `configfile:`; what the module is given changes the same defaults.
+        given, config = config, load_configfile(ROOT / "config" / "config.yaml")
+        update_config(config, given)
+    else:
+        for path in workflow.configfiles:
+            check_file(path)
     STUDY = load_study(config)
 except ConfigError as error:
     raise WorkflowError(str(error))
