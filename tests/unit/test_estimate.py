@@ -7,7 +7,17 @@ from snakemake.utils import update_config
 
 from gpt_math_domains import estimate
 from gpt_math_domains.config import Study, load_study
-from gpt_math_domains.estimate import cpu_warning, training_seconds
+from gpt_math_domains.estimate import (
+    PROCESS_MB,
+    SIGNS,
+    START_MINUTES,
+    TOKENS,
+    cpu_warning,
+    training_request,
+    training_seconds,
+)
+from gpt_math_domains.tables import LONGEST
+from gpt_math_domains.vocabulary import Vocabulary
 
 CONFIG = Path(__file__).parents[2] / "config"
 HOUR, DAY = 3600, 86_400
@@ -124,3 +134,63 @@ def test_the_time_told_is_that_of_runs_side_by_side_on_the_cores(
     warning = cpu_warning(runs, cores)
     assert warning is not None
     assert f"takes about {span} for these {len(runs)} runs." in warning
+
+
+SMALL: dict[str, Any] = {
+    "version": {"digits": 10, "modulo": 5},
+    "model": {"num_layers": 2, "num_heads": 8, "d_model": 128},
+    "settings": {
+        "num_train_epochs": 5000,
+        "eval_steps": 5000,
+        "batch_size": 32,
+        "gradient_accumulation_steps": 1,
+    },
+    "seeds": 1,
+}
+
+
+def changed(section: str, **keys: int) -> dict[str, Any]:
+    return SMALL | {section: SMALL[section] | keys}
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize(
+    "more",
+    [
+        changed("settings", num_train_epochs=20_000),
+        changed("version", digits=20),
+        changed("model", num_layers=8, d_model=512),
+    ],
+    ids=["steps", "data", "model"],
+)
+def test_a_longer_training_asks_for_more_time(more: dict[str, Any], device: str) -> None:
+    small, large = (training_request(**run, device=device) for run in (SMALL, more))
+    assert START_MINUTES < small["minutes"] < large["minutes"]
+
+
+def test_more_seeds_and_larger_models_ask_for_more_memory() -> None:
+    one = training_request(**SMALL)["megabytes"]
+    large = changed("model", num_layers=8, d_model=512)
+    assert PROCESS_MB < one < training_request(**large)["megabytes"]
+    assert one < training_request(**SMALL | {"seeds": 16})["megabytes"]
+    assert (
+        training_request(**large)["megabytes"]
+        < training_request(**large, precision="fp64")["megabytes"]
+    )
+
+
+def test_each_attempt_asks_for_more_up_to_the_most_that_it_may() -> None:
+    first, third = (training_request(**SMALL, attempt=attempt) for attempt in (1, 3))
+    assert third == {what: 3 * asked for what, asked in first.items()}
+    limited = training_request(**SMALL, attempt=3, max_minutes=first["minutes"])
+    assert limited == third | {"minutes": first["minutes"]}
+
+
+def test_a_run_asks_for_more_time_than_it_is_estimated_to_take() -> None:
+    for run in (SMALL, changed("model", num_layers=8, d_model=512)):
+        assert 60 * training_request(**run)["minutes"] > 1.9 * training_seconds(**run)
+
+
+def test_sizes_are_those_of_the_tables() -> None:
+    assert TOKENS == LONGEST
+    assert Vocabulary(10).size - 10 == SIGNS

@@ -113,10 +113,17 @@ CASES = [
                 ),
                 "config/config.yaml",
                 "profiles/default/profile.yaml",
+                "profiles/slurm/profile.yaml",
             ],
             COMMENT,
         ),
     ),
+    Case(
+        "how much time and memory trainings ask for",
+        NOTHING,
+        append={f"{PACKAGE}/estimate.py": "PROCESS_MB = 1\nSTART_MINUTES = 1\n"},
+    ),
+    Case("another attempt", NOTHING, options=("--retries", "3")),
     Case("a model defined, not selected", NOTHING, {"models": {7: TINY}}),
     Case(
         "an override that says what holds already",

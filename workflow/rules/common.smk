@@ -10,7 +10,7 @@ ROOT = Path(str(workflow.current_basedir)).parents[1]
 sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 
 from gpt_math_domains.config import ConfigError, check_file, load_study
-from gpt_math_domains.estimate import cpu_warning, training_seconds
+from gpt_math_domains.estimate import cpu_warning, training_request, training_seconds
 from gpt_math_domains.imports import fingerprint
 from gpt_math_domains.locks import clear_stale_locks
 from gpt_math_domains.stops import OWNER
@@ -90,6 +90,29 @@ def finetune_settings(wildcards):
         int(wildcards.domain),
         wildcards.protocol,
     )
+
+
+def request(what, settings):
+    """Return a function that tells what a training asks for: `minutes` or `megabytes`.
+
+    A profile sets the most minutes as `max_runtime` among its default resources.
+    """
+    limit = (workflow.resource_settings.default_resources or {}).get("max_runtime")
+
+    def ask(wildcards, attempt):
+        asked = training_request(
+            version("data", "data")(wildcards),
+            version("model", "models")(wildcards),
+            settings(wildcards),
+            len(STUDY.run.seeds),
+            device="cuda" if TRAINING_GPUS else "cpu",
+            precision=STUDY.precision,
+            attempt=attempt,
+            max_minutes=limit and limit.value,
+        )
+        return asked[what]
+
+    return ask
 
 
 def starts_pretrained(wildcards):

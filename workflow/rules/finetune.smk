@@ -32,6 +32,8 @@ rule finetune_model:
     threads: 1
     resources:
         gpu=TRAINING_GPUS,
+        runtime=request("minutes", finetune_settings),
+        mem_mb=request("megabytes", finetune_settings),
     params:
         model=version("model", "models"),
         settings=finetune_settings,

@@ -21,6 +21,8 @@ rule pretrain_model:
     threads: 1
     resources:
         gpu=TRAINING_GPUS,
+        runtime=request("minutes", pretrain_settings),
+        mem_mb=request("megabytes", pretrain_settings),
     params:
         model=version("model", "models"),
         settings=pretrain_settings,

@@ -1,36 +1,125 @@
-"""How long training takes on a CPU, roughly; asked before a study starts, without torch."""
+"""What a training takes, roughly, asked before it starts and without torch: time and memory.
+
+The same estimate warns of long training on a CPU and tells a scheduler what to set aside.
+"""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-LAYER_SECONDS = 1.5e-3  # fixed cost of a layer in a step, on one core
-FLOPS_PER_SECOND = 90e9  # rate of the matrix products, fp32, on one core
+from gpt_math_domains.memory import training_bytes
+
+TOKENS = 6  # of an equation in training
+SIGNS = 8  # token ids beside the digits
 LONG = 3600.0  # seconds of training worth a warning
+
+START_MINUTES = 10  # of a job: importing, compiling, evaluating and saving
+MARGIN = 2  # times the estimated seconds: it is right within a factor of two or so
+PROCESS_MB = 4096  # of a job before its model: Snakemake, Python, PyTorch, compiling, CUDA
+MEGABYTE = 10**6
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How fast a device takes training steps.
+
+    Attributes:
+        layer_seconds: fixed cost of a layer in a step.
+        seeds_share_it: whether that cost is one for all seeds.
+        flops: rate of the matrix products, fp32.
+    """
+
+    layer_seconds: float
+    seeds_share_it: bool
+    flops: float
+
+
+SPEEDS = {
+    # One core: within a third of `benchmarks/results/training_step_cpu.csv`.
+    "cpu": Speed(layer_seconds=1.5e-3, seeds_share_it=False, flops=90e9),
+    # Not measured. Meant to be slow for a limit: some hundred kernels of an eager step of a layer,
+    # started one by one, and a quarter of the peak rate of an NVIDIA A100.
+    "cuda": Speed(layer_seconds=1e-3, seeds_share_it=True, flops=5e12),
+}
 
 
 def training_seconds(
-    version: Mapping[str, Any], model: Mapping[str, Any], settings: Mapping[str, Any], seeds: int
+    version: Mapping[str, Any],
+    model: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    seeds: int,
+    device: str = "cpu",
 ) -> float:
-    """Return the seconds that a run takes on one core, within a factor of two or so.
+    """Return the seconds that a run takes on one core or GPU.
 
     A step costs 6 FLOPs for each of a layer's 12 d_model^2 weights and each token (Kaplan et al.
-    2020, "Scaling Laws for Neural Language Models", section 2.1), and a fixed time per layer. With
-    the two constants, the compiled steps in `benchmarks/results/training_step_cpu.csv` come out
-    within a third.
+    2020, "Scaling Laws for Neural Language Models", section 2.1), and a fixed time per layer.
 
     Args:
         version: `digits` and `modulo` of the data version.
         model: `num_layers` and `d_model`.
         settings: `num_train_epochs`, `batch_size` and `gradient_accumulation_steps`.
         seeds: how many train side by side.
+        device: a key of `SPEEDS`.
     """
+    speed = SPEEDS[device]
+    rows = settings["batch_size"] * settings["gradient_accumulation_steps"]
+    flops = 6 * 12 * model["num_layers"] * model["d_model"] ** 2 * TOKENS * rows
+    layers = model["num_layers"] * speed.layer_seconds * (1 if speed.seeds_share_it else seeds)
+    return float(_steps(version, settings) * (layers + seeds * flops / speed.flops))
+
+
+def training_request(
+    version: Mapping[str, Any],
+    model: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    seeds: int,
+    *,
+    device: str = "cpu",
+    precision: str = "fp32",
+    attempt: int = 1,
+    max_minutes: int | None = None,
+) -> dict[str, int]:
+    """Return the `minutes` and `megabytes` that a run asks a scheduler for.
+
+    Time is `START_MINUTES` and `MARGIN` times `training_seconds`; memory is `PROCESS_MB` and
+    `memory.training_bytes`. Both are taken `attempt` times: a training goes on where the attempt
+    before it was stopped, so an estimate that was too low costs one more start.
+
+    Args:
+        version: `digits` and `modulo` of the data version.
+        model: `num_layers`, `num_heads` and `d_model`.
+        settings: of the run; `eval_steps` too.
+        seeds: how many train side by side.
+        device: a key of `SPEEDS`.
+        precision: as in the configuration.
+        attempt: from 1.
+        max_minutes: the most that may be asked for.
+    """
+    seconds = training_seconds(version, model, settings, seeds, device)
+    minutes = attempt * (START_MINUTES + round(MARGIN * seconds / 60))
+    needed = training_bytes(
+        **model,
+        vocabulary_size=version["digits"] + SIGNS,
+        num_positions=TOKENS + 1,
+        seeds=seeds,
+        batch_size=settings["batch_size"],
+        gradient_accumulation_steps=settings["gradient_accumulation_steps"],
+        evaluations=int(_steps(version, settings)) // settings["eval_steps"],
+        value_bytes=8 if precision == "fp64" else 4,
+    )
+    return {
+        "minutes": min(minutes, max_minutes or minutes),
+        "megabytes": attempt * (PROCESS_MB + needed // MEGABYTE),
+    }
+
+
+def _steps(version: Mapping[str, Any], settings: Mapping[str, Any]) -> float:
+    """Return about how many optimizer steps a run has: never fewer than it has."""
     examples = 0.7 * 4 * version["digits"] ** 2 * (version["modulo"] or 1)
     rows = settings["batch_size"] * settings["gradient_accumulation_steps"]
-    steps = settings["num_train_epochs"] * -(-examples // rows)
-    flops = 6 * 12 * model["num_layers"] * model["d_model"] ** 2 * 6 * rows
-    step = seeds * (model["num_layers"] * LAYER_SECONDS + flops / FLOPS_PER_SECOND)
-    return float(steps * step)
+    return float(settings["num_train_epochs"] * -(-examples // rows))
 
 
 def cpu_warning(seconds: Iterable[float], cores: int) -> str | None:
