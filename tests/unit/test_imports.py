@@ -37,10 +37,12 @@ def run_python(code: str) -> Any:
 
 def executed_imports(script: Path) -> str:
     """Return the import statements that a script executes: not those for type checkers."""
-    tree = ast.parse(script.read_text(encoding="utf-8"))
-    return "\n".join(
-        ast.unparse(node) for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)
-    )
+    blocks = [ast.parse(script.read_text(encoding="utf-8")).body]
+    blocks += [node.body for node in blocks[0] if isinstance(node, ast.With)]
+    imports = [
+        node for body in blocks for node in body if isinstance(node, ast.Import | ast.ImportFrom)
+    ]
+    return "\n".join(map(ast.unparse, imports))
 
 
 def imported_names(path: Path) -> Iterator[str]:
@@ -111,7 +113,7 @@ def test_modules_imported_inside_functions_count(tmp_path: Path) -> None:
 
 
 LIGHT = ["equations", "vocabulary", "domains", "tables", "config", "estimate", "imports", "logs"]
-LIGHT += ["locks", "memory", "provenance", "stops"]
+LIGHT += ["gpus", "locks", "memory", "provenance", "stops"]
 
 
 def test_data_labels_and_configuration_load_neither_torch_nor_pandas() -> None:

@@ -130,6 +130,7 @@ CASES = [
         NOTHING,
         {"overrides": [{"phase": "pretrain", "batch_size": 16}]},
     ),
+    Case("trainings that share a GPU", NOTHING, {"gpu_slots": 2}),
     # How runs train.
     Case(
         "pretraining epochs of a model",

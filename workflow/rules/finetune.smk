@@ -34,6 +34,7 @@ rule finetune_model:
         gpu=TRAINING_GPUS,
         runtime=request("minutes", finetune_settings),
         mem_mb=request("megabytes", finetune_settings),
+        gpu_slots=STUDY.gpu_slots,
     params:
         model=version("model", "models"),
         settings=finetune_settings,

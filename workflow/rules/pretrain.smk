@@ -23,6 +23,7 @@ rule pretrain_model:
         gpu=TRAINING_GPUS,
         runtime=request("minutes", pretrain_settings),
         mem_mb=request("megabytes", pretrain_settings),
+        gpu_slots=STUDY.gpu_slots,
     params:
         model=version("model", "models"),
         settings=pretrain_settings,

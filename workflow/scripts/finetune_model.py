@@ -2,14 +2,20 @@
 
 from typing import TYPE_CHECKING
 
+from gpt_math_domains.gpus import leased_gpu
 from gpt_math_domains.logs import job_log
 from gpt_math_domains.provenance import Record
-from gpt_math_domains.runs import Job, checkpoint_directories, finetune
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
 
-with job_log(snakemake.log[0]) as log:
+with (
+    job_log(snakemake.log[0]) as log,
+    leased_gpu(snakemake.params.device, snakemake.resources.gpu_slots, log),
+):
+    # Brings torch, which shall see no other GPU.
+    from gpt_math_domains.runs import Job, checkpoint_directories, finetune
+
     finetune(
         Job(
             run={

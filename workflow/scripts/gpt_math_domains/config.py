@@ -232,6 +232,9 @@ class Study(Section):
     device: Literal["auto", "cpu", "cuda"] = Field(
         description="where training runs; auto: CUDA where there is one, else the CPU"
     )
+    gpu_slots: Positive = Field(
+        description="trainings that may share one GPU; results do not depend on it"
+    )
     precision: Literal["fp32", "tf32", "bf16", "fp64"] = Field(
         description="floating-point format of training; bf16: of the blocks' matrix products, with "
         "fp32 weights and sums; tf32: the same on GPUs, with 10-bit factors"
