@@ -21,7 +21,7 @@ from scipy.stats import ttest_ind
 from training_step import MODELS, SETTINGS, make_tasks, make_trainer, reference_model, save_figure
 from transformers import set_seed
 
-from gpt_math_domains.execution import make_executor
+from gpt_math_domains.execution import make_executor, prepare_execution
 from gpt_math_domains.files import write_text
 from gpt_math_domains.model import ModelSize, Parameters, initialize
 from gpt_math_domains.runs import PRECISIONS, prepare_torch
@@ -86,7 +86,8 @@ def ours(
         products=PRECISIONS[precision][1],
     )
     order = BatchOrder(len(task), settings, SEEDS, device)
-    executor = make_executor(execution, stack, order, settings, print)
+    prepare_execution(execution, stack, order, settings, print)
+    executor = make_executor(execution, stack, order, settings)
     for _ in executor.run(1, settings.total_steps(len(task))):
         pass
     return stack.parameters

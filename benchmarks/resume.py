@@ -24,6 +24,7 @@ from gpt_math_domains.equations import enumerate_family  # noqa: E402
 from gpt_math_domains.files import atomic_write  # noqa: E402
 from gpt_math_domains.model import ModelSize, initialize  # noqa: E402
 from gpt_math_domains.state import SAVE_SECONDS, SAVING_SHARE, Resume, resumable  # noqa: E402
+from gpt_math_domains.stops import Stop  # noqa: E402
 from gpt_math_domains.tables import Equations  # noqa: E402
 from gpt_math_domains.tasks import NextTokens  # noqa: E402
 from gpt_math_domains.training import Settings, Stack, build_stack, torch_generator  # noqa: E402
@@ -76,14 +77,15 @@ def measure(directory: Path, seeds: int) -> dict[str, Any]:
     """Time saves of a run with so many seeds, and resumes from the last of them."""
     identity = {"seeds": list(range(seeds))}
     saves, resumes = [], []
-    with resumable(directory, identity, fresh_stack(seeds), print) as resume:
+    stack = fresh_stack(seeds)
+    with Stop(print) as stop, resumable(directory, identity, stack, stop, print) as resume:
         for step in range(1, REPETITIONS + 1):
             saves.append(timed(resume, step))
     megabytes = sum(path.stat().st_size for path in directory.glob("state_*/*")) / 2 / 2**20
     for _ in range(REPETITIONS):
         stack = fresh_stack(seeds)
         started = time.perf_counter()
-        with resumable(directory, identity, stack, print) as resume:
+        with Stop(print) as stop, resumable(directory, identity, stack, stop, print) as resume:
             resumes.append(time.perf_counter() - started)
             assert resume.start.step == REPETITIONS
     save = median(saves)

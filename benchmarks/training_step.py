@@ -194,7 +194,7 @@ def ours(
         products=PRECISIONS[precision][1],
     )
     if execution == "compiled":
-        compile_stack(stack, print)
+        compile_stack(stack)
     order = BatchOrder(len(task), SETTINGS, range(seeds), device)
     kind = CudaGraph if execution == "cuda_graph" else Eager
     executor: Executor = kind(stack, order, SETTINGS)

@@ -12,7 +12,12 @@ import pytest
 import torch
 
 from gpt_math_domains.equations import enumerate_family
-from gpt_math_domains.execution import COMPILE_STEPS, CudaGraph, Eager, make_executor
+from gpt_math_domains.execution import (
+    COMPILE_STEPS,
+    CudaGraph,
+    make_executor,
+    prepare_execution,
+)
 from gpt_math_domains.model import ModelSize, initialize
 from gpt_math_domains.tables import Equations
 from gpt_math_domains.tasks import DomainLabels, NextTokens, Task
@@ -71,8 +76,11 @@ def prepare(
 def take_steps(execution: str, steps: int, **where: Any) -> Stack:
     stack, order = prepare(**where)
     notes: list[str] = []
-    executor = make_executor(execution, stack, order, settings(), notes.append)
-    assert notes == [f"executor {execution}"]
+    before = {name: value.clone() for name, value in stack.state().items()}
+    prepared = prepare_execution(execution, stack, order, settings(), notes.append)
+    assert (prepared, notes) == (execution, [f"executor {execution}"])
+    assert all(torch.equal(value, before[name]) for name, value in stack.state().items())
+    executor = make_executor(prepared, stack, order, settings())
     assert list(executor.run(1, steps))[-1] == steps
     return stack
 
@@ -132,9 +140,8 @@ def test_a_cpu_run_is_compiled_only_if_it_is_long(
     steps: int, seeds: list[int], wanted: str
 ) -> None:
     stack, order = prepare(epochs=steps // 6, seeds=seeds)
-    notes: list[str] = []
-    make_executor("auto", stack, order, settings(steps // 6), notes.append)
-    assert notes == [f"executor {wanted}"]
+    ignore: Callable[[str], None] = lambda note: None  # noqa: E731
+    assert prepare_execution("auto", stack, order, settings(steps // 6), ignore) == wanted
 
 
 def test_without_a_compiler_a_run_is_eager_and_says_so(
@@ -143,8 +150,7 @@ def test_without_a_compiler_a_run_is_eager_and_says_so(
     monkeypatch.setenv("CXX", "no-such-compiler")
     stack, order = prepare()
     notes: list[str] = []
-    executor = make_executor("compiled", stack, order, settings(), notes.append)
-    assert isinstance(executor, Eager)
+    assert prepare_execution("compiled", stack, order, settings(), notes.append) == "eager"
     assert notes == [
         "no C++ compiler found: the steps are carried out eagerly",
         "executor eager",
@@ -160,7 +166,8 @@ def compile_with(compiler: Path) -> tuple[list[str], bool]:
     eager = take_steps("eager", 3)
     stack, order = prepare()
     notes: list[str] = []
-    executor = make_executor("compiled", stack, order, settings(), notes.append)
+    prepared = prepare_execution("compiled", stack, order, settings(), notes.append)
+    executor = make_executor(prepared, stack, order, settings())
     assert list(executor.run(1, 3)) == [1, 2, 3]
     return notes, torch.equal(stack.loss_sum, eager.loss_sum)
 
@@ -172,8 +179,8 @@ def test_with_a_broken_compiler_a_run_is_eager_and_says_so(tmp_path: Path) -> No
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         notes, same = pool.submit(compile_with, broken).result()
     assert [note.split(":")[0] for note in notes] == [
-        "executor compiled",
         "torch.compile failed, the steps are carried out eagerly",
+        "executor eager",
     ]
     assert same
 
@@ -182,5 +189,5 @@ def test_capturing_on_a_cpu_is_refused_in_one_line() -> None:
     stack, order = prepare()
     ignore: Callable[[str], None] = lambda note: None  # noqa: E731
     with pytest.raises(ValueError, match="config: execution = 'cuda_graph'") as caught:
-        make_executor("cuda_graph", stack, order, settings(), ignore)
+        prepare_execution("cuda_graph", stack, order, settings(), ignore)
     assert "\n" not in str(caught.value)

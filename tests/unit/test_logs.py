@@ -66,3 +66,12 @@ def test_an_interrupt_passes_through(tmp_path: Path, capsys: pytest.CaptureFixtu
     with pytest.raises(KeyboardInterrupt), job_log(tmp_path / "job.log"):
         raise KeyboardInterrupt
     assert capsys.readouterr().err == ""
+
+
+def test_an_interrupted_job_says_so_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as exit_, job_log(tmp_path / "job.log"):
+        raise KeyboardInterrupt
+    assert exit_.value.code == 130
+    assert capsys.readouterr() == ("", "stopped by SIGINT: nothing was written\n")

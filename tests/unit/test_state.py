@@ -17,9 +17,10 @@ from safetensors.torch import save_file
 
 from gpt_math_domains import state as state_module
 from gpt_math_domains.equations import enumerate_family
-from gpt_math_domains.execution import make_executor
+from gpt_math_domains.execution import make_executor, prepare_execution
 from gpt_math_domains.model import ModelSize, initialize
 from gpt_math_domains.state import SAVE_VARIABLE, Resume, resumable
+from gpt_math_domains.stops import Stop
 from gpt_math_domains.tables import Equations
 from gpt_math_domains.tasks import NextTokens
 from gpt_math_domains.training import (
@@ -76,11 +77,14 @@ class Attempt:
         self.stack = build_stack(task, SIZE, weights, SETTINGS, generators)
         self.notes: list[str] = []
         self._open = ExitStack()
+        note = self.notes.append
+        stop = self._open.enter_context(Stop(note))
         self.resume: Resume = self._open.enter_context(
-            resumable(directory, IDENTITY | identity, self.stack, self.notes.append)
+            resumable(directory, IDENTITY | identity, self.stack, stop, note)
         )
         order = BatchOrder(len(task), SETTINGS, SEEDS, device)
-        made = make_executor(executor, self.stack, order, SETTINGS, lambda note: None)
+        name = prepare_execution(executor, self.stack, order, SETTINGS, lambda note: None)
+        made = make_executor(name, self.stack, order, SETTINGS)
         self._evaluations = train(
             self.stack, task, order, SETTINGS, made, self._beat, self.resume.start
         )

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainerCallback, TrainingArguments
 
 from gpt_math_domains.equations import enumerate_family
-from gpt_math_domains.execution import Eager, make_executor
+from gpt_math_domains.execution import Eager, make_executor, prepare_execution
 from gpt_math_domains.model import (
     ModelSize,
     NoDropout,
@@ -84,7 +84,8 @@ def run(
 ) -> list[list[float]]:
     """Take the first steps of a run; return the losses summed after each step."""
     order = BatchOrder(len(stacked.task), settings, seeds, "cpu")
-    executor = make_executor(execution, stacked, order, settings, print)
+    name = prepare_execution(execution, stacked, order, settings, print)
+    executor = make_executor(name, stacked, order, settings)
     return [stacked.loss_sum.tolist() for _ in executor.run(1, steps)]
 
 

@@ -19,7 +19,7 @@ def untouched(tmp_path_factory: pytest.TempPathFactory) -> Repository:
 def finished(untouched: Repository, tmp_path_factory: pytest.TempPathFactory) -> Repository:
     """A repository in which the smoke study has run. Not to be changed."""
     repository = untouched.copy_to(tmp_path_factory.mktemp("finished") / "repository")
-    ran = repository.snakemake("--cores", "2")
+    ran = repository.snakemake("--cores", "4")
     assert ran.returncode == 0, ran.stdout
     return repository
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,40 @@ def test_seconds_go_on_over_attempts_and_the_record_counts_them(tmp_path: Path) 
     seconds = [float(line.split(",")[-1]) for line in lines][: len(rows) // 2]
     assert seconds == sorted(seconds)
     assert json.loads((tmp_path / "run.json").read_bytes())["resumes"] == 1
+
+
+FAKE_CLOCK = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
+
+
+@pytest.mark.skipif(FAKE_CLOCK is None, reason="needs Debian's package libfaketime")
+def test_a_clock_that_jumps_changes_nothing_but_dates(
+    tmp_path: Path, undisturbed: dict[str, object]
+) -> None:
+    clock = tmp_path / "clock"
+    variables = {
+        "LD_PRELOAD": str(FAKE_CLOCK),
+        "FAKETIME_TIMESTAMP_FILE": str(clock),
+        "FAKETIME_NO_CACHE": "1",
+        "DONT_FAKE_MONOTONIC": "1",
+    }
+    prepare(tmp_path)
+    for before, after in (("+0", "-3650d"), ("+3650d", "-3650d")):
+        clock.write_text(before)
+        job = start(tmp_path, save_seconds=0.02, variables=variables)
+        wait_until_it_trains(tmp_path, job)
+        clock.write_text(after)
+        job.terminate()
+        job.communicate(timeout=30)
+        assert job.returncode in (0, 143)
+    clock.write_text("+3650d")
+    said = finish(start(tmp_path, save_seconds=0.02, variables=variables))
+    TALLY["faults: clock jumps"] += 1
+
+    record = json.loads((tmp_path / "run.json").read_bytes())
+    ended = datetime.fromisoformat(record["ended"])
+    assert abs((ended - datetime.now(UTC)).days) > 3000, "the clock did not jump"
+    assert 0 <= record["seconds"] < 600, said
+    require_the_same(tmp_path, undisturbed)
 
 
 def test_a_job_that_reaches_no_safe_point_ends_all_the_same(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,15 +45,28 @@ def prepare(directory: Path) -> Path:
 
 
 def start(
-    directory: Path, save_seconds: float = 0, owner: int | None = None, **changes: Any
+    directory: Path,
+    save_seconds: float = 0,
+    owner: int | None = None,
+    variables: Mapping[str, str] | None = None,
+    **changes: Any,
 ) -> subprocess.Popen[str]:
-    """Start the job; its outputs, log and resume state are in the directory."""
+    """Start the job; its outputs, log and resume state are in the directory.
+
+    Args:
+        directory: that `prepare` returned.
+        save_seconds: between saves.
+        owner: the process that it stops with, in place of this one.
+        variables: more of its environment.
+        changes: see above.
+    """
     if (directory / "job.log").exists():
         (directory / "job.log").unlink()
     environment = os.environ | {
         "PYTHONPATH": str(SCRIPTS),
         "GPT_MATH_DOMAINS_SAVE_SECONDS": str(save_seconds),
         "GPT_MATH_DOMAINS_SNAKEMAKE": str(owner or os.getpid()),
+        **(variables or {}),
     }
     return subprocess.Popen(
         [sys.executable, __file__, str(directory), json.dumps(changes)],

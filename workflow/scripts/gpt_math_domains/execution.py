@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from functools import partial
+from contextlib import contextmanager
 from types import FunctionType
 from typing import Any
 
@@ -31,42 +31,24 @@ BLOCK_STEPS = 1024  # steps whose batches lie on the device at once
 WARMUP_STEPS = 3  # before a capture, so that libraries have set themselves up
 
 
-def make_executor(
-    name: str,
-    stack: Stack,
-    order: BatchOrder,
-    settings: Settings,
-    note: Callable[[str], None],
-) -> Executor:
-    """Return the executor that a name stands for.
-
-    Args:
-        name: `eager`, `compiled`, `cuda_graph`, or `auto` for what is fastest for this run.
-        stack: to train.
-        order: of the examples.
-        settings: of the run.
-        note: told what was chosen.
-
-    Raises:
-        ValueError: `cuda_graph` is asked for without a CUDA device.
-    """
-    name = resolve_execution(name, stack, order, settings, note)
-    note(f"executor {name}")
-    if name == "cuda_graph":
-        return CudaGraph(stack, order, settings)
-    if name == "compiled":
-        compile_stack(stack, note)
-    return Eager(stack, order, settings)
-
-
-def resolve_execution(
+def prepare_execution(
     name: str,
     stack: Stack,
     order: BatchOrder,
     settings: Settings,
     note: Callable[[str], None],
 ) -> str:
-    """Return which executor `make_executor` makes here: `eager`, `compiled` or `cuda_graph`.
+    """Return how steps are carried out here: `eager`, `compiled` or `cuda_graph`.
+
+    Where that is `compiled`, the stack's step is: what fails at it decides the bits of a run, so it
+    must be known before a saved state is read.
+
+    Args:
+        name: one of these, or `auto` for what is fastest for this run.
+        stack: just built; its state stays.
+        order: of the examples.
+        settings: of the run.
+        note: told what it is, and why if that is not what the name says.
 
     Raises:
         ValueError: `cuda_graph` is asked for without a CUDA device.
@@ -80,14 +62,26 @@ def resolve_execution(
     if name == "compiled" and not cuda and not _has_compiler():
         note("no C++ compiler found: the steps are carried out eagerly")
         name = "eager"
+    if name == "compiled":
+        compile_stack(stack)
+        try:
+            with _undone(stack):
+                training_step(stack, order.rows(1))
+        except torch._dynamo.exc.TorchDynamoException as error:
+            note(f"torch.compile failed, the steps are carried out eagerly: {error!r}"[:500])
+            del stack.update  # the instance's: that of the class is the eager one
+            name = "eager"
+    note(f"executor {name}")
     return name
 
 
-def compile_stack(stack: Stack, note: Callable[[str], None]) -> None:
-    """Have torch.compile generate the steps of a stack when it takes the first.
+def make_executor(name: str, stack: Stack, order: BatchOrder, settings: Settings) -> Executor:
+    """Return the executor for a name that `prepare_execution` returned, the stack's state read."""
+    return (CudaGraph if name == "cuda_graph" else Eager)(stack, order, settings)
 
-    If that fails, which `note` is told, the steps are carried out eagerly.
-    """
+
+def compile_stack(stack: Stack) -> None:
+    """Have torch.compile generate the steps of a stack when it takes the first."""
     options: dict[str, Any] = {
         # Shapes and objects stay as they are throughout a run: nothing to check at each step.
         "guard_filter_fn": torch.compiler.skip_all_guards_unsafe,
@@ -103,13 +97,7 @@ def compile_stack(stack: Stack, note: Callable[[str], None]) -> None:
         stack.steps += 1
         steps, rate = float(stack.steps[0]), float(stack.rate)
         scalars = [rate, rate / (1 - BETA_1**steps), (1 - BETA_2**steps) ** -0.5]
-        try:
-            losses: Tensor = compiled(stack, rows, torch.tensor(scalars, dtype=torch.float64))
-        except torch._dynamo.exc.TorchDynamoException as error:
-            note(f"torch.compile failed, the steps are carried out eagerly: {error!r}"[:500])
-            stack.steps -= 1
-            stack.update = partial(Stack.update, stack)  # type: ignore[method-assign]
-            losses = stack.update(rows)
+        losses: Tensor = compiled(stack, rows, torch.tensor(scalars, dtype=torch.float64))
         return losses
 
     stack.update = update  # type: ignore[method-assign]
@@ -141,6 +129,20 @@ def _update(stack: Stack, rows: Tensor, scalars: Tensor) -> Tensor:
         group.values.mul_(1 - rate * group.weight_decay)
         group.values.sub_(size * group.mean / (group.square.sqrt() * correction + EPSILON))
     return losses
+
+
+@contextmanager
+def _undone(stack: Stack) -> Iterator[None]:
+    """Bring a stack back to where it was before the block, also after an error in it."""
+    before = {name: value.clone() for name, value in stack.state().items()}
+    generators = [generator.get_state() for generator in stack.dropout.generators]
+    try:
+        yield
+    finally:
+        for name, value in stack.state().items():
+            value.copy_(before[name])
+        for generator, state in zip(stack.dropout.generators, generators, strict=True):
+            generator.set_state(state)
 
 
 def _has_compiler() -> bool:
@@ -218,17 +220,13 @@ class CudaGraph:
 
     def _warm_up(self) -> None:
         """Take a few steps, which libraries and the optimizer need, and undo them."""
-        stack = self._stack
-        before = {name: value.clone() for name, value in stack.state().items()}
-        generators = [generator.get_state() for generator in stack.dropout.generators]
-        with torch.cuda.stream(torch.cuda.Stream()):
-            for _ in range(WARMUP_STEPS):
-                self._step()
-        torch.cuda.synchronize()
-        for name, value in stack.state().items():
-            value.copy_(before[name])
-        for generator, state in zip(stack.dropout.generators, generators, strict=True):
-            generator.set_state(state)
+        with _undone(self._stack):
+            stream = torch.cuda.Stream()
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
+                for _ in range(WARMUP_STEPS):
+                    self._step()
+            torch.cuda.synchronize()
 
     def _capture(self, steps: int) -> torch.cuda.CUDAGraph:
         """Return a graph of so many consecutive steps."""

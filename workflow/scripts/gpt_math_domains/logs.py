@@ -17,7 +17,7 @@ def job_log(path: str | Path) -> Iterator[TextIO]:
 
     Raises:
         SystemExit: with status 1, in place of ValueError, OSError, MemoryError and
-            FloatingPointError.
+            FloatingPointError; with status 130 in place of KeyboardInterrupt.
     """
     path = Path(path)
     try:
@@ -31,3 +31,6 @@ def job_log(path: str | Path) -> Iterator[TextIO]:
     except (ValueError, OSError, MemoryError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        print("stopped by SIGINT: nothing was written", file=sys.stderr)
+        raise SystemExit(130) from None

@@ -5,8 +5,8 @@ from pathlib import Path
 
 GIB = 2**30
 COPIES = 5  # of a parameter: where it started, where it is, AdamW's two moments, the gradient
-# States of width d_model that an eager step holds for each token, fitted to the peaks of models of 1,
-# 2 and 8 layers in batches of 32 to 1,280 equations. 22 of a layer's are kept for the backward pass;
+# States of width d_model that an eager step holds for each token, fitted to the peaks of models of
+# 1, 2 and 8 layers in batches of 32 to 1,280 equations. The backward pass keeps 22 of a layer's;
 # the rest is what the C library does not use again.
 LAYER_STATES, OTHER_STATES = 30, 28
 EVALUATION_BYTES = 1000  # of a seed's row of metrics, as Python objects

@@ -3,7 +3,7 @@
 import ctypes
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -11,13 +11,14 @@ from typing import Any, TextIO
 import torch
 
 from gpt_math_domains.checkpoint import read_checkpoints, write_checkpoints
-from gpt_math_domains.execution import make_executor, resolve_execution
+from gpt_math_domains.execution import make_executor, prepare_execution
 from gpt_math_domains.memory import free_bytes, require_memory, training_bytes
 from gpt_math_domains.metrics import ACCURACY, errors_name, write_metrics
 from gpt_math_domains.model import ModelSize, Parameters, initialize
 from gpt_math_domains.progress import Progress
 from gpt_math_domains.provenance import Record, cpu_name
 from gpt_math_domains.state import resumable
+from gpt_math_domains.stops import Stop
 from gpt_math_domains.tables import LONGEST, read_equations, read_labels
 from gpt_math_domains.tasks import DomainLabels, NextTokens, Task
 from gpt_math_domains.training import (
@@ -52,7 +53,7 @@ class Job:
         seeds: in stack order.
         device: `auto`, `cpu` or `cuda`.
         precision: a key of `PRECISIONS`.
-        execution: see `execution.make_executor`.
+        execution: see `execution.prepare_execution`.
         threads: of the CPU.
         metrics_csv: to write.
         record: of the job, to write beside the metrics.
@@ -256,13 +257,17 @@ def _trained(
     total_steps = settings.total_steps(len(task))
     progress = Progress(job.run, ACCURACY[phase], total_steps, job.log)
     progress.note(f"{len(task):,} training examples, seeds {list(job.seeds)}, on {device}")
-    execution = resolve_execution(job.execution, stack, order, settings, progress.note)
-    identity = _identity(job, execution, device)
     directory = Path(job.metrics_csv).parent / "resume"
-    with resumable(directory, identity, stack, progress.note) as resume:
+    with ExitStack() as until_done:
+        stop = until_done.enter_context(Stop(progress.note))
+        execution = prepare_execution(job.execution, stack, order, settings, progress.note)
+        identity = _identity(job, execution, device)
+        resume = until_done.enter_context(
+            resumable(directory, identity, stack, stop, progress.note)
+        )
         if resume.start.step > 0:
             progress.resumed(resume.start.step)
-        executor = make_executor(execution, stack, order, settings, progress.note)
+        executor = make_executor(execution, stack, order, settings)
 
         def heartbeat(step: int) -> None:
             progress.heartbeat(step)

@@ -259,16 +259,18 @@ def resumable(
     directory: Path,
     identity: Mapping[str, object],
     stack: Stack,
+    stop: Stop,
     note: Callable[[str], None],
 ) -> Iterator[Resume]:
     """Hold a run's resume directory, so that no other job trains the same, and yield its state.
 
-    Inside the block, SIGTERM and SIGINT end the job at its next heartbeat, the state being saved.
+    When the job shall end, it does so at its next heartbeat, the state being saved.
 
     Args:
         directory: of the states; made, and removed once `Resume.clear` was called.
         identity: what must be the same for an attempt to go on.
         stack: just built; brought to where the last attempt left it.
+        stop: notices that the job shall end.
         note: told what a person should know.
 
     Raises:
@@ -285,7 +287,7 @@ def resumable(
             note(f"waits for process {owner}, which trains this run")
             told.add(owner)
 
-    with Stop(note) as stop, exclusive(directory / LOCK, LOCK_SECONDS, waiting):
+    with exclusive(directory / LOCK, LOCK_SECONDS, waiting):
         yield Resume(directory, identity, stack, stop, note)
 
 
