@@ -51,7 +51,7 @@ job = Job(run=dict(phase="pretrain", data=1, model=2, domain=None, protocol=None
     record=Record("run.json", ["train.csv", "valid.csv", "vocabulary.json"], ""),
     checkpoints=["seed_0"], log=io.StringIO())
 try:
-    pretrain(job, "train.csv", "valid.csv", "vocabulary.json")
+    pretrain(job, "train.csv", "valid.csv", "vocabulary.json", "manifest.json")
 except FirstStep:
     pass
 """

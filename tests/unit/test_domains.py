@@ -34,6 +34,7 @@ def label(directory: Path, labels: list[str]) -> None:
         train=directory / "train.csv",
         valid=directory / "valid.csv",
         vocabulary=directory / "vocabulary.json",
+        manifest=directory / "manifest.json",
         labelled_train=directory / "labelled" / "train.csv",
         labelled_valid=directory / "labelled" / "valid.csv",
     )

@@ -49,9 +49,16 @@ DAMAGES = [
         "data/4/train.csv",
         half,
         "domains/1/data_4/train.csv",
-        r"train\.csv, line \d+: expected a line like '.*', not '.*'",
+        r"train\.csv: was changed after it was written: .*; delete it to have it made again$",
     ),
-    Damage("data/4/vocabulary.json", nothing, f"{PRETRAINED}/metrics.csv", r"not a JSON file"),
+    Damage(
+        "data/4/valid.csv",
+        without_last_line,
+        f"{PRETRAINED}/metrics.csv",
+        r"valid\.csv: was changed after it was written: .*; delete it to have it made again$",
+    ),
+    Damage("data/4/vocabulary.json", nothing, f"{PRETRAINED}/metrics.csv", r"was changed after"),
+    Damage("data/4/manifest.json", half, f"{PRETRAINED}/metrics.csv", r"not a JSON file"),
     Damage(
         "domains/1/data_4/valid.csv",
         without_last_line,

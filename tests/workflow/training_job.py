@@ -155,6 +155,7 @@ def main() -> None:
         "train_csv": directory / "train.csv",
         "valid_csv": directory / "valid.csv",
         "vocabulary_json": directory / "vocabulary.json",
+        "manifest_json": directory / "manifest.json",
     }
     with job_log(path) as log:
         record = Record(directory / "run.json", inputs.values(), code)

@@ -22,6 +22,7 @@ rule label_domains:
         train="<results>/data/{data}/train.csv",
         valid="<results>/data/{data}/valid.csv",
         vocabulary="<results>/data/{data}/vocabulary.json",
+        manifest="<results>/data/{data}/manifest.json",
     output:
         train="<results>/domains/{domain}/data_{data}/train.csv",
         valid="<results>/domains/{domain}/data_{data}/valid.csv",

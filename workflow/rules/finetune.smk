@@ -3,6 +3,7 @@ rule finetune_model:
         train="<results>/data/{data}/train.csv",
         valid="<results>/data/{data}/valid.csv",
         vocabulary="<results>/data/{data}/vocabulary.json",
+        manifest="<results>/data/{data}/manifest.json",
         train_labels="<results>/domains/{domain}/data_{data}/train.csv",
         valid_labels="<results>/domains/{domain}/data_{data}/valid.csv",
         pretrained=branch(

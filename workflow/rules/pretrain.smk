@@ -3,6 +3,7 @@ rule pretrain_model:
         train="<results>/data/{data}/train.csv",
         valid="<results>/data/{data}/valid.csv",
         vocabulary="<results>/data/{data}/vocabulary.json",
+        manifest="<results>/data/{data}/manifest.json",
     output:
         metrics="<results>/pretrain/data_{data}/model_{model}/metrics.csv",
         record="<results>/pretrain/data_{data}/model_{model}/run.json",

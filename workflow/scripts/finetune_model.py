@@ -40,6 +40,7 @@ with (
         train_csv=snakemake.input.train,
         valid_csv=snakemake.input.valid,
         vocabulary_json=snakemake.input.vocabulary,
+        manifest_json=snakemake.input.manifest,
         train_labels_csv=snakemake.input.train_labels,
         valid_labels_csv=snakemake.input.valid_labels,
         pretrained=checkpoint_directories(snakemake.input.pretrained),

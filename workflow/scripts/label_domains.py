@@ -15,6 +15,7 @@ with job_log(snakemake.log[0]):
         train=Path(snakemake.input.train),
         valid=Path(snakemake.input.valid),
         vocabulary=Path(snakemake.input.vocabulary),
+        manifest=Path(snakemake.input.manifest),
         labelled_train=Path(snakemake.output.train),
         labelled_valid=Path(snakemake.output.valid),
     )

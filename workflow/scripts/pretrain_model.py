@@ -40,4 +40,5 @@ with (
         train_csv=snakemake.input.train,
         valid_csv=snakemake.input.valid,
         vocabulary_json=snakemake.input.vocabulary,
+        manifest_json=snakemake.input.manifest,
     )

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpt_math_domains.files import atomic_write
+from gpt_math_domains.manifest import check_manifest
 from gpt_math_domains.tables import read_equations, render, symbol_bytes, write_rows
 from gpt_math_domains.vocabulary import Vocabulary, read_vocabulary
 
@@ -71,10 +72,12 @@ def label_data_version(
     train: Path,
     valid: Path,
     vocabulary: Path,
+    manifest: Path,
     labelled_train: Path,
     labelled_valid: Path,
 ) -> None:
-    """Label both parts of a data version; see `label_equations`."""
+    """Label both parts of a data version, whose manifest is given; see `label_equations`."""
+    check_manifest(manifest, train=train, valid=valid, vocabulary=vocabulary)
     symbols = read_vocabulary(vocabulary)
     label_equations(train, symbols, labels, labelled_train)
     label_equations(valid, symbols, labels, labelled_valid)

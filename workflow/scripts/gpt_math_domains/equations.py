@@ -7,7 +7,8 @@ from typing import IO
 
 import numpy as np
 
-from gpt_math_domains.files import atomic_write, sha256, write_json
+from gpt_math_domains.files import atomic_write
+from gpt_math_domains.manifest import write_manifest
 from gpt_math_domains.memory import equations_bytes, free_bytes, require_memory
 from gpt_math_domains.tables import HEADER, Integers, render, symbol_bytes, write_rows
 from gpt_math_domains.vocabulary import Vocabulary, write_vocabulary
@@ -79,20 +80,14 @@ def generate_data_version(
                 families.append({"operation": operation, "modulo": modulus, **sizes})
                 counts.update(sizes)
     write_vocabulary(symbols, vocabulary)
-    write_json(
+    write_manifest(
         manifest,
-        {
-            "digits": digits,
-            "modulo": modulo,
-            "split_seed": split_seed,
-            "counts": dict(counts),
-            "families": families,
-            "sha256": {
-                "train": sha256(train),
-                "valid": sha256(valid),
-                "vocabulary": sha256(vocabulary),
-            },
-        },
+        {"train": train, "valid": valid, "vocabulary": vocabulary},
+        digits=digits,
+        modulo=modulo,
+        split_seed=split_seed,
+        counts=dict(counts),
+        families=families,
     )
 
 

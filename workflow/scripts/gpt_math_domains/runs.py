@@ -12,6 +12,7 @@ import torch
 
 from gpt_math_domains.checkpoint import read_checkpoints, write_checkpoints
 from gpt_math_domains.execution import make_executor, prepare_execution
+from gpt_math_domains.manifest import check_manifest
 from gpt_math_domains.memory import free_bytes, require_memory, training_bytes
 from gpt_math_domains.metrics import ACCURACY, errors_name, write_metrics
 from gpt_math_domains.model import ModelSize, Parameters, initialize
@@ -107,7 +108,9 @@ class Job:
         )
 
 
-def pretrain(job: Job, train_csv: Path, valid_csv: Path, vocabulary_json: Path) -> None:
+def pretrain(
+    job: Job, train_csv: Path, valid_csv: Path, vocabulary_json: Path, manifest_json: Path
+) -> None:
     """Pretrain all seeds of a model on next tokens; write metrics and checkpoints.
 
     Args:
@@ -115,14 +118,16 @@ def pretrain(job: Job, train_csv: Path, valid_csv: Path, vocabulary_json: Path) 
         train_csv: equations to train on.
         valid_csv: equations to judge by.
         vocabulary_json: their vocabulary.
+        manifest_json: the checksums of these three.
 
     Raises:
-        ValueError: an input file is malformed, `cuda` is asked for and not there, or the run does
-            not fit in memory.
+        ValueError: an input file is malformed or was changed, `cuda` is asked for and not there, or
+            the run does not fit in memory.
         FloatingPointError: the training diverged.
     """
     device = prepare_torch(job.device, job.threads, job.precision)
     dtype, _ = PRECISIONS[job.precision]
+    check_manifest(manifest_json, train=train_csv, valid=valid_csv, vocabulary=vocabulary_json)
     vocabulary = read_vocabulary(vocabulary_json)
     size = job.size(vocabulary)
     tasks = []
@@ -141,6 +146,7 @@ def finetune(
     train_csv: Path,
     valid_csv: Path,
     vocabulary_json: Path,
+    manifest_json: Path,
     train_labels_csv: Path,
     valid_labels_csv: Path,
     pretrained: Sequence[Path],
@@ -156,17 +162,19 @@ def finetune(
         train_csv: equations to train on.
         valid_csv: equations to judge by.
         vocabulary_json: their vocabulary.
+        manifest_json: the checksums of these three.
         train_labels_csv: labels of the equations to train on.
         valid_labels_csv: labels of the equations to judge by.
         pretrained: checkpoint directories, one for each seed; unused where the start is random.
 
     Raises:
-        ValueError: an input file is malformed, `cuda` is asked for and not there, or the run does
-            not fit in memory.
+        ValueError: an input file is malformed or was changed, `cuda` is asked for and not there, or
+            the run does not fit in memory.
         FloatingPointError: the training diverged.
     """
     device = prepare_torch(job.device, job.threads, job.precision)
     dtype, _ = PRECISIONS[job.precision]
+    check_manifest(manifest_json, train=train_csv, valid=valid_csv, vocabulary=vocabulary_json)
     vocabulary = read_vocabulary(vocabulary_json)
     size = job.size(vocabulary)
     tasks, columns = [], []

@@ -1,0 +1,30 @@
+"""The checksums of a data version, by which later stages know that its files are as written."""
+
+from pathlib import Path
+
+from gpt_math_domains.files import read_json, sha256, write_json
+
+
+def write_manifest(path: Path, files: dict[str, Path], **facts: object) -> None:
+    """Write facts about a data version, and the SHA-256 of its files by name."""
+    write_json(path, facts | {"sha256": {name: sha256(file) for name, file in files.items()}})
+
+
+def check_manifest(path: Path, **files: Path) -> None:
+    """Require that files are those that a manifest was written for.
+
+    Raises:
+        ValueError: a file is not, or this is no manifest; the message names the file.
+        OSError: a file cannot be read.
+    """
+    manifest = read_json(path)
+    for name, file in files.items():
+        try:
+            written = manifest["sha256"][name]
+        except (KeyError, TypeError):
+            raise ValueError(f"{path}: no manifest with the SHA-256 of {name}") from None
+        if sha256(file) != written:
+            raise ValueError(
+                f"{file}: was changed after it was written: its SHA-256 is not the one in {path}; "
+                "delete it to have it made again"
+            )
