@@ -62,12 +62,6 @@ def test_a_fault_of_the_program_keeps_its_traceback_in_both_places(
     assert "Traceback (most recent call last):" in (tmp_path / "job.log").read_text()
 
 
-def test_an_interrupt_passes_through(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(KeyboardInterrupt), job_log(tmp_path / "job.log"):
-        raise KeyboardInterrupt
-    assert capsys.readouterr().err == ""
-
-
 def test_an_interrupted_job_says_so_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
