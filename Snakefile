@@ -17,6 +17,7 @@ include: "workflow/rules/pretrain.smk"
 include: "workflow/rules/finetune.smk"
 include: "workflow/rules/metrics.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/report.smk"
 
 
 report: "workflow/report/workflow.rst"
@@ -27,6 +28,7 @@ rule all:
     input:
         "<results>/index.html",
         "<results>/metrics/summary.csv",
+        "<results>/report",
         # Every output of a run by name: what is lost, or new with one more seed, is then missing.
         expand(rules.pretrain_model.output, data=STUDY.run.data, model=STUDY.run.models),
         expand(

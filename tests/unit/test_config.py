@@ -627,3 +627,23 @@ def test_reading_a_configuration_imports_nothing_heavy() -> None:
         [sys.executable, "-c", code], cwd=scripts, check=True, capture_output=True, text=True
     )
     assert loaded.stdout.strip() == "[]"
+
+
+def test_what_a_study_uses_is_a_configuration_with_the_same_runs_and_no_more() -> None:
+    config = default()
+    config["run"] |= {"models": [2], "data": [1]}
+    used = load_study(config).used()
+    assert (list(used["models"]), list(used["data"])) == ([2], [1])
+    assert used["overrides"] == [
+        {"phase": "pretrain", "data": 1, "model": 2, "num_train_epochs": 1000, "eval_steps": 1000},
+        {"phase": "finetune", "data": 1, "model": 2, "eval_steps": 1000},
+    ]
+    assert list(load_study(used).runs()) == list(load_study(config).runs())
+
+
+def test_an_override_that_says_what_holds_already_is_not_used() -> None:
+    config = default()
+    idle = {"phase": "pretrain", "batch_size": 32}
+    assert load_study(config | {"overrides": [*config["overrides"], idle]}).used() == (
+        load_study(config).used()
+    )

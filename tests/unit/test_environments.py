@@ -16,7 +16,11 @@ ROOT = Path(__file__).parents[2]
 ENVIRONMENTS = sorted((ROOT / "envs").glob("*.yaml"))
 PIN = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*) ?==([0-9][0-9A-Za-z.]*)")
 # Names on conda-forge of packages that Python imports by another name.
-CONDA_NAMES = {"torch": "pytorch", "markupsafe": "jinja2"}  # Jinja2 brings MarkupSafe
+CONDA_NAMES = {
+    "torch": "pytorch",
+    "yaml": "pyyaml",
+    "markupsafe": "jinja2",
+}  # Jinja2 brings MarkupSafe
 
 
 class Rule(NamedTuple):

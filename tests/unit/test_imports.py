@@ -92,7 +92,7 @@ def test_an_edit_of_labels_figures_or_configuration_does_not_retrain() -> None:
 
 
 def test_the_page_brings_its_template() -> None:
-    assert {"page.py", "page.html.jinja"} <= names_of("write_index.py")
+    assert {"page.py", "page.html.jinja", "drawing.js"} <= names_of("write_index.py")
     assert "page.html.jinja" not in names_of("plot_pretrain.py")
 
 

@@ -1,5 +1,5 @@
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gpt_math_domains.drawing import write_figure
+from gpt_math_domains.figures import learning_curves
 from gpt_math_domains.files import write_json
-from gpt_math_domains.metrics import ACCURACY, collect_metrics, write_metrics
+from gpt_math_domains.metrics import ACCURACY, collect_metrics, read_runs, write_metrics
 from gpt_math_domains.page import read_provenance, write_index
 from gpt_math_domains.summary import summarize_metrics
 
@@ -62,13 +64,25 @@ def study(**other: Any) -> dict[str, Any]:
     } | other
 
 
+LAST = {"pretrain": (0.4, 0.5, 0.6)}
+
+
+def figure(directory: Path, phase: str, metrics: Sequence[Path]) -> Path:
+    """Write the page of a phase's figure."""
+    name = {"pretrain": "pretrain_1", "finetune": "finetune_1_pretrain_1"}[phase]
+    metric = ACCURACY[phase]
+    path = directory / f"{name}_eval_{metric}.html"
+    write_figure(learning_curves(read_runs(metrics, phase), metric, ["#00BBBB"], name), path)
+    return path
+
+
 def write_page(
     directory: Path,
     study: dict[str, Any],
     protocols: tuple[str, ...] = ("full", "frozen"),
     seconds: float = 1.0,
     records: Sequence[object] = (RECORD,),
-    **other: Any,
+    last: Mapping[str, Sequence[float]] = LAST,
 ) -> str:
     """Write tables of a small study and the page about them; return the page."""
     paths: dict[str, list[Path]] = {"pretrain": [], "finetune": []}
@@ -90,8 +104,8 @@ def write_page(
                     ACCURACY[phase]: accuracy,
                     "seconds": seconds,
                 }
-                for seed, last in enumerate((0.4, 0.5, 0.6))
-                for step, accuracy in ((1000, 0.25), (12000, last))
+                for seed, end in enumerate(last.get(protocol or phase, LAST["pretrain"]))
+                for step, accuracy in ((1000, 0.25), (12000, end))
             ]
             path = directory / f"{phase}_{len(paths[phase])}.csv"
             write_metrics(rows, phase, path)
@@ -103,7 +117,10 @@ def write_page(
     files = [directory / f"run_{number}.json" for number in range(len(records))]
     for file, record in zip(files, records, strict=True):
         write_json(file, record)
-    write_index(pretrain, finetune, summary, files, study, page, **other)
+    figures = {
+        phase: [figure(directory, phase, paths[phase])] if paths[phase] else [] for phase in paths
+    }
+    write_index(pretrain, finetune, summary, files, figures, study, page)
     return page.read_text(encoding="utf-8")
 
 
@@ -116,7 +133,8 @@ class Outline(HTMLParser):
         self.headings: list[tuple[str, str]] = []
         self.links: list[str] = []
         self.open: list[str] = []
-        self.figures: list[str] = []
+        self.figures: dict[str, str] = {}
+        self.landmarks: list[str] = []
         self.feed(page)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -124,8 +142,10 @@ class Outline(HTMLParser):
             self.open.append(tag)
         if tag == "a":
             self.links.append(dict(attrs)["href"] or "")
-        if tag == "figure":
-            self.figures.append(dict(attrs)["aria-label"] or "")
+        if dict(attrs).get("class") == "plot":
+            self.figures[dict(attrs)["id"] or ""] = dict(attrs)["data-description"] or ""
+        if tag in ("header", "nav", "main"):
+            self.landmarks.append(tag)
         if tag == "tr":
             list(self.tables.values())[-1].append([])
         if tag in ("td", "th"):
@@ -147,11 +167,13 @@ class Outline(HTMLParser):
 def test_the_page_has_an_outline_and_closes_what_it_opens(tmp_path: Path) -> None:
     outline = Outline(write_page(tmp_path, study()))
     assert outline.open == []
+    assert outline.landmarks == ["header", "nav", "main"]
     assert outline.headings == [
         ("h1", "GPT Math Domains: published"),
         ("h2", "Study"),
         ("h2", "Math Symbol Prediction"),
         ("h2", "Domain Prediction"),
+        ("h2", "Does pretraining help?"),
         ("h2", "Summary"),
         ("h2", "Provenance"),
     ]
@@ -167,7 +189,9 @@ def test_a_study_may_do_without_a_name(tmp_path: Path) -> None:
 
 def test_the_tables_tell_what_was_run(tmp_path: Path) -> None:
     training = [run | SETTINGS for run in study()["training"]]
-    tables = Outline(write_page(tmp_path, study(training=training))).tables
+    training[0]["num_train_epochs"] = 2000
+    page = write_page(tmp_path, study(training=training))
+    tables = Outline(page).tables
     assert tables["Models"] == [
         ["model", "num_layers", "num_heads", "d_model"],
         ["2", "1", "8", "128"],
@@ -175,11 +199,16 @@ def test_the_tables_tell_what_was_run(tmp_path: Path) -> None:
     ]
     assert tables["Data"] == [["data", "digits", "modulo"], ["1", "10", "5"]]
     assert tables["Domains"] == [["domain", "labels"], ["1", "first_odd, has_zero"]]
-    settings = ["1,000", "1,000", "32", "0.0005", "0.1", "1,000", "no"]
-    assert tables["Training"][1:] == [
-        ["pretrain", "1", "2", "", "", *settings],
-        ["finetune", "1", "2", "1", "full", *settings],
+    assert tables["Training"] == [
+        ["phase", "data", "model", "domain", "protocol", "num_train_epochs"],
+        ["pretrain", "1", "2", "", "", "2,000"],
+        ["finetune", "1", "2", "1", "full", "1,000"],
     ]
+    [together] = re.findall(r"The same in all of them:([^<]*)<", page)
+    assert " ".join(together.split()) == (
+        "eval_steps 1,000; batch_size 32; learning_rate 0.0005; weight_decay 0.1; "
+        "gradient_accumulation_steps 1; num_warmup_steps 1,000; shuffle no."
+    )
 
 
 def test_counts_are_shown_where_the_study_has_them(tmp_path: Path) -> None:
@@ -190,17 +219,18 @@ def test_counts_are_shown_where_the_study_has_them(tmp_path: Path) -> None:
     assert tables["Data"] == [["data", "digits", "train", "valid"], ["1", "3", "1,287", "560"]]
 
 
-def test_each_figure_stands_inline_with_links_to_its_pages(tmp_path: Path) -> None:
+def test_each_figure_stands_inline_with_its_content_in_words_and_links_to_its_pages(
+    tmp_path: Path,
+) -> None:
     page = write_page(tmp_path, study())
     outline = Outline(page)
     assert '<script src="plots/plotly.min.js"></script>' in page
-    assert 'id="pretrain_1" class="plotly-graph-div"' in page
-    assert 'id="finetune_1_pretrain_1" class="plotly-graph-div"' in page
-    assert outline.figures == [
-        "Pretrain Data:1: eval/math_acc by step, one line for each model",
-        "Finetune Domain: 1 Pretrain Data:1: eval/domain_acc by step, one line for each model",
-    ]
-    assert outline.links == [
+    assert outline.figures == {
+        "pretrain_1_eval_math_acc": "model 2: 0.25 at 1,000, 0.5 at 12,000",
+        "finetune_1_pretrain_1_eval_domain_acc": "model 2 full: 0.25 at 1,000, 0.5 at 12,000; "
+        "model 2 frozen: 0.25 at 1,000, 0.5 at 12,000",
+    }
+    assert [link for link in outline.links if not link.startswith("#")] == [
         "plots/pretrain_1_eval_math_acc.html",
         "plots/pretrain_1_eval_loss.html",
         "plots/pretrain_1.html",
@@ -211,7 +241,40 @@ def test_each_figure_stands_inline_with_links_to_its_pages(tmp_path: Path) -> No
         "metrics/finetune.csv",
         "metrics/summary.csv",
     ]
-    assert "In the legend, one click away: frozen." in page
+
+
+def test_links_within_the_page_lead_to_its_headings(tmp_path: Path) -> None:
+    page = write_page(tmp_path, study())
+    names = [link[1:] for link in Outline(page).links if link.startswith("#")]
+    assert names
+    assert [name for name in names if f'id="{name}"' not in page] == []
+
+
+def test_what_the_seeds_tell_is_stated_and_what_they_do_not_is_not(tmp_path: Path) -> None:
+    far = {"full": (0.95, 0.96, 0.97), "scratch": (0.6, 0.62, 0.61)}
+    page = write_page(tmp_path, study(), protocols=("full", "scratch"), last=far)
+    assert "ends at a higher domain_acc than from random weights (scratch)" in page
+    assert '<ul class="findings">' in page
+    assert Outline(page).tables["Pretrained and random starts compared"][1][:5] == [
+        *("1", "1", "2", "full", "scratch")
+    ]
+    near = {"full": (0.5, 0.7, 0.6), "scratch": (0.6, 0.5, 0.7)}
+    page = write_page(tmp_path, study(), protocols=("full", "scratch"), last=near)
+    assert "ends at a" not in page
+    assert '<ul class="findings">' not in page
+
+
+def test_one_seed_proves_nothing_and_the_page_says_so(tmp_path: Path) -> None:
+    one = {"pretrain": (0.5,), "full": (0.95,), "scratch": (0.6,)}
+    page = write_page(tmp_path, study(seeds=[0]), protocols=("full", "scratch"), last=one)
+    assert "With one seed there are no intervals" in page
+    assert '<ul class="findings">' not in page
+
+
+def test_a_study_without_both_starts_says_what_is_missing(tmp_path: Path) -> None:
+    page = write_page(tmp_path, study(), protocols=("full",))
+    assert "a study needs runs with a pretrained and with a random start" in page
+    assert "Pretrained and random starts compared" not in page
 
 
 def test_the_results_are_rounded_for_reading(tmp_path: Path) -> None:
@@ -242,25 +305,17 @@ def test_the_results_are_rounded_for_reading(tmp_path: Path) -> None:
 def test_the_provenance_of_each_run_is_told(tmp_path: Path) -> None:
     run = {"phase": "finetune", "data": 1, "model": 2, "domain": 1, "protocol": "full"}
     changed = {"run": run, "git": {"commit": "f" * 40, "dirty": True}}
-    [columns, *rows] = Outline(
-        write_page(tmp_path, study(), records=[RECORD, RECORD | changed])
-    ).tables["Provenance"]
+    page = write_page(tmp_path, study(), records=[RECORD, RECORD | changed])
+    [columns, *rows] = Outline(page).tables["Provenance"]
     assert dict(zip(columns, rows[0], strict=True)) == {
         "phase": "pretrain",
         "data": "1",
         "model": "2",
         "domain": "",
         "protocol": "",
-        "device": "Processor",
-        "precision": "fp32",
-        "execution": "compiled",
-        "threads": "1",
-        "python": "3.11.7",
-        "torch": "2.13.0",
-        "numpy": "2.4.6",
-        "code": "0123456789abcdef",
         "commit": "ffffffffffff",
     }
+    assert "device Processor; precision fp32; execution compiled; threads 1; python 3.11.7;" in page
     assert rows[1][:5] == ["finetune", "1", "2", "1", "full"]
     assert rows[1][-1] == "ffffffffffff and changes"
 
@@ -294,12 +349,6 @@ def test_a_study_of_pretraining_alone_says_so(tmp_path: Path) -> None:
     page = write_page(tmp_path, study(domains={}, training=[]), protocols=())
     assert "This study has no such runs." in page
     assert "domain" not in Outline(page).tables["Results"][0]
-
-
-def test_reference_curves_stand_beside_the_studys_own(tmp_path: Path) -> None:
-    (tmp_path / "curves.csv").write_text("model,step,math_acc\n2,1000,0.5\n2,2000,0.75\n")
-    page = write_page(tmp_path, study(), references={"pretrain_1": tmp_path / "curves.csv"})
-    assert page.count("Dotted: reference.") == 1
 
 
 def test_the_same_study_gives_the_same_page_whenever_and_however_long_it_ran(

@@ -57,6 +57,8 @@ def test_the_results_are_the_promised_files_and_no_others(finished: Repository) 
         ):
             promised |= {f"plots/{figure}.html", f"plots/{figure}_eval_loss.html"}
             promised |= {f"plots/{figure}_eval_{accuracy}_acc.html"}
+    bundled = {name for name in promised if name.startswith(("index", "metrics", "plots"))}
+    promised |= {f"report/{name}" for name in (*bundled, "config.yaml", ".snakemake_timestamp")}
     for run in PRETRAINED + FINETUNED:
         promised |= {f"{run}/metrics.csv", f"{run}/run.json"}
         promised |= {f"{run}/seed_{seed}/{name}" for seed, name in product(SEEDS, CHECKPOINT)}
@@ -188,7 +190,7 @@ def test_every_job_leaves_a_log_and_a_benchmark(finished: Repository) -> None:
     jobs |= {f"label_domains/domain_1_data_{data}" for data in DATA}
     jobs |= {*PRETRAINED, *FINETUNED}
     jobs |= {"metrics/pretrain", "metrics/finetune", "metrics/summary"}
-    jobs |= {"figures/plotly", "figures/index"}
+    jobs |= {"figures/plotly", "figures/index", "report/bundle"}
     jobs |= {f"figures/pretrain_{data}" for data in DATA}
     jobs |= {f"figures/finetune_1_pretrain_{data}" for data in DATA}
 

@@ -1,5 +1,6 @@
 """What runs again after which change: the table below is the contract."""
 
+import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import product
@@ -33,7 +34,9 @@ def labels(domain: Versions = 1, data: Versions = DATA) -> set[str]:
 
 
 # A study's last words.
-REPORT = jobs("summarize_metrics") | jobs("write_index")
+BUNDLE = jobs("bundle_report")
+PAGE = jobs("write_index") | BUNDLE
+REPORT = jobs("summarize_metrics") | PAGE
 
 
 def pretraining(data: Versions = DATA, model: Versions = MODELS) -> set[str]:
@@ -62,12 +65,12 @@ def finetuning(
 
 
 TRAINING = pretraining() | finetuning()
-PRETRAIN_FIGURES = jobs("plot_pretrain", data=DATA)
+PRETRAIN_FIGURES = jobs("plot_pretrain", data=DATA) | BUNDLE
 FIGURES = PRETRAIN_FIGURES | jobs("plot_finetune", domain=1, data=DATA)
 COLLECTING = jobs("collect_pretrain_metrics") | jobs("collect_finetune_metrics") | REPORT
-PAGE = jobs("write_index")
 NOTHING: set[str] = set()
 
+STAGES = ("common", "data", "pretrain", "finetune", "metrics", "figures", "report")
 PACKAGE = "workflow/scripts/gpt_math_domains"
 COMMENT = "# a comment\n"
 TINY = {"num_layers": 1, "num_heads": 1, "d_model": 8}
@@ -82,7 +85,7 @@ class Case:
         runs: the jobs that follow.
         config: changes to the configuration.
         append: what is added to the end of which files of the repository.
-        delete: a file of the results.
+        delete: a file or directory of the results.
         touch: a pattern of files that get a new modification time.
         options: of `snakemake --dry-run`.
     """
@@ -107,10 +110,7 @@ CASES = [
         append=dict.fromkeys(
             [
                 "Snakefile",
-                *(
-                    f"workflow/rules/{stage}.smk"
-                    for stage in ("common", "data", "pretrain", "finetune", "metrics", "figures")
-                ),
+                *(f"workflow/rules/{stage}.smk" for stage in STAGES),
                 "config/config.yaml",
                 "profiles/default/profile.yaml",
                 "profiles/slurm/profile.yaml",
@@ -235,10 +235,11 @@ CASES = [
     Case("summary.py", REPORT, append={f"{PACKAGE}/summary.py": COMMENT}),
     Case("figures.py", FIGURES | PAGE, append={f"{PACKAGE}/figures.py": COMMENT}),
     Case("page.html.jinja", PAGE, append={f"{PACKAGE}/page.html.jinja": "<!-- a comment -->\n"}),
+    Case("bundle.py", BUNDLE, append={f"{PACKAGE}/bundle.py": COMMENT}),
     Case("config.py", NOTHING, append={f"{PACKAGE}/config.py": COMMENT}),
     Case(
         "a script",
-        jobs("plot_finetune", domain=1, data=DATA),
+        jobs("plot_finetune", domain=1, data=DATA) | BUNDLE,
         append={"workflow/scripts/plot_finetune.py": COMMENT},
     ),
     # Lost results.
@@ -262,10 +263,11 @@ CASES = [
         finetuning(data=5, model=4, protocol="scratch"),
         delete="finetune/domain_1/data_5/model_4/scratch/seed_1/model.safetensors",
     ),
+    Case("the report's copies deleted", BUNDLE, delete="report"),
     Case("the summary deleted", REPORT, delete="metrics/summary.csv"),
     Case(
         "a figure deleted",
-        jobs("plot_pretrain", data=5),
+        jobs("plot_pretrain", data=5) | BUNDLE,
         delete="plots/pretrain_5_eval_loss.html",
     ),
     Case("a log deleted", NOTHING, delete="logs/pretrain/data_4/model_2.log"),
@@ -278,7 +280,8 @@ def test_exactly_what_a_change_affects_runs_again(study: Repository, case: Case)
         with (study.directory / name).open("a", encoding="utf-8") as file:
             file.write(text)
     if case.delete:
-        (study.results / case.delete).unlink()
+        lost = study.results / case.delete
+        shutil.rmtree(lost) if lost.is_dir() else lost.unlink()
     if case.touch:
         for path in study.directory.glob(case.touch):
             path.touch()

@@ -119,6 +119,24 @@ def starts_pretrained(wildcards):
     return wildcards.protocol in ("full", "frozen")
 
 
+def report_category(wildcards):
+    """Return where `snakemake --report` shows a file of the bundle."""
+    figure = wildcards.get("figure", "")
+    if figure.startswith("pretrain_"):
+        return "Math Symbol Prediction"
+    if figure.startswith("finetune_"):
+        return "Domain Prediction"
+    if figure:
+        return "Other figures"
+    return "Tables" if wildcards.get("table") else "Study"
+
+
+def report_labels(wildcards):
+    """Return what tells a file of the bundle from others in its category."""
+    [(kind, name)] = wildcards.items()
+    return {kind: name.replace("_", " ")}
+
+
 def warn_without_cuda():
     """Say once, before long training starts on a CPU, how long it would take."""
     if not TRAINING_GPUS or not workflow.local_exec:

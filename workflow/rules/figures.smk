@@ -31,12 +31,7 @@ rule plot_pretrain:
         ),
         plotly_js=ancient("<results>/plots/plotly.min.js"),
     output:
-        overview=report(
-            "<results>/plots/pretrain_{data}.html",
-            caption="../report/pretrain.rst",
-            category="Math Symbol Prediction",
-            labels={"data": "{data}", "figure": "overview"},
-        ),
+        overview="<results>/plots/pretrain_{data}.html",
         accuracy="<results>/plots/pretrain_{data}_eval_math_acc.html",
         loss="<results>/plots/pretrain_{data}_eval_loss.html",
     log:
@@ -74,12 +69,7 @@ rule plot_finetune:
         ),
         plotly_js=ancient("<results>/plots/plotly.min.js"),
     output:
-        overview=report(
-            "<results>/plots/finetune_{domain}_pretrain_{data}.html",
-            caption="../report/finetune.rst",
-            category="Domain Prediction",
-            labels={"domain": "{domain}", "data": "{data}", "figure": "overview"},
-        ),
+        overview="<results>/plots/finetune_{domain}_pretrain_{data}.html",
         accuracy="<results>/plots/finetune_{domain}_pretrain_{data}_eval_domain_acc.html",
         loss="<results>/plots/finetune_{domain}_pretrain_{data}_eval_loss.html",
     log:
@@ -114,7 +104,14 @@ rule write_index:
                 protocol=STUDY.run.protocols,
             ),
         ],
-        references=STUDY.figures.reference_curves.values(),
+        pretrain_figures=expand(
+            "<results>/plots/pretrain_{data}_eval_math_acc.html", data=STUDY.run.data
+        ),
+        finetune_figures=expand(
+            "<results>/plots/finetune_{domain}_pretrain_{data}_eval_domain_acc.html",
+            domain=STUDY.run.domains,
+            data=STUDY.run.data,
+        ),
         plotly_js=ancient("<results>/plots/plotly.min.js"),
     output:
         page="<results>/index.html",

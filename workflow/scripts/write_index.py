@@ -14,7 +14,10 @@ with job_log(snakemake.log[0]):
         snakemake.input.finetune,
         snakemake.input.summary,
         snakemake.input.records,
+        {
+            "pretrain": snakemake.input.pretrain_figures,
+            "finetune": snakemake.input.finetune_figures,
+        },
         snakemake.params.study,
         snakemake.output.page,
-        references=snakemake.params.study["figures"]["reference_curves"],
     )

@@ -298,6 +298,18 @@ class Study(Section):
                         )
                         yield run | self.training("finetune", data, model, domain, protocol)
 
+    def used(self) -> dict[str, Any]:
+        """Return the part of this configuration that its runs use; it is a configuration too."""
+        runs, overrides = list(self.runs()), self.overrides
+        for override in self.overrides:
+            others = [other for other in overrides if other is not override]
+            if list(self.model_copy(update={"overrides": others}).runs()) == runs:
+                overrides = others
+        used = self.model_dump()
+        for key in ("data", "models", "domains"):
+            used[key] = {version: used[key][version] for version in getattr(self.run, key)}
+        return used | {"overrides": [item.model_dump(exclude_none=True) for item in overrides]}
+
     def tables(self) -> dict[str, Any]:
         """Return what a page tells about the study: the selected versions and runs."""
 

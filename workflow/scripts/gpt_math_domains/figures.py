@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.io import to_html
 from plotly.offline import get_plotlyjs
 from plotly.subplots import make_subplots
 
+from gpt_math_domains.drawing import write_figure
 from gpt_math_domains.files import write_text
 from gpt_math_domains.metrics import (
     ACCURACY,
@@ -48,26 +48,6 @@ _AXIS = {
     "zeroline": False,
     "rangemode": "tozero",
 }
-_PAGE = """\
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-body {{ margin: 0; background: #fff }}
-main {{ height: 100vh; min-height: 24rem }}
-</style>
-<script src="{plotly_js}"></script>
-</head>
-<body>
-<main aria-label="{title}">
-{figure}
-</main>
-</body>
-</html>
-"""
 
 
 def pretrain_title(data: int) -> str:
@@ -159,43 +139,6 @@ def overview(
     figure.update_layout(height=960)
     figure.update_xaxes(showticklabels=True)
     return figure
-
-
-def figure_div(figure: go.Figure, div_id: str, toolbar: bool = True) -> str:
-    """Return the HTML element that draws a figure on a page that has loaded plotly.js.
-
-    Args:
-        figure: the figure; nothing in its data can end the script element it is written into.
-        div_id: the element's id; not escaped.
-        toolbar: whether plotly's buttons stand above the figure.
-    """
-    config = {
-        "displaylogo": False,
-        "displayModeBar": toolbar,
-        "responsive": True,
-        "showSendToCloud": False,  # else a button would offer to upload the figure
-    }
-    return str(
-        to_html(figure, config=config, include_plotlyjs=False, full_html=False, div_id=div_id)
-    )
-
-
-def write_figure(figure: go.Figure, path: str | Path, plotly_js: str = "plotly.min.js") -> None:
-    """Write a figure as a page of its own; the same figure gives the same bytes.
-
-    Args:
-        figure: the figure.
-        path: the page.
-        plotly_js: where the page finds plotly.js, relative to itself.
-    """
-    axes = ", ".join(axis.title.text for axis in figure.select_yaxes())
-    title = f"{html.unescape(figure.layout.title.text)}, {axes}"
-    page = _PAGE.format(
-        title=html.escape(title),
-        plotly_js=html.escape(plotly_js),
-        figure=figure_div(figure, "figure"),
-    )
-    write_text(path, page)
 
 
 def plot_pretrain(

@@ -1,24 +1,27 @@
-"""The study's index page: what was run, its figures and its results."""
+"""The study's page: its question, what was run, what came out, and where that comes from."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
-from gpt_math_domains.figures import (
-    AXES,
-    figure_div,
-    finetune_title,
-    learning_curves,
-    pretrain_title,
-    protocols,
-    read_reference,
+from gpt_math_domains.drawing import (
+    Drawing,
+    drawing_script,
+    figure_element,
+    read_drawing,
+    templates,
 )
 from gpt_math_domains.files import read_json, write_text
-from gpt_math_domains.metrics import RUN, read_metrics
+from gpt_math_domains.findings import (
+    comparison_rows,
+    pretraining_findings,
+    protocol_findings,
+    verdict,
+)
+from gpt_math_domains.metrics import ACCURACY, RUN, read_metrics
 from gpt_math_domains.summary import THRESHOLDS, read_summary
 
 _MODEL = ["model", "num_layers", "num_heads", "d_model", "parameters"]
@@ -31,6 +34,7 @@ _TRAINING = [
     "batch_size",
     "learning_rate",
     "weight_decay",
+    "gradient_accumulation_steps",
     "num_warmup_steps",
     "shuffle",
 ]
@@ -53,11 +57,11 @@ def write_index(
     finetune_csv: str | Path,
     summary_csv: str | Path,
     records: Iterable[str | Path],
+    figures: Mapping[str, Sequence[str | Path]],
     study: Mapping[str, Any],
     output: str | Path,
-    references: Mapping[str, str | Path] | None = None,
 ) -> None:
-    """Write the page that shows a whole study; the same tables and study give the same bytes.
+    """Write the page that shows a whole study; the same files and study give the same bytes.
 
     Its links expect the layout of the results directory, with the page on top.
 
@@ -66,63 +70,79 @@ def write_index(
         finetune_csv: the metrics of all finetuning runs.
         summary_csv: the summary of both.
         records: what each run's job told of itself, `run.json`.
-        study: `name`, if it has one; `models`, `data` and `domains`, mappings from version to
-            settings (a model may have `parameters`, a data version `train` and `valid`: counts);
-            `seeds`; `training`, a mapping for each run with its keys and settings; `figures`
-            with `pretrain_colors` and `finetune_colors`.
+        figures: the pages of figures to show, by section: `pretrain` and `finetune`.
+        study: see `render`.
         output: the page.
-        references: tables of accuracy to set beside the study's own, by the name of the figure's
-            page without suffix (`pretrain_1`); see `figures.read_reference`.
 
     Raises:
-        ValueError: a table or a record is malformed.
+        ValueError: a table, a record or a figure's page is malformed.
         KeyError: `study` lacks a key.
     """
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    pretrain, finetune = read_metrics(pretrain_csv), read_metrics(finetune_csv)
-    colors, references = study["figures"], references or {}
-    page = environment.get_template("page.html.jinja").render(
-        name=study.get("name", ""),
-        seeds=", ".join(map(str, study["seeds"])),
-        tables=[
-            _table("Models", _MODEL, _versions("model", study["models"])),
-            _table("Data", _DATA, _versions("data", study["data"])),
-            _table("Domains", _DOMAIN, _versions("domain", study["domains"])),
-            _table("Training", _TRAINING, study["training"]),
-        ],
-        pretrain=[
-            _figure(
-                f"pretrain_{data}",
-                pretrain_title(data),
-                pretrain[pretrain["data"] == data],
-                "math_acc",
-                colors["pretrain_colors"],
-                references,
-            )
-            for data in sorted(set(pretrain["data"]))
-        ],
-        finetune=[
-            _figure(
-                f"finetune_{domain}_pretrain_{data}",
-                finetune_title(domain, data),
-                finetune[(finetune["domain"] == domain) & (finetune["data"] == data)],
-                "domain_acc",
-                colors["finetune_colors"],
-                references,
-            )
-            for domain, data in sorted(set(zip(finetune["domain"], finetune["data"], strict=True)))
-        ],
-        results=_results(read_summary(summary_csv)),
-        provenance=_table("Provenance", _PROVENANCE, map(read_provenance, records)),
+    page = render(
+        study,
+        read_metrics(pretrain_csv),
+        read_metrics(finetune_csv),
+        read_summary(summary_csv),
+        {
+            section: [(Path(path).stem, read_drawing(path)) for path in paths]
+            for section, paths in figures.items()
+        },
+        map(read_provenance, records),
     )
     write_text(output, page)
+
+
+def render(
+    study: Mapping[str, Any],
+    pretrain: pd.DataFrame,
+    finetune: pd.DataFrame,
+    summary: pd.DataFrame,
+    figures: Mapping[str, Sequence[tuple[str, Drawing]]],
+    provenance: Iterable[Mapping[str, Any]],
+    live: Mapping[str, Any] | None = None,
+) -> str:
+    """Return the page of a study.
+
+    Args:
+        study: `name`, if it has one; `models`, `data` and `domains`, mappings from version to
+            settings (a model may have `parameters`, a data version `train` and `valid`: counts);
+            `seeds`; `training`, a mapping for each run with its keys and settings.
+        pretrain: metrics of the finished pretraining runs.
+        finetune: metrics of the finished finetuning runs.
+        summary: of these runs, as `summary.summarize` returns it.
+        figures: by section, each with its name, which is that of its page in `plots/`.
+        provenance: of each run, as `read_provenance` returns it.
+        live: of a study that still runs; see `watch`.
+
+    Raises:
+        KeyError: `study` lacks a key.
+    """
+    return (
+        templates()
+        .get_template("page.html.jinja")
+        .render(
+            name=study.get("name", ""),
+            script=drawing_script(),
+            live=live,
+            seeds=study["seeds"],
+            tables=[
+                _table("Models", _MODEL, _versions("model", study["models"])),
+                _table("Data", _DATA, _versions("data", study["data"])),
+                _table("Domains", _DOMAIN, _versions("domain", study["domains"])),
+            ],
+            training=_table("Training", _TRAINING, study["training"], fold=True),
+            figures={
+                section: [_shown(name, drawing) for name, drawing in drawings]
+                for section, drawings in figures.items()
+            },
+            verdict=verdict(finetune),
+            pretraining_findings=pretraining_findings(pretrain),
+            protocol_findings=protocol_findings(finetune),
+            comparisons=_comparisons(comparison_rows(finetune)),
+            results=_results(summary),
+            provenance=_table("Provenance", _PROVENANCE, provenance, fold=True),
+        )
+    )
 
 
 def _versions(name: str, section: Mapping[Any, Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -131,15 +151,31 @@ def _versions(name: str, section: Mapping[Any, Mapping[str, Any]]) -> list[dict[
 
 
 def _table(
-    caption: str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]
+    caption: str,
+    columns: Sequence[str],
+    rows: Iterable[Mapping[str, Any]],
+    fold: bool = False,
 ) -> dict[str, Any]:
-    """Return a table of text, without the columns that are empty in every row."""
+    """Return a table of text, without the columns that are empty in every row.
+
+    With `fold`, columns of settings with one value in all of several rows are told once, in
+    `common`.
+    """
     cells = [[_cell(row.get(column), column) for column in columns] for row in rows]
-    kept = [i for i in range(len(columns)) if any(row[i] for row in cells)]
+    kept, common = [], []
+    for place, column in enumerate(columns):
+        values = {row[place] for row in cells}
+        if values <= {""}:
+            continue
+        if fold and column not in RUN and len(cells) > 1 and len(values) == 1:
+            common.append((column, values.pop()))
+        else:
+            kept.append(place)
     return {
         "caption": caption,
         "columns": [columns[i] for i in kept],
         "rows": [[row[i] for i in kept] for row in cells],
+        "common": common,
     }
 
 
@@ -158,43 +194,30 @@ def _cell(value: Any, column: str) -> str:
     return str(value)
 
 
-def _figure(
-    name: str,
-    title: str,
-    runs: pd.DataFrame,
-    metric: str,
-    colors: Sequence[str],
-    references: Mapping[str, str | Path],
-) -> dict[str, str]:
+def _shown(name: str, drawing: Drawing) -> dict[str, Any]:
     """Return a figure's element and the words around it."""
-    reference = read_reference(references[name], metric) if name in references else None
-    figure = learning_curves(runs, metric, colors, title, reference)
     # Zooming is for the figure's own page: here, a finger on a figure scrolls.
-    figure.update_layout(
-        dragmode=False,
-        font_size=12,
-        title_font_size=15,
-        margin={"l": 60, "r": 10, "t": 40, "b": 50},
-    )
-    seeds = runs["seed"].nunique()
-    notes = [
-        f"Means of {seeds} seeds; bands from the lowest to the highest."
-        if seeds > 1
-        else "One seed."
-    ]
-    if others := protocols(runs)[1:]:
-        notes.append(f"In the legend, one click away: {', '.join(others)}.")
-    if reference is not None:
-        notes.append("Dotted: reference.")
-    return {
-        "title": title,
-        "axis": AXES[metric],
-        "caption": " ".join(notes),
-        "page": f"plots/{name}.html",
-        "accuracy_page": f"plots/{name}_eval_{metric}.html",
-        "loss_page": f"plots/{name}_eval_loss.html",
-        "div": Markup(figure_div(figure, name, toolbar=False)),
+    compact = {
+        "dragmode": False,
+        "font": drawing.layout.get("font", {}) | {"size": 12},
+        "title": drawing.layout.get("title", {}) | {"font": {"size": 15}},
+        "margin": {"l": 60, "r": 10, "t": 40, "b": 50},
     }
+    base = next((name.removesuffix(f"_eval_{m}") for m in ACCURACY.values() if m in name), None)
+    pages = {"larger": name}
+    if base:
+        pages |= {"loss": f"{base}_eval_loss", "all metrics": base}
+    return {
+        "title": drawing.title,
+        "description": drawing.description,
+        "links": {text: f"plots/{page}.html" for text, page in pages.items()},
+        "element": figure_element(replace(drawing, layout=drawing.layout | compact), name),
+    }
+
+
+def _comparisons(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what pretraining changes as a table of text."""
+    return _table("Pretrained and random starts compared", list(rows[0]) if rows else [], rows)
 
 
 def _results(summary: pd.DataFrame) -> dict[str, Any]:

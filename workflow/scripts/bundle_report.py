@@ -1,0 +1,18 @@
+"""Put what Snakemake's report shows into one directory."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gpt_math_domains.bundle import bundle_report
+from gpt_math_domains.logs import job_log
+
+if TYPE_CHECKING:
+    from snakemake.script import snakemake
+
+with job_log(snakemake.log[0]):
+    bundle_report(
+        snakemake.input,
+        Path(snakemake.input.page).parent,
+        snakemake.params.config,
+        snakemake.output.bundle,
+    )

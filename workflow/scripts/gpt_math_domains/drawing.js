@@ -1,0 +1,145 @@
+"use strict";
+// Draws the figures of a page with plotly.js. Each is an element `.plot`, followed by its data and
+// layout as JSON. A figure is drawn when it comes near the window, or when nothing else is to do.
+
+const Drawing = (() => {
+  const DARK = matchMedia("(prefers-color-scheme: dark)");
+  const PAPER = "#181818"; // behind dark figures
+  const GREYS = { "font.color": "#e4e4e4", "gridcolor": "#3a3a3a" };
+  let printing = false;
+
+  // Colours of figures are written for white paper. On dark paper, a colour that hardly stands out
+  // is turned to its opposite lightness: black lines become white, coloured ones stay as they are.
+  function parts(color) {
+    const found = /^#([0-9a-f]{2})([0-9a-f]{2})([0-9a-f]{2})$/i.exec(color);
+    return found && found.slice(1).map((part) => parseInt(part, 16) / 255);
+  }
+
+  function luminance(rgb) {
+    const [r, g, b] = rgb.map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  }
+
+  function onDark(color) {
+    const rgb = parts(color);
+    const contrast = rgb && (luminance(rgb) + 0.05) / (luminance(parts(PAPER)) + 0.05);
+    if (!rgb || contrast >= 3) return color;
+    const shift = 1 - Math.max(...rgb) - Math.min(...rgb);
+    return "#" + rgb.map((v) => Math.round((v + shift) * 255).toString(16).padStart(2, "0")).join("");
+  }
+
+  function darken(value, key = "", parent = "") {
+    if (Array.isArray(value)) {
+      return key === "colorscale" ? value : value.map((item) => darken(item, key, parent));
+    }
+    if (value && typeof value === "object") {
+      return Object.fromEntries(
+        Object.entries(value).map(([name, inner]) => [name, darken(inner, name, key)]),
+      );
+    }
+    if (typeof value !== "string") return value;
+    if (key === "gridcolor") return GREYS.gridcolor;
+    if (/bgcolor$/.test(key)) return /^(#fff(fff)?|white)$/i.test(value) ? PAPER : value;
+    return /color$/.test(key) || key === "color" ? onDark(value) : value;
+  }
+
+  function themed(figure) {
+    if (!DARK.matches || printing) return figure;
+    const { data, layout } = darken({ data: figure.data, layout: figure.layout });
+    layout.paper_bgcolor = layout.plot_bgcolor = PAPER;
+    layout.hoverlabel = { bgcolor: "#333333", ...layout.hoverlabel, font: { color: "#ffffff" } };
+    for (const menu of layout.updatemenus || []) {
+      // plotly.js has a light background for the chosen button, whatever the others have.
+      Object.assign(menu, { bgcolor: "#cccccc", bordercolor: "#888888" });
+      menu.font = { ...menu.font, color: "#111111" };
+    }
+    return { data, layout };
+  }
+
+  // What plotly.js offers to the mouse alone: entries of the legend, and buttons.
+  function makeReachable(place) {
+    const controls = place.querySelectorAll(".legendtoggle, .updatemenu-button");
+    controls.forEach((control) => {
+      const legend = control.classList.contains("legendtoggle");
+      const name = control.parentNode.textContent.trim();
+      control.setAttribute("tabindex", "0");
+      control.setAttribute("role", "button");
+      control.setAttribute("aria-label", legend ? `Show or hide ${name}` : name);
+      if (control.dataset.reachable) return;
+      control.dataset.reachable = "yes";
+      control.addEventListener("keydown", (event) => {
+        if (event.key !== "Enter" && event.key !== " ") return;
+        event.preventDefault();
+        place.dataset.focus = [...place.querySelectorAll("[data-reachable]")].indexOf(control);
+        for (const kind of legend ? ["mousedown", "mouseup"] : ["click"]) {
+          control.dispatchEvent(new MouseEvent(kind, { bubbles: true, view: window }));
+        }
+      });
+    });
+    // Drawing again replaces what had the focus.
+    if (place.dataset.focus && !place.contains(document.activeElement)) {
+      const again = place.querySelectorAll("[data-reachable]")[place.dataset.focus];
+      if (again) again.focus({ preventScroll: true });
+    }
+  }
+
+  function describe(place) {
+    const picture = place.querySelector(".main-svg");
+    picture.setAttribute("role", "img");
+    picture.setAttribute("aria-label", place.dataset.description);
+    makeReachable(place);
+  }
+
+  function read(place) {
+    return JSON.parse(place.nextElementSibling.textContent);
+  }
+
+  function draw(place) {
+    if (place.dataset.drawn) return;
+    place.dataset.drawn = "yes";
+    const { data, layout } = themed(read(place));
+    const config = {
+      displayModeBar: place.hasAttribute("data-toolbar"),
+      displaylogo: false,
+      responsive: true,
+      showSendToCloud: false, // else a button would offer to upload the figure
+    };
+    Plotly.newPlot(place, data, { ...layout, uirevision: "kept" }, config);
+    describe(place);
+    place.on("plotly_afterplot", () => describe(place));
+  }
+
+  // Draw again what has new data or another background; zoom and legend stay.
+  function redraw(place) {
+    if (!place.dataset.drawn) return;
+    const { data, layout } = themed(read(place));
+    Plotly.react(place, data, { ...layout, uirevision: "kept" });
+  }
+
+  const all = () => [...document.querySelectorAll(".plot")];
+
+  function drawWhenIdle() {
+    const next = all().find((place) => !place.dataset.drawn);
+    if (!next) return;
+    draw(next);
+    (window.requestIdleCallback || setTimeout)(drawWhenIdle);
+  }
+
+  addEventListener("DOMContentLoaded", () => {
+    const near = new IntersectionObserver(
+      (seen) => seen.filter((entry) => entry.isIntersecting).forEach((entry) => draw(entry.target)),
+      { rootMargin: "300px" },
+    );
+    all().forEach((place) => near.observe(place));
+    addEventListener("load", () => (window.requestIdleCallback || setTimeout)(drawWhenIdle));
+  });
+  DARK.addEventListener("change", () => all().forEach(redraw));
+  for (const [moment, now] of [["beforeprint", true], ["afterprint", false]]) {
+    addEventListener(moment, () => {
+      printing = now;
+      all().forEach((place) => (place.dataset.drawn ? redraw(place) : draw(place)));
+      all().forEach((place) => Plotly.Plots.resize(place));
+    });
+  }
+  return { redraw };
+})();
