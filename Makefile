@@ -6,10 +6,10 @@ BIN := .venv/bin
 SOURCES := workflow/scripts tests benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help quick full test stress lint bench parity docs lock clean
+.PHONY: help quick full test test-browser stress lint bench parity docs lock clean
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .venv/installed: envs/requirements.lock
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed" if sys.version_info < (3, 11) else 0)'
@@ -29,6 +29,13 @@ full: .venv/installed ## run the published study (days on a CPU)
 
 test: .venv/installed ## run every test
 	$(BIN)/pytest
+
+test-browser: .venv/installed /usr/bin/chromium ## look at the page and the figures in Chromium
+	SCREENSHOTS=results/screenshots $(BIN)/pytest tests/browser
+
+/usr/bin/chromium: # Debian's; as root
+	apt-get update
+	apt-get install --yes --no-install-recommends chromium
 
 stress: .venv/installed ## kill trainings at 50 random moments, and measure what saving costs
 	KILL_POINTS=50 $(BIN)/pytest tests/workflow/test_kill_points.py tests/workflow/test_stops.py

@@ -18,9 +18,10 @@ from gpt_math_domains.metrics import ACCURACY
 from metric_rows import row
 
 Curves = Sequence[Sequence[float]]  # accuracies by seed and evaluation
+Runs = Mapping[tuple[int, str], Curves] | Mapping[tuple[int, None], Curves]
 
 
-def frame(phase: str, runs: Mapping[tuple[int, str | None], Curves], data: int = 1) -> pd.DataFrame:
+def frame(phase: str, runs: Runs, data: int = 1) -> pd.DataFrame:
     """Return metrics of runs by model and protocol, evaluated at steps 10, 20, 30 ..."""
     return pd.DataFrame(
         row(

@@ -1,0 +1,188 @@
+"""The study's page and every figure, looked at in a browser, from files and without a network."""
+
+from __future__ import annotations
+
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page
+
+from gpt_math_domains.metrics import ACCURACY, read_metrics
+from study import Repository
+
+if TYPE_CHECKING:
+    from tests.browser.conftest import Open, Scheme
+
+WIDTHS = {"phone": 390, "desktop": 1300}
+SCHEMES: tuple[Scheme, ...] = ("light", "dark")
+LOOKS = list(product(WIDTHS, SCHEMES))
+
+# What plotly.js has drawn in a figure: its traces with all their points.
+TRACES = """plot => plot._fullData.map(trace => ({
+    name: trace.name, group: trace.legendgroup, fill: trace.fill, dash: (trace.line || {}).dash,
+    visible: trace.visible, axis: trace.yaxis, x: Array.from(trace.x), y: Array.from(trace.y),
+    color: (trace.line || {}).color,
+}))"""
+
+
+def pages(repository: Repository) -> list[Path]:
+    """Return the study's page and those of its figures."""
+    found = [repository.results / "index.html", *sorted(repository.results.glob("plots/*.html"))]
+    assert len(found) > 12
+    return found
+
+
+def traces(page: Page, figure: str = "figure") -> list[dict[str, Any]]:
+    """Return the traces of a figure."""
+    found: list[dict[str, Any]] = page.locator(f"#{figure}").evaluate(TRACES)
+    assert found
+    return found
+
+
+def serious_faults(page: Page) -> list[str]:
+    """Return what axe-core finds serious or critical."""
+    found = Axe().run(page).response["violations"]
+    return [
+        f"{fault['id']}: {fault['help']}: {[node['html'][:200] for node in fault['nodes']]}"
+        for fault in found
+        if fault["impact"] in ("serious", "critical")
+    ]
+
+
+@pytest.mark.parametrize(("width", "scheme"), LOOKS)
+def test_every_page_opens_without_a_fault_fits_the_screen_and_is_accessible(
+    finished: Repository, open_page: Open, screenshots: Path, width: str, scheme: Scheme
+) -> None:
+    """Accessible is what axe-core finds no serious or critical fault in."""
+    for path in pages(finished):
+        with open_page(path, WIDTHS[width], scheme) as page:
+            is_index = path.name == "index.html"
+            picture = screenshots / f"{path.stem}_{width}_{scheme}.png"
+            page.screenshot(path=picture, full_page=is_index)
+            [wide, window] = page.evaluate(
+                "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+            )
+            assert wide <= window, path.name
+            if is_index or width == "desktop":
+                assert serious_faults(page) == [], path.name
+
+
+def curves(repository: Repository, figure: str) -> tuple[pd.DataFrame, str]:
+    """Return the metrics that a page of learning curves shows, and which of them."""
+    versions, _, metric = figure.partition("_eval_")
+    phase = versions.split("_")[0]
+    runs = read_metrics(repository.results / f"metrics/{phase}.csv")
+    runs = runs[runs["data"] == int(versions.split("_")[-1])]
+    return runs, ACCURACY[phase] if metric.endswith("acc") else "eval_loss"
+
+
+CURVES = [
+    *(f"pretrain_{data}_eval_{metric}" for data in (4, 5) for metric in ("math_acc", "loss")),
+    *(
+        f"finetune_1_pretrain_{data}_eval_{metric}"
+        for data in (4, 5)
+        for metric in ("domain_acc", "loss")
+    ),
+]
+
+
+@pytest.mark.parametrize("figure", CURVES)
+def test_each_line_and_band_has_every_point_of_the_table(
+    finished: Repository, open_page: Open, figure: str
+) -> None:
+    runs, metric = curves(finished, figure)
+    with open_page(finished.results / f"plots/{figure}.html") as page:
+        drawn = traces(page)
+    lines = {
+        trace["group"]: trace for trace in drawn if not trace["fill"] or trace["fill"] == "none"
+    }
+    bands = {trace["group"]: trace for trace in drawn if trace["fill"] == "toself"}
+    expected = runs.groupby([runs["protocol"].fillna(""), "model"])
+    assert set(lines) == set(bands) == {f"{protocol} {model}" for (protocol, model), _ in expected}
+    for (protocol, model), run in expected:
+        steps = run.groupby("step")[metric]
+        line, band = lines[f"{protocol} {model}"], bands[f"{protocol} {model}"]
+        assert line["x"] == steps.mean().index.tolist()
+        assert line["y"] == pytest.approx(steps.mean().tolist())
+        assert band["y"] == pytest.approx([*steps.max().tolist(), *steps.min().tolist()[::-1]])
+
+
+def test_the_page_shows_the_same_points_as_the_figures_own_pages(
+    finished: Repository, open_page: Open
+) -> None:
+    with open_page(finished.results / "index.html") as page:
+        names = page.locator(".plot").evaluate_all("plots => plots.map(plot => plot.id)")
+        shown = {name: traces(page, name) for name in names}
+    assert set(shown) >= {name for name in CURVES if name.endswith("acc")}
+    for name, drawn in shown.items():
+        with open_page(finished.results / f"plots/{name}.html") as page:
+            assert [(t["x"], t["y"]) for t in drawn] == [(t["x"], t["y"]) for t in traces(page)]
+
+
+def states(page: Page) -> dict[str, Any]:
+    """Return by legend group whether its traces are drawn."""
+    return {trace["group"]: trace["visible"] for trace in traces(page)}
+
+
+def test_a_click_in_the_legend_hides_and_shows_a_model_with_its_band(
+    finished: Repository, open_page: Open
+) -> None:
+    with open_page(finished.results / "plots/finetune_1_pretrain_5_eval_domain_acc.html") as page:
+        assert states(page)["full 2"] is True
+        page.locator(".legendtoggle").first.click()
+        page.wait_for_function("figure._fullData[0].visible === 'legendonly'")
+        assert states(page)["full 2"] == "legendonly"
+        assert states(page)["full 4"] is True
+        page.locator(".legendtoggle").first.click()
+        page.wait_for_function("figure._fullData[0].visible === true")
+
+
+def test_the_legend_can_be_reached_and_used_with_the_keyboard(
+    finished: Repository, open_page: Open
+) -> None:
+    with open_page(finished.results / "plots/finetune_1_pretrain_5_eval_domain_acc.html") as page:
+        for _ in range(30):
+            page.keyboard.press("Tab")
+            name = page.evaluate("document.activeElement.getAttribute('aria-label')")
+            if name == "Show or hide 2":
+                break
+        assert name == "Show or hide 2"
+        page.keyboard.press("Enter")
+        page.wait_for_function("figure._fullData[0].visible === 'legendonly'")
+        page.wait_for_function(
+            "document.activeElement.getAttribute('aria-label') === 'Show or hide 2'"
+        )
+        page.keyboard.press("Space")
+        page.wait_for_function("figure._fullData[0].visible === true")
+
+
+def test_a_figure_follows_when_the_system_turns_dark(finished: Repository, open_page: Open) -> None:
+    """Black lines on white paper become white ones on black, and the legend stays as it was."""
+    with open_page(finished.results / "plots/finetune_1_pretrain_5_eval_domain_acc.html") as page:
+        page.locator(".legendtoggle").first.click()
+        page.wait_for_function("figure._fullData[0].visible === 'legendonly'")
+        page.emulate_media(color_scheme="dark")
+        page.wait_for_function("figure._fullLayout.paper_bgcolor === '#181818'")
+        assert page.evaluate("figure._fullLayout.font.color") == "#dddddd"
+        assert states(page)["full 2"] == "legendonly"
+        page.emulate_media(color_scheme="light")
+        page.wait_for_function("figure._fullLayout.font.color === '#222222'")
+
+
+def test_a_printed_page_has_every_figure_on_white_paper(
+    finished: Repository, open_page: Open, screenshots: Path
+) -> None:
+    with open_page(finished.results / "index.html", scheme="dark") as page:
+        page.evaluate(
+            "addEventListener('beforeprint', () => { window.printed ="
+            " [...document.querySelectorAll('.plot')].map(p => p._fullLayout.paper_bgcolor) })"
+        )
+        page.emulate_media(media="print")
+        page.pdf(path=screenshots / "index.pdf", format="A4")
+        papers = page.evaluate("window.printed")
+    assert len(papers) >= 4
+    assert set(papers) == {"#fff"}
