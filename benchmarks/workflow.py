@@ -59,7 +59,11 @@ except FirstStep:
 
 def main() -> None:
     """Measure, print and write the figures."""
-    rows = [dry_run(), start_of_a_job()]
+    rows = [
+        dry_run("dry run"),
+        dry_run("dry run for a cluster", "--workflow-profile", "profiles/slurm"),
+        start_of_a_job(),
+    ]
     with atomic_write(ROOT / "benchmarks/results/workflow.csv") as handle:
         writer = csv.DictWriter(handle, list(rows[0]), lineterminator="\n")
         writer.writeheader()
@@ -68,7 +72,7 @@ def main() -> None:
         print("  ".join(f"{name} {value}" for name, value in row.items()))
 
 
-def dry_run() -> dict[str, Any]:
+def dry_run(what: str, *options: str) -> dict[str, Any]:
     """Time `snakemake --dry-run` on a study with thousands of jobs."""
     versions = range(1, VERSIONS + 1)
     study = {
@@ -87,7 +91,8 @@ def dry_run() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as directory:
         overlay = Path(directory) / "study.yaml"
         overlay.write_text(yaml.safe_dump(study), encoding="utf-8")
-        command = [sys.executable, "-m", "snakemake", "--dry-run", "--configfile", str(overlay)]
+        command = [sys.executable, "-m", "snakemake", "--dry-run", *options]
+        command += ["--configfile", str(overlay)]
         seconds, jobs = [], 0
         for _ in range(REPETITIONS):
             started = time.perf_counter()
@@ -95,7 +100,7 @@ def dry_run() -> dict[str, Any]:
             seconds.append(time.perf_counter() - started)
             totals = [line for line in done.stdout.splitlines() if line.startswith("total")]
             jobs = int(totals[0].split()[1])
-    return row(f"dry run of {jobs:,} jobs", seconds)
+    return row(f"{what} of {jobs:,} jobs", seconds)
 
 
 def start_of_a_job() -> dict[str, Any]:

@@ -231,4 +231,4 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float = 120) -
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"waited {seconds} seconds for {what}"
-        time.sleep(0.2)
+        time.sleep(0.1)
