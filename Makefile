@@ -4,9 +4,10 @@ PYTHON ?= python3
 CORES ?= all
 BIN := .venv/bin
 SOURCES := workflow/scripts tests benchmarks
+SLURM := munge slurm-client slurmctld slurmd
 
 .DEFAULT_GOAL := help
-.PHONY: help quick full test test-browser stress lint bench parity docs lock clean
+.PHONY: help quick full test test-slurm test-browser stress lint bench parity docs lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +37,12 @@ test-browser: .venv/installed /usr/bin/chromium ## look at the page and the figu
 /usr/bin/chromium: # Debian's; as root
 	apt-get update
 	apt-get install --yes --no-install-recommends chromium
+
+test-slurm: .venv/installed ## run the study on a SLURM cluster of its own, on this machine (as root)
+	dpkg-query --show $(SLURM) >/dev/null 2>&1 || \
+	    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+	      apt-get install -qq --no-install-recommends $(SLURM); }
+	$(BIN)/pytest -s tests/cluster
 
 stress: .venv/installed ## kill trainings at 50 random moments, and measure what saving costs
 	KILL_POINTS=50 $(BIN)/pytest tests/workflow/test_kill_points.py tests/workflow/test_stops.py

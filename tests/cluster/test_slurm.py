@@ -136,7 +136,7 @@ class Study:
 
 
 def tell(claim: str, *jobs: object) -> None:
-    print(f"\n{claim}: {', '.join(map(str, jobs))}")
+    print(f"\n{claim}: {', '.join(map(str, jobs))}", flush=True)
 
 
 def test_the_smoke_study_on_the_cluster_ends_with_the_bytes_of_a_local_run(
@@ -154,7 +154,7 @@ def test_the_smoke_study_on_the_cluster_ends_with_the_bytes_of_a_local_run(
     jobs = cluster.jobs(name, states="all")
     tell("jobs of the smoke study", *jobs)
     assert {cluster.job(job)["JobState"] for job in jobs} == {"COMPLETED"}
-    assert len(jobs) == 16  # 12 trainings; the data, the tables, two times figures
+    assert len(jobs) == 16  # 12 trainings; the data, two times figures, and the report
     first, again = digests(here), digests(there)
     assert first == again
     assert len(first) > 100
@@ -249,7 +249,23 @@ def test_a_training_that_slurm_ends_goes_on_in_another_job(
     disturbed.require_the_same(run, whole)
 
 
-def test_a_training_goes_on_after_its_node_was_lost(
+def test_a_training_outlives_the_daemon_of_its_node(
+    cluster: Cluster, clone: Repository, whole: dict[str, object]
+) -> None:
+    study = Study(cluster, clone, [REQUEUED])
+    job = study.wait_for(REQUEUED, "RUNNING")
+    process = study.hold(REQUEUED)
+    cluster.kill_node()
+    cluster.start_node()
+    os.kill(process, signal.SIGCONT)
+    study.finish()
+    tell("its daemon was killed and came back", job)
+    assert study.jobs(REQUEUED) == [job]
+    assert cluster.job(job)["Restarts"] == "0"
+    assert outputs(clone.results / "pretrain" / REQUEUED) == whole[REQUEUED]
+
+
+def test_a_training_whose_node_was_given_up_goes_on_when_it_is_back(
     cluster: Cluster, clone: Repository, whole: dict[str, object]
 ) -> None:
     study = Study(cluster, clone, [REQUEUED])
@@ -258,10 +274,10 @@ def test_a_training_goes_on_after_its_node_was_lost(
     cluster.kill_node()
     wait_until(lambda: cluster.node_state().startswith("down"), "the node to be missed")
     cluster.start_node()
-    study.wait_for(REQUEUED, "PENDING", "RUNNING")
+    wait_until(lambda: not cluster.steps(), "the first attempt to be over")
     output("scontrol", "update", f"JobId={job}", "StartTime=now")
     study.finish()
-    tell("after its node was lost", job)
+    tell("its node was down", job)
     assert study.jobs(REQUEUED) == [job]
     assert cluster.job(job)["Restarts"] == "1"
     study.require_the_same(REQUEUED, whole)
@@ -296,6 +312,29 @@ def test_ctrl_c_cancels_all_jobs_and_the_same_command_goes_on(
     tell("after Ctrl-C", states)
     assert "CANCELLED" in states.values()
     assert set(states.values()) <= {"CANCELLED", "COMPLETED"}
+
+    again = Study(cluster, clone, [REQUEUED])
+    again.finish()
+    again.require_the_same(REQUEUED, whole)
+
+
+def test_jobs_of_a_killed_snakemake_are_cancelled_by_its_run_id_and_go_on(
+    cluster: Cluster, clone: Repository, whole: dict[str, object]
+) -> None:
+    study = Study(cluster, clone, TRAININGS)
+    study.hold(REQUEUED)
+    study.snakemake.kill()
+    study.snakemake.communicate()
+    jobs = [study.jobs(run)[-1] for run in TRAININGS]
+    assert study.jobs(REQUEUED)[0] in cluster.jobs()
+
+    [log] = (clone.directory / ".snakemake/log").glob("*.log")
+    name = log.read_text().split("SLURM run ID: ")[1].split()[0]
+    output("scancel", "--name", name)
+    wait_until(lambda: not cluster.jobs(), "the jobs to end")
+    states = {job: cluster.job(job)["JobState"] for job in jobs}
+    tell("left by a killed Snakemake, then cancelled", states)
+    assert states[study.jobs(REQUEUED)[0]] == "CANCELLED"
 
     again = Study(cluster, clone, [REQUEUED])
     again.finish()

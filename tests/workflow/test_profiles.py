@@ -51,7 +51,9 @@ def test_trainings_go_to_the_gpu_partition_and_all_else_does_not(
 def test_small_jobs_share_a_job_of_the_cluster(untouched: Repository, way: tuple[str, str]) -> None:
     ran = untouched.snakemake("--dry-run", *way)
     groups = re.findall(r"Group job (\w+)", ran.stdout)
-    assert sorted(groups) == ["figures_4", "figures_5", "prepare", "tables"]
+    assert sorted(groups) == ["figures_4", "figures_5", "prepare", "report"]
+    alone = set(re.findall(r"^rule (\w+):", ran.stdout, re.MULTILINE))
+    assert alone == {"pretrain_model", "finetune_model", "all"}
 
 
 def test_no_training_asks_for_more_time_than_the_profile_allows(untouched: Repository) -> None:
