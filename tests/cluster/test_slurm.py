@@ -287,7 +287,7 @@ def test_a_training_that_needs_more_memory_gets_it_with_the_next_attempt(
     cluster: Cluster, clone: Repository, whole: dict[str, object]
 ) -> None:
     study = Study(
-        cluster, clone, [REQUEUED], *PROFILE, "--set-resources", "pretrain_model:mem_mb=500*attempt"
+        cluster, clone, [REQUEUED], *PROFILE, "--set-resources", "pretrain_model:mem_mb=150*attempt"
     )
     study.finish()
     states = {job: cluster.job(job)["JobState"] for job in study.jobs(REQUEUED)}
