@@ -2,12 +2,14 @@
 
 PYTHON ?= python3
 CORES ?= all
+PORT ?= 8000
+CONFIG ?=
 BIN := .venv/bin
 SOURCES := workflow/scripts tests benchmarks
 SLURM := munge slurm-client slurmctld slurmd
 
 .DEFAULT_GOAL := help
-.PHONY: help quick full test test-slurm test-browser stress lint bench parity docs lock clean
+.PHONY: help quick watch full test test-slurm test-browser stress lint bench parity docs lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +24,9 @@ quick: .venv/installed ## run the quick study on the CPU, in minutes
 	$(BIN)/snakemake --cores $(CORES) --configfile config/quick.yaml
 	@echo
 	@echo "Figures and tables: results/quick/index.html"
+
+watch: .venv/installed ## show a study while it runs: make watch CONFIG=config/quick.yaml
+	PYTHONPATH=workflow/scripts $(BIN)/python -m gpt_math_domains.watch --port $(PORT) $(CONFIG)
 
 full: .venv/installed ## run the published study (days on a CPU)
 	$(BIN)/snakemake --cores $(CORES)

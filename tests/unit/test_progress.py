@@ -1,11 +1,14 @@
 import io
 import re
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gpt_math_domains.files import read_json
 from gpt_math_domains.progress import (
+    FILE_SECONDS,
     HEARTBEAT_SECONDS,
     TERMINAL_SECONDS,
     Progress,
@@ -189,3 +192,41 @@ def test_a_run_is_named_for_people(run: dict[str, object], name: str) -> None:
 )
 def test_a_duration_is_told_in_its_two_largest_units(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_a_file_tells_those_who_watch_how_far_the_run_is(clock: Clock, tmp_path: Path) -> None:
+    told = Told()
+    told.progress.tell_in(tmp_path, [0, 1], 0, [])
+    clock.wait(10)
+    told.progress.evaluation(evaluation(41))
+    first = read_json(tmp_path / "progress.json")
+    assert (first["step"], first["total_steps"], first["seeds"]) == (41, 41_000, [0, 1])
+    assert first["steps_per_second"] == pytest.approx(4.1)
+    assert first["evaluations"][0]["accuracy"] == [0.25, 0.5]
+    assert first["run"] == RUN
+    clock.wait(FILE_SECONDS / 2)
+    told.progress.heartbeat(50)  # too early
+    assert read_json(tmp_path / "progress.json") == first
+    clock.wait(FILE_SECONDS)
+    told.progress.heartbeat(60)
+    assert read_json(tmp_path / "progress.json")["step"] == 60
+
+
+def test_a_resumed_run_tells_its_earlier_evaluations_too(tmp_path: Path) -> None:
+    told = Told()
+    told.progress.resumed(82)
+    told.progress.tell_in(tmp_path, [0, 1], 82, [evaluation(41)])
+    known = read_json(tmp_path / "progress.json")
+    assert [item["step"] for item in known["evaluations"]] == [41]
+    assert (known["step"], known["steps_per_second"]) == (82, None)
+
+
+def test_a_file_that_cannot_be_written_is_told_once_and_training_goes_on(
+    clock: Clock, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    told = Told()
+    told.progress.tell_in(tmp_path / "file", [0, 1], 0, [])
+    clock.wait(10)
+    told.progress.heartbeat(41)
+    assert "\n".join(told.lines()[0]).count("progress not written, training goes on") == 1

@@ -101,7 +101,11 @@ def wait_until_it_trains(directory: Path, job: subprocess.Popen[str]) -> None:
 def states(directory: Path) -> list[str]:
     """Return what stands in the resume directory, the lock aside."""
     resume = directory / "resume"
-    return sorted(p.name for p in resume.iterdir() if p.name != "lock") if resume.exists() else []
+    return (
+        sorted(p.name for p in resume.iterdir() if p.name not in ("lock", "progress.json"))
+        if resume.exists()
+        else []
+    )
 
 
 def outputs(directory: Path) -> dict[str, object]:

@@ -1,15 +1,24 @@
-"""What a training job says while it runs: all to its log, now and then to the terminal."""
+"""What a training job says while it runs: all to its log, now and then to the terminal.
+
+For those who watch, a file beside the resume state tells the same; it goes when the run is done.
+"""
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
 from statistics import fmean
 from typing import TextIO
 
+from gpt_math_domains.files import write_json
 from gpt_math_domains.training import Evaluation
 
 TERMINAL_SECONDS = 5.0  # at most one line in this time, but for the last
 HEARTBEAT_SECONDS = 30.0  # a line even where there is no evaluation
+FILE = "progress.json"
+FILE_SECONDS = 2.0  # between two versions of the file
+FILE_SHARE = 0.01  # of the time at most for writing it, or they are further apart
 
 
 class Progress:
@@ -31,13 +40,18 @@ class Progress:
         log: TextIO,
         terminal: TextIO = sys.stderr,
     ) -> None:
+        self._run = run
         self._name = describe_run(run)
         self._metric = metric
         self._total = total_steps
         self._first = 0
         self._terminal = terminal
         self._log = log
-        self._started = self._shown = self._written = time.monotonic()
+        self._started = self._shown = self._written = self._told = time.monotonic()
+        self._file: Path | None = None
+        self._seeds: Sequence[int] = []
+        self._evaluations: list[Evaluation] = []
+        self._cost = 0.0
 
     def note(self, text: str) -> None:
         """Say something once, in both places."""
@@ -49,13 +63,30 @@ class Progress:
         self._started = time.monotonic()
         self.note(f"resumed at step {step:,}")
 
+    def tell_in(
+        self, directory: Path, seeds: Sequence[int], step: int, evaluations: Sequence[Evaluation]
+    ) -> None:
+        """Write a file for those who watch, now and then from here on.
+
+        Args:
+            directory: of the file.
+            seeds: in the order of the evaluations' values.
+            step: that the run is at.
+            evaluations: so far.
+        """
+        self._file, self._seeds, self._evaluations = directory / FILE, seeds, [*evaluations]
+        self._tell(step)
+
     def heartbeat(self, step: int) -> None:
         """Report a step without an evaluation, if nothing was reported for long."""
+        self._tell_if_due(step)
         if time.monotonic() - self._written >= HEARTBEAT_SECONDS:
             self._write(self._pace(step), show=True)
 
     def evaluation(self, evaluation: Evaluation) -> None:
         """Report an evaluation, as means over seeds."""
+        self._evaluations.append(evaluation)
+        self._tell_if_due(evaluation.step)
         now = time.monotonic()
         show = evaluation.step == self._total or now - self._shown >= TERMINAL_SECONDS
         means = {
@@ -68,9 +99,38 @@ class Progress:
             f"{self._pace(evaluation.step)}  epoch {evaluation.epoch:,.1f}  {numbers}", show
         )
 
-    def _pace(self, step: int) -> str:
+    def _tell_if_due(self, step: int) -> None:
+        apart = max(FILE_SECONDS, self._cost / FILE_SHARE)
+        if self._file and time.monotonic() - self._told >= apart:
+            self._tell(step)
+
+    def _tell(self, step: int) -> None:
+        """Write the file; where that fails, say so and write it no more."""
+        assert self._file is not None
+        began = time.monotonic()
+        known = {
+            "run": dict(self._run),
+            "seeds": list(self._seeds),
+            "step": step,
+            "total_steps": self._total,
+            "steps_per_second": self._per_second(step) if step > self._first else None,
+            "time": time.time(),
+            "evaluations": [asdict(evaluation) for evaluation in self._evaluations],
+        }
+        try:
+            write_json(self._file, known)
+        except OSError as error:
+            self._file = None
+            self.note(f"progress not written, training goes on: {error}")
+        self._told = time.monotonic()
+        self._cost = self._told - began
+
+    def _per_second(self, step: int) -> float:
         taken = max(step - self._first, 1)  # 0 where only an evaluation was left
-        per_second = taken / max(time.monotonic() - self._started, 1e-9)
+        return taken / max(time.monotonic() - self._started, 1e-9)
+
+    def _pace(self, step: int) -> str:
+        per_second = self._per_second(step)
         left = duration((self._total - step) / per_second)
         return f"step {step:,}/{self._total:,}  {per_second:,.1f} steps/s  {left} left"
 

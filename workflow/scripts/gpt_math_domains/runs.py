@@ -275,6 +275,7 @@ def _trained(
         )
         if resume.start.step > 0:
             progress.resumed(resume.start.step)
+        progress.tell_in(directory, job.seeds, resume.start.step, resume.evaluations)
         executor = make_executor(execution, stack, order, settings)
 
         def heartbeat(step: int) -> None:
