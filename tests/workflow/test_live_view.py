@@ -29,8 +29,8 @@ def watching(repository: Repository) -> Iterator[str]:
         stdout=subprocess.PIPE,
         text=True,
     )
+    assert process.stdout is not None
     try:
-        assert process.stdout is not None
         address = re.match(r"http://127\.0\.0\.1:\d+", process.stdout.readline())
         assert address
         yield address[0]
