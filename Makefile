@@ -9,7 +9,8 @@ SOURCES := workflow/scripts tests benchmarks
 SLURM := munge slurm-client slurmctld slurmd
 
 .DEFAULT_GOAL := help
-.PHONY: help quick watch full test test-slurm test-browser stress lint bench parity docs lock clean
+.PHONY: help quick watch full test test-slurm test-browser test-conda \
+    stress lint bench parity docs lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +49,13 @@ test-slurm: .venv/installed ## run the study on a SLURM cluster of its own, on t
 	    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
 	      apt-get install -qq --no-install-recommends $(SLURM); }
 	$(BIN)/pytest -s tests/cluster
+
+test-conda: .venv/installed /usr/bin/patchelf ## solve, link and use the conda environments
+	$(BIN)/pytest tests/conda
+
+/usr/bin/patchelf: # Debian's; as root
+	apt-get update
+	apt-get install --yes --no-install-recommends patchelf
 
 stress: .venv/installed ## kill trainings at 50 random moments, and measure what saving costs
 	KILL_POINTS=50 $(BIN)/pytest tests/workflow/test_kill_points.py tests/workflow/test_stops.py

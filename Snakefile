@@ -12,6 +12,12 @@ pathvars:
 
 
 include: "workflow/rules/common.smk"
+
+
+# Of the rules below, with `--sdm apptainer`.
+container: IMAGE
+
+
 include: "workflow/rules/data.smk"
 include: "workflow/rules/pretrain.smk"
 include: "workflow/rules/finetune.smk"

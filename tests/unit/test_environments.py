@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import rattler
 import yaml
 
 from gpt_math_domains.imports import PACKAGE, imported_modules
 
 ROOT = Path(__file__).parents[2]
-ENVIRONMENTS = sorted((ROOT / "envs").glob("*.yaml"))
+ENVS = ROOT / "envs"
+ENVIRONMENTS = sorted(ENVS.glob("*.yaml"))
+DEVICES = ("", "-cpu", "-cuda")  # `device: auto`, `cpu` and `cuda`
 PIN = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*) ?==([0-9][0-9A-Za-z.]*)")
 # Names on conda-forge of packages that Python imports by another name.
 CONDA_NAMES = {
@@ -25,7 +28,7 @@ CONDA_NAMES = {
 
 class Rule(NamedTuple):
     name: str
-    environment: Path
+    environments: list[Path]
     script: Path
 
 
@@ -33,11 +36,12 @@ def rules() -> Iterator[Rule]:
     """Yield each rule that runs a script."""
     for file in sorted((ROOT / "workflow" / "rules").glob("*.smk")):
         for text in re.split(r"^rule ", file.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
-            paths = {
-                key: (file.parent / path).resolve()
-                for key, path in re.findall(r'^    (conda|script):\n        "(.*)"$', text, re.M)
-            }
-            yield Rule(text.partition(":")[0], paths["conda"], paths["script"])
+            found = re.findall(r'^    (conda|script):\n        f?"(.*)"$', text, re.M)
+            paths = {key: (file.parent / path).resolve() for key, path in found}
+            # Training has an environment for each device.
+            pattern = paths["conda"].name.replace("{TRAIN_ENV}", "train*")
+            environments = sorted(paths["conda"].parent.glob(pattern))
+            yield Rule(text.partition(":")[0], environments, paths["script"])
 
 
 RULES = list(rules())
@@ -66,8 +70,17 @@ def requirements(name: str) -> dict[str, str]:
 
 
 def environment(path: Path) -> dict[str, str]:
-    """Return the pins of a conda environment."""
-    return pins(yaml.safe_load(path.read_text(encoding="utf-8"))["dependencies"])
+    """Return the pins of a conda environment, as conda's own tools read them."""
+    specs = yaml.safe_load(path.read_text(encoding="utf-8"))["dependencies"]
+    found = map(rattler.MatchSpec, specs)
+    return pins([f"{spec.name.normalized} {spec.version}" for spec in found if spec.name])
+
+
+def builds(path: Path) -> dict[str, str]:
+    """Return the builds that a conda environment asks for, by package."""
+    specs = yaml.safe_load(path.read_text(encoding="utf-8"))["dependencies"]
+    found = map(rattler.MatchSpec, specs)
+    return {spec.name.normalized: str(spec.build) for spec in found if spec.name and spec.build}
 
 
 def third_party(path: Path) -> set[str]:
@@ -119,6 +132,14 @@ def test_every_environment_has_the_same_python_and_the_same_channels() -> None:
     assert channels == [["conda-forge", "nodefaults"]] * len(ENVIRONMENTS)
 
 
+def test_the_environments_of_training_differ_in_the_build_of_pytorch_alone() -> None:
+    builds_of = {path.stem: builds(path) for path in ENVIRONMENTS}
+    assert builds_of.pop("train-cpu") == {"pytorch": "cpu*"}
+    assert builds_of.pop("train-cuda") == {"pytorch": "cuda*"}
+    assert set(map(bool, builds_of.values())) == {False}
+    assert len({frozenset(environment(ENVS / f"train{d}.yaml").items()) for d in DEVICES}) == 1
+
+
 def test_every_script_belongs_to_a_rule() -> None:
     scripts = sorted((ROOT / "workflow" / "scripts").glob("*.py"))
     assert sorted({rule.script for rule in RULES}) == scripts
@@ -126,10 +147,12 @@ def test_every_script_belongs_to_a_rule() -> None:
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
 def test_a_rules_environment_holds_what_its_script_imports(rule: Rule) -> None:
-    assert needed(rule.script) <= environment(rule.environment).keys()
+    assert rule.environments
+    for path in rule.environments:
+        assert needed(rule.script) <= environment(path).keys()
 
 
 @pytest.mark.parametrize("path", ENVIRONMENTS, ids=lambda path: path.stem)
 def test_an_environment_holds_nothing_that_no_script_imports(path: Path) -> None:
-    scripts = [rule.script for rule in RULES if rule.environment == path]
+    scripts = [rule.script for rule in RULES if path in rule.environments]
     assert environment(path).keys() == {"python"}.union(*map(needed, scripts))

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from snakemake.common.configfile import load_configfile
 from snakemake.exceptions import WorkflowError
+from snakemake.settings.types import DeploymentMethod
 from snakemake.utils import update_config
 
 ROOT = Path(str(workflow.current_basedir)).parents[1]
@@ -42,10 +43,20 @@ for figure, path in STUDY.figures.reference_curves.items():
             f"config: figures.reference_curves.{figure} = {path!r}: no such file"
         )
 
+# An image that was built from Containerfile, or a link to one.
+IMAGE = "gpt-math-domains.sif"
+if (
+    DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method
+    and not Path(IMAGE).exists()
+):
+    raise WorkflowError(f"{Path(IMAGE).absolute()}: no such image")
+
 # The checked configuration with text keys: rules take slices of it as params.
 CHECKED = STUDY.model_dump(mode="json")
 # Training on the CPU by choice takes cores, not GPU slots.
 TRAINING_GPUS = 0 if STUDY.device == "cpu" else 1
+# With `auto`, the file is the same on every machine, or its name would make all trainings stale.
+TRAIN_ENV = {"auto": "train", "cpu": "train-cpu", "cuda": "train-cuda"}[STUDY.device]
 # What a seed's checkpoint directory holds.
 CHECKPOINT = [
     "config.json",

@@ -29,7 +29,7 @@ rule finetune_model:
     benchmark:
         "<benchmarks>/finetune/domain_{domain}/data_{data}/model_{model}/{protocol}.tsv"
     conda:
-        "../../envs/train.yaml"
+        f"../../envs/{TRAIN_ENV}.yaml"
     threads: 1
     resources:
         gpu=TRAINING_GPUS,

@@ -18,7 +18,7 @@ rule pretrain_model:
     benchmark:
         "<benchmarks>/pretrain/data_{data}/model_{model}.tsv"
     conda:
-        "../../envs/train.yaml"
+        f"../../envs/{TRAIN_ENV}.yaml"
     threads: 1
     resources:
         gpu=TRAINING_GPUS,
