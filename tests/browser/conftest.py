@@ -57,7 +57,11 @@ def open_page(browser: Browser) -> Open:
 
     @contextmanager
     def opened(
-        address: str | Path, width: int = 1300, scheme: Scheme = "light", drawn: str = DRAWN
+        address: str | Path,
+        width: int = 1300,
+        scheme: Scheme = "light",
+        drawn: str = DRAWN,
+        expected: str | None = None,
     ) -> Iterator[Page]:
         context = browser.new_context(
             viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce"
@@ -66,7 +70,8 @@ def open_page(browser: Browser) -> Open:
         faults: list[str] = []
 
         def hear(said: ConsoleMessage) -> None:
-            if said.type in ("error", "warning"):
+            is_expected = expected is not None and expected in said.text
+            if said.type in ("error", "warning") and not is_expected:
                 faults.append(said.text)
 
         def see(request: Request) -> None:

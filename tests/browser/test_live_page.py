@@ -1,0 +1,69 @@
+"""The live view in a browser: it follows the training by itself."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gpt_math_domains.files import write_json
+from gpt_math_domains.watch import SECONDS, read_study, serve
+
+if TYPE_CHECKING:
+    from tests.browser.conftest import Open
+
+RUN = {"phase": "pretrain", "data": 1, "model": 2, "domain": None, "protocol": None}
+
+
+def tell(evaluations: int) -> None:
+    """Leave what a training tells after so many evaluations."""
+    values = {"train_loss": [1.0], "eval_loss": [2.0], "seconds": 1.0, "learning_rate": 5e-4}
+    told = {
+        "run": RUN,
+        "seeds": [0],
+        "step": 100 * evaluations,
+        "total_steps": 1000,
+        "steps_per_second": 20.0,
+        "time": time.time(),
+        "evaluations": [
+            {"step": 100 * (n + 1), "epoch": float(n), "accuracy": [n / 10], **values}
+            for n in range(evaluations)
+        ],
+    }
+    write_json(Path("out/pretrain/data_1/model_2/resume/progress.json"), told)
+
+
+@pytest.fixture
+def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Where a study of one model is shown, which has done two evaluations."""
+    monkeypatch.chdir(tmp_path)
+    overlay = "pathvars: {results: out}\nrun: {data: [1], models: [2], domains: []}\n"
+    Path("mine.yaml").write_text(overlay)
+    tell(2)
+    with serve(read_study(["mine.yaml"]), "mine", 0) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+        thread.join()
+
+
+def test_curve_and_progress_grow_without_a_reload(
+    address: str, open_page: Open, screenshots: Path
+) -> None:
+    assert SECONDS < 30
+    figure = "document.querySelector('#pretrain_1_eval_math_acc')"
+    with open_page(address) as page:
+        page.evaluate("window.untouched = true")
+        assert page.locator("progress").get_attribute("value") == "0.2"
+        assert page.evaluate(f"{figure}._fullData[0].x.length") == 2
+        tell(7)
+        page.wait_for_function(f"{figure}._fullData[0].x.length === 7")
+        assert page.locator("progress").get_attribute("value") == "0.7"
+        assert page.locator("td", has_text="15 s").count() == 1  # 300 steps are left
+        page.screenshot(path=screenshots / "live.png")
+        assert page.evaluate("window.untouched")
