@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from study import OWN_MOUNTS, ROOT, Repository, permitted
+from study import OWN_MOUNTS, ROOT, Repository, listed_jobs, permitted
 from training_job import outputs
 
+APPTAINER = Path(__file__).with_name("apptainer")
 CONTAINERFILE = (ROOT / "Containerfile").read_text(encoding="utf-8")
 IMAGE = "gpt-math-domains.sif"
 RUN = "pretrain/data_4/model_2"
@@ -51,6 +52,16 @@ def test_without_the_image_one_line_says_so(untouched: Repository) -> None:
     assert "Traceback" not in ran.stdout
 
 
+def test_an_image_is_a_change_of_software_so_everything_runs_again(
+    study: Repository, untouched: Repository
+) -> None:
+    (study.directory / IMAGE).mkdir()
+    path = os.pathsep.join([str(APPTAINER.parent), os.environ["PATH"]])
+    ran = study.snakemake("--dry-run", "--sdm", "apptainer", environment={"PATH": path})
+    assert ran.returncode == 0, ran.stdout
+    assert listed_jobs(ran.stdout) == untouched.jobs_to_run()
+
+
 @pytest.fixture
 def image(tmp_path: Path) -> Path:
     """A root directory with this machine's system, and with this Python at /usr/local."""
@@ -71,7 +82,7 @@ def test_jobs_run_in_the_image_to_the_same_bits(
 ) -> None:
     commands = clone.directory / "commands"
     commands.mkdir()
-    shutil.copy2(Path(__file__).with_name("apptainer"), commands)
+    shutil.copy2(APPTAINER, commands)
     (commands / "sitecustomize.py").write_text(WITNESS)
     (clone.directory / IMAGE).symlink_to(image)
     witnesses = clone.directory / "witnesses"
