@@ -32,14 +32,14 @@ from gpt_math_domains.provenance import cpu_name  # noqa: E402
 from slurm import Cluster  # noqa: E402
 from study import Repository, copy_of_this_repository  # noqa: E402
 
-TRAININGS = 12
+TRAININGS = 8
 PROFILE = ("--workflow-profile", "profiles/slurm")
 WAYS = {
     "single": (),
     "array": ("--slurm-array-jobs", "pretrain_model"),
-    "groups of 6": (
+    "groups of 4": (
         *("--groups", "pretrain_model=trainings"),
-        *("--group-components", "trainings=6"),
+        *("--group-components", "trainings=4"),
     ),
 }
 STUDY: dict[str, Any] = {

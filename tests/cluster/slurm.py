@@ -6,6 +6,7 @@ its programs know, so a machine that has a cluster already is left alone.
 """
 
 import ctypes
+import fcntl
 import os
 import shutil
 import signal
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Self
 
 CONFIGURATION = Path("/etc/slurm")
+LOCK = Path("/run/lock/gpt_math_domains_slurm.lock")
 MARK = "# Written by tests/cluster/slurm.py; may be removed.\n"
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch")
 NODE = "node1"
@@ -39,6 +41,11 @@ class Cluster:
 
     def __enter__(self) -> Self:
         self._require()
+        self._lock = LOCK.open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RuntimeError("these tests run on this machine already") from None
         self.directory = Path(tempfile.mkdtemp(prefix="slurm-"))
         self.directory.chmod(0o755)  # munge refuses a socket that not everybody reaches
         try:
@@ -52,9 +59,8 @@ class Cluster:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._alive("slurmctld") and self._alive("slurmd") and (jobs := self.jobs()):
-            subprocess.run(["scancel", *jobs], check=False)
-            wait_until(lambda: not self.jobs(), "the jobs to end")
+        if self._alive("slurmctld") and self._alive("slurmd"):
+            self.cancel_all()
         for name in reversed(list(self._daemons)):
             self._end(name)
         for name in ("slurm.conf", "gres.conf"):
@@ -62,6 +68,7 @@ class Cluster:
             if path.is_file() and path.read_text().startswith(MARK):
                 path.unlink()
         shutil.rmtree(self.directory)
+        self._lock.close()
 
     def start_node(self) -> None:
         """Start the node's daemon, and wait until the node takes jobs."""
@@ -98,6 +105,12 @@ class Cluster:
         command += [f"--name={name}"] if name else []
         command += [f"--states={states}"] if states else []
         return output(*command).split()
+
+    def cancel_all(self) -> None:
+        """Cancel what waits or runs, and wait until it is over."""
+        if jobs := self.jobs():
+            subprocess.run(["scancel", *jobs], check=False)
+            wait_until(lambda: not self.jobs(), "the jobs to end")
 
     def job(self, number: str) -> dict[str, str]:
         """Return what the controller knows of a job: `JobState`, `Reason`, `GRES`, ..."""

@@ -6,6 +6,7 @@ import re
 import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -34,6 +35,16 @@ def cluster() -> Iterator[Cluster]:
     """A cluster of one node with two GPUs."""
     with Cluster() as started:
         yield started
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(cluster: Cluster) -> Iterator[None]:
+    """End what a test that fails leaves behind, so that it fails alone."""
+    yield
+    for study in Study.started:
+        study.snakemake.kill()
+    Study.started.clear()
+    cluster.cancel_all()
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +84,8 @@ def targets(runs: Sequence[str], kind: str = "pretrain") -> list[str]:
 class Study:
     """A study that runs on the cluster: its Snakemake, and its jobs by training."""
 
+    started: ClassVar[list["Study"]] = []
+
     def __init__(
         self, cluster: Cluster, repository: Repository, runs: Sequence[str], *options: str
     ) -> None:
@@ -83,6 +96,7 @@ class Study:
         self.snakemake = repository.start_snakemake(
             *targets(runs), *SOON, *(options or PROFILE), config=LONG, environment=OFTEN
         )
+        self.started.append(self)
 
     def jobs(self, run: str) -> list[str]:
         """Return the ids of all jobs of a training so far, oldest first."""
@@ -287,7 +301,7 @@ def test_a_training_that_needs_more_memory_gets_it_with_the_next_attempt(
     cluster: Cluster, clone: Repository, whole: dict[str, object]
 ) -> None:
     study = Study(
-        cluster, clone, [REQUEUED], *PROFILE, "--set-resources", "pretrain_model:mem_mb=150*attempt"
+        cluster, clone, [REQUEUED], *PROFILE, "--set-resources", "pretrain_model:mem_mb=300*attempt"
     )
     study.finish()
     states = {job: cluster.job(job)["JobState"] for job in study.jobs(REQUEUED)}
@@ -328,7 +342,7 @@ def test_jobs_of_a_killed_snakemake_are_cancelled_by_its_run_id_and_go_on(
     jobs = [study.jobs(run)[-1] for run in TRAININGS]
     assert study.jobs(REQUEUED)[0] in cluster.jobs()
 
-    [log] = (clone.directory / ".snakemake/log").glob("*.log")
+    *_, log = sorted((clone.directory / ".snakemake/log").glob("*.log"))
     name = log.read_text().split("SLURM run ID: ")[1].split()[0]
     output("scancel", "--name", name)
     wait_until(lambda: not cluster.jobs(), "the jobs to end")
@@ -355,7 +369,7 @@ def test_what_no_node_can_give_is_told_and_nothing_waits(
     ran = clone.snakemake(
         *targets([REQUEUED]),
         *PROFILE,
-        *("--set-resources", f"pretrain_model:{request_}", "--retries", "1"),
+        *("--set-resources", f"pretrain_model:{request_}", "--retries", "0"),
         config=LONG,
     )
     assert ran.returncode != 0
