@@ -303,11 +303,12 @@ def test_a_training_that_needs_more_memory_gets_it_with_the_next_attempt(
     study = Study(
         cluster, clone, [REQUEUED], *PROFILE, "--set-resources", "pretrain_model:mem_mb=300*attempt"
     )
-    study.finish()
+    said = study.finish()
     states = {job: cluster.job(job)["JobState"] for job in study.jobs(REQUEUED)}
     tell("out of memory", states)
+    assert re.search("(?i)exceeded.*memory", said), said
     first, *_, last = states.values()
-    assert first in ("OUT_OF_MEMORY", "CANCELLED", "FAILED")
+    assert first in ("OUT_OF_MEMORY", "CANCELLED", "FAILED")  # as SLURM noticed it
     assert last == "COMPLETED"
     assert outputs(clone.results / "pretrain" / REQUEUED) == whole[REQUEUED]
 
