@@ -44,10 +44,9 @@ rule all:
             model=STUDY.run.models,
             protocol=STUDY.run.protocols,
         ),
-        expand(rules.plot_pretrain.output, data=STUDY.run.data),
-        expand(
-            rules.plot_finetune.output, domain=STUDY.run.domains, data=STUDY.run.data
-        ),
+        PAGES,
+        expand(rules.judge_answers.output, data=STUDY.run.data, model=STUDY.run.models),
+        *rules.compare_reference.output if STUDY.figures.reference_curves else [],
     localrule: True
 
 

@@ -20,7 +20,8 @@ from rattler_build import assemble_package
 
 SUBDIR = "linux-64"
 LIBRARY = Path("lib", "python{}.{}".format(*sys.version_info))
-PIP_NAMES = {"pytorch": "torch"}  # where conda-forge has another name
+# Where conda-forge has another name.
+PIP_NAMES = {"pytorch": "torch", "python-igraph": "igraph", "python-kaleido": "kaleido"}
 CONDA_NAMES = {pip: conda for conda, pip in PIP_NAMES.items()}
 # Parts of CPython that no rule needs.
 LEFT_OUT = shutil.ignore_patterns(

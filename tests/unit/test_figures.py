@@ -10,16 +10,18 @@ import plotly.graph_objects as go
 import pytest
 from hypothesis import given, settings
 
-from gpt_math_domains.drawing import write_figure
-from gpt_math_domains.figures import (
-    copy_plotly,
-    finetune_title,
+from gpt_math_domains.curves import (
     learning_curves,
     overview,
     plot_finetune,
     plot_pretrain,
-    pretrain_title,
     read_reference,
+)
+from gpt_math_domains.drawing import write_figure
+from gpt_math_domains.figures import (
+    copy_plotly,
+    finetune_title,
+    pretrain_title,
 )
 from gpt_math_domains.metrics import ACCURACY, write_metrics
 from metric_rows import damaged
@@ -133,6 +135,22 @@ def test_colours_repeat_when_there_are_more_models() -> None:
     assert [line.line.color for line in found] == [*PRETRAIN_COLORS, "#00BBBB"]
 
 
+def test_models_are_told_apart_without_colours() -> None:
+    for figure in (pretrain_figure(runs(2, 4, 6)), finetune_figure(finetuned("full", "frozen"))):
+        found = [(line.line.dash, line.marker.symbol) for line in lines(figure)]
+        assert len(set(found)) == len(found)
+
+
+def test_a_button_makes_the_steps_logarithmic_in_all_plots() -> None:
+    figure = overview(runs(2, 4), "math_acc", PRETRAIN_COLORS, pretrain_title(1))
+    [menu] = figure.layout.updatemenus
+    linear, log = (button.args[0] for button in menu.buttons)
+    for number in ("", "2", "3"):
+        assert linear[f"xaxis{number}.type"] == "linear"
+        assert log[f"xaxis{number}.type"] == "log"
+    assert [button.label for button in menu.buttons] == ["linear", "log"]
+
+
 def test_lines_are_means_over_seeds_and_bands_go_from_lowest_to_highest() -> None:
     figure = pretrain_figure(runs(4))
     [line], [band] = lines(figure), bands(figure)
@@ -174,7 +192,7 @@ def test_the_hover_tells_model_step_value_and_spread() -> None:
 def test_a_single_evaluation_is_drawn_as_a_point() -> None:
     metrics = runs(2)
     [line] = lines(pretrain_figure(metrics[metrics["step"] == 1000]))
-    assert line.mode == "markers"
+    assert (line.x.tolist(), line.mode) == ([1000], "lines+markers")
 
 
 def test_a_diverged_loss_leaves_a_gap() -> None:

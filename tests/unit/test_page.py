@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gpt_math_domains.curves import learning_curves
 from gpt_math_domains.drawing import write_figure
-from gpt_math_domains.figures import learning_curves
 from gpt_math_domains.files import write_json
 from gpt_math_domains.metrics import ACCURACY, collect_metrics, read_runs, write_metrics
 from gpt_math_domains.page import read_provenance, write_index

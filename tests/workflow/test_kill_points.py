@@ -11,6 +11,7 @@ from training_job import (
     TALLY,
     finish,
     log_of,
+    outputs,
     prepare,
     require_the_same,
     start,
@@ -41,3 +42,17 @@ def test_a_killed_training_ends_with_the_bits_of_an_undisturbed_one(
 
     TALLY["resumes"] += "resumed at step" in log_of(tmp_path)
     require_the_same(tmp_path, undisturbed)
+
+
+def test_the_accuracies_of_the_labels_survive_a_kill(tmp_path: Path) -> None:
+    whole = prepare(tmp_path / "whole")
+    finish(start(whole, save_seconds=1000, finetune=True))
+    killed = prepare(tmp_path / "killed")
+    job = start(killed, finetune=True)
+    wait_until_it_trains(killed, job)
+    time.sleep(0.2)
+    job.kill()
+    job.communicate()
+    finish(start(killed, save_seconds=0.05, finetune=True))
+    assert "labels.csv" in outputs(whole)
+    require_the_same(killed, outputs(whole))

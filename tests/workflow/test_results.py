@@ -27,6 +27,9 @@ CHECKPOINT = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_c
 LABELS = ["first_odd", "first_even", "both_odd", "both_even", "has_zero", "no_zero"]
 
 
+LABEL_FIGURES = ("labels", "transfer")
+
+
 def rows(path: Path) -> list[dict[str, str]]:
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
@@ -46,7 +49,9 @@ def settings(phase: str) -> dict[str, Any]:
 
 def test_the_results_are_the_promised_files_and_no_others(finished: Repository) -> None:
     promised = {"index.html", "metrics/pretrain.csv", "metrics/finetune.csv", "metrics/summary.csv"}
-    promised |= {"plots/plotly.min.js"}
+    promised |= {f"plots/{name}" for name in ("plotly.min.js", "rules.html")}
+    promised |= {"rules.mmd"}
+    promised |= {"plots/pretrain_scale.html", "plots/finetune_1_scale.html"}
     for data in DATA:
         files = ("train.csv", "valid.csv", "vocabulary.json", "manifest.json")
         promised |= {f"data/{data}/{name}" for name in files}
@@ -57,10 +62,14 @@ def test_the_results_are_the_promised_files_and_no_others(finished: Repository) 
         ):
             promised |= {f"plots/{figure}.html", f"plots/{figure}_eval_loss.html"}
             promised |= {f"plots/{figure}_eval_{accuracy}_acc.html"}
+        promised |= {f"plots/pretrain_{data}_{name}.html" for name in ("operations", "operands")}
+        figure = f"plots/finetune_1_pretrain_{data}"
+        promised |= {f"{figure}_{name}.html" for name in ("labels", "transfer")}
     bundled = {name for name in promised if name.startswith(("index", "metrics", "plots"))}
     promised |= {f"report/{name}" for name in (*bundled, "config.yaml", ".snakemake_timestamp")}
     for run in PRETRAINED + FINETUNED:
         promised |= {f"{run}/metrics.csv", f"{run}/run.json"}
+        promised |= {f"{run}/{'labels' if run in FINETUNED else 'answers'}.csv"}
         promised |= {f"{run}/seed_{seed}/{name}" for seed, name in product(SEEDS, CHECKPOINT)}
 
     found = {
@@ -111,6 +120,41 @@ def test_a_runs_metrics_have_every_seed_at_every_evaluation(finished: Repository
     assert [(int(row["seed"]), int(row["step"])) for row in rows(metrics)] == list(
         product(SEEDS, steps)
     )
+
+
+@pytest.mark.parametrize("run", FINETUNED)
+def test_domain_acc_is_the_mean_of_the_labels_accuracies(finished: Repository, run: str) -> None:
+    labelled = rows(finished.results / run / "labels.csv")
+    data = re.findall(r"data_(\d+)", run)[0]
+    equations = len(rows(finished.results / f"data/{data}/valid.csv"))
+    told = [(row["seed"], row["step"], row["label"]) for row in labelled]
+    metrics = rows(finished.results / run / "metrics.csv")
+    assert told == [(row["seed"], row["step"], label) for row in metrics for label in LABELS]
+    for place, row in enumerate(metrics):
+        here = labelled[place * len(LABELS) : (place + 1) * len(LABELS)]
+        right = [float(one["accuracy"]) * equations for one in here]
+        assert right == pytest.approx([round(count) for count in right])
+        exact = sum(map(round, right)) / (equations * len(LABELS))
+        assert float(row["domain_acc"]) == exact
+
+
+@pytest.mark.parametrize("run", PRETRAINED)
+def test_the_answers_are_those_that_math_acc_counts(finished: Repository, run: str) -> None:
+    answers = rows(finished.results / run / "answers.csv")
+    data = re.findall(r"data_(\d+)", run)[0]
+    metrics = rows(finished.results / run / "metrics.csv")
+    for seed in SEEDS:
+        last = [row for row in metrics if row["seed"] == str(seed)][-1]
+        for split in ("train", "valid"):
+            own = [row for row in answers if (row["seed"], row["split"]) == (str(seed), split)]
+            equations = rows(finished.results / f"data/{data}/{split}.csv")
+            told = [(row["operation"], row["modulo"], row["a"], row["b"]) for row in own]
+            assert told == [
+                (row["operation"], row["modulo"], *row["equation"].split()[0:3:2])
+                for row in equations
+            ]
+        right = [row["right"] == "1" for row in own]
+        assert sum(right) / len(right) == float(last["math_acc"])
 
 
 @pytest.mark.parametrize(("phase", "runs"), [("pretrain", PRETRAINED), ("finetune", FINETUNED)])
@@ -190,7 +234,12 @@ def test_every_job_leaves_a_log_and_a_benchmark(finished: Repository) -> None:
     jobs |= {f"label_domains/domain_1_data_{data}" for data in DATA}
     jobs |= {*PRETRAINED, *FINETUNED}
     jobs |= {"metrics/pretrain", "metrics/finetune", "metrics/summary"}
-    jobs |= {"figures/plotly", "figures/index", "report/bundle"}
+    jobs |= {f"judge_answers/data_{data}_model_{model}" for data, model in product(DATA, MODELS)}
+    jobs |= {"figures/plotly", "figures/index", "figures/trace_rules", "figures/rules"}
+    jobs |= {"report/bundle"}
+    jobs |= {"figures/pretrain_scale", "figures/finetune_1_scale"}
+    jobs |= {f"figures/pretrain_{data}_answers" for data in DATA}
+    jobs |= {f"figures/finetune_1_pretrain_{d}_{name}" for d in DATA for name in LABEL_FIGURES}
     jobs |= {f"figures/pretrain_{data}" for data in DATA}
     jobs |= {f"figures/finetune_1_pretrain_{data}" for data in DATA}
 

@@ -36,7 +36,8 @@ def labels(domain: Versions = 1, data: Versions = DATA) -> set[str]:
 # A study's last words.
 BUNDLE = jobs("bundle_report")
 PAGE = jobs("write_index") | BUNDLE
-REPORT = jobs("summarize_metrics") | PAGE
+SCALE = jobs("plot_pretrain_scale") | jobs("plot_finetune_scale", domain=1) | BUNDLE
+REPORT = jobs("summarize_metrics") | SCALE | PAGE
 
 
 def pretraining(data: Versions = DATA, model: Versions = MODELS) -> set[str]:
@@ -44,7 +45,9 @@ def pretraining(data: Versions = DATA, model: Versions = MODELS) -> set[str]:
     return (
         jobs("pretrain_model", data=data, model=model)
         | jobs("collect_pretrain_metrics")
+        | jobs("judge_answers", data=data, model=model)
         | jobs("plot_pretrain", data=data)
+        | jobs("plot_answers", data=data)
         | REPORT
     )
 
@@ -60,13 +63,19 @@ def finetuning(
         jobs("finetune_model", data=data, model=model, domain=domain, protocol=protocol)
         | jobs("collect_finetune_metrics")
         | jobs("plot_finetune", domain=domain, data=data)
+        | jobs("plot_labels", domain=domain, data=data)
+        | jobs("plot_transfer", domain=domain, data=data)
         | REPORT
     )
 
 
 TRAINING = pretraining() | finetuning()
 PRETRAIN_FIGURES = jobs("plot_pretrain", data=DATA) | BUNDLE
-FIGURES = PRETRAIN_FIGURES | jobs("plot_finetune", domain=1, data=DATA)
+CURVES = PRETRAIN_FIGURES | jobs("plot_finetune", domain=1, data=DATA)
+ANSWERS = jobs("plot_answers", data=DATA) | BUNDLE
+TRANSFER = jobs("plot_transfer", domain=1, data=DATA) | BUNDLE
+OTHERS = ANSWERS | TRANSFER | jobs("plot_labels", domain=1, data=DATA)
+RULES = jobs("trace_rules") | jobs("plot_rules") | BUNDLE
 COLLECTING = jobs("collect_pretrain_metrics") | jobs("collect_finetune_metrics") | REPORT
 NOTHING: set[str] = set()
 
@@ -181,12 +190,12 @@ CASES = [
     ),
     Case(
         "one more domain version",
-        labels(domain=2) | finetuning(domain=2),
+        labels(domain=2) | finetuning(domain=2) | jobs("plot_finetune_scale", domain=2),
         {"domains": {2: {"labels": ["has_zero"]}}, "run": {"domains": [1, 2]}},
     ),
     Case(
         "one more protocol",
-        finetuning(protocol="frozen"),
+        finetuning(protocol="frozen") | RULES,  # others might ask for no pretraining
         {"run": {"protocols": ["full", "scratch", "frozen"]}},
     ),
     Case("one more seed", TRAINING, {"run": {"seeds": [0, 1, 2]}}),  # a job trains all seeds
@@ -204,10 +213,10 @@ CASES = [
         {"run": {"seeds": [0, 1, 2]}},
         options=("results/smoke/plots/finetune_1_pretrain_4.html",),
     ),
-    Case("one model fewer", COLLECTING | FIGURES, {"run": {"models": [2]}}),
+    Case("one model fewer", COLLECTING | CURVES | OTHERS, {"run": {"models": [2]}}),
     Case(
         "another directory for results",
-        equations() | labels() | TRAINING | jobs("copy_plotly"),
+        equations() | labels() | TRAINING | jobs("copy_plotly") | RULES,
         {"pathvars": {"results": "results/other"}},
     ),
     # How results look.
@@ -218,7 +227,7 @@ CASES = [
     ),
     Case(
         "a reference curve",
-        jobs("plot_pretrain", data=4) | PAGE,
+        jobs("plot_pretrain", data=4) | jobs("compare_reference") | RULES | PAGE,
         {"figures": {"reference_curves": {"pretrain_4": "published.csv"}}},
         append={"published.csv": "model,step,math_acc\n2,1,0.5\n"},
     ),
@@ -232,8 +241,25 @@ CASES = [
     Case("training.py", TRAINING, append={f"{PACKAGE}/training.py": COMMENT}),
     Case("provenance.py", TRAINING, append={f"{PACKAGE}/provenance.py": COMMENT}),
     Case("page.py", PAGE, append={f"{PACKAGE}/page.py": COMMENT}),
-    Case("summary.py", REPORT, append={f"{PACKAGE}/summary.py": COMMENT}),
-    Case("figures.py", FIGURES | PAGE, append={f"{PACKAGE}/figures.py": COMMENT}),
+    Case("summary.py", REPORT | TRANSFER, append={f"{PACKAGE}/summary.py": COMMENT}),
+    Case(
+        "figures.py",
+        CURVES | OTHERS | SCALE | jobs("plot_rules") | PAGE,
+        append={f"{PACKAGE}/figures.py": COMMENT},
+    ),
+    Case("curves.py", CURVES | PAGE, append={f"{PACKAGE}/curves.py": COMMENT}),
+    Case("heatmaps.py", ANSWERS, append={f"{PACKAGE}/heatmaps.py": COMMENT}),
+    Case(
+        "judging.py",
+        jobs("judge_answers", data=DATA, model=MODELS) | ANSWERS,
+        append={f"{PACKAGE}/judging.py": COMMENT},
+    ),
+    Case("timeline.py", NOTHING, append={f"{PACKAGE}/timeline.py": COMMENT}),
+    Case(
+        "one more rule, which nothing needs",
+        RULES,
+        append={"workflow/rules/metrics.smk": "\nrule rest:\n    shell:\n        'true'\n"},
+    ),
     Case("page.html.jinja", PAGE, append={f"{PACKAGE}/page.html.jinja": "<!-- a comment -->\n"}),
     Case("bundle.py", BUNDLE, append={f"{PACKAGE}/bundle.py": COMMENT}),
     Case("config.py", NOTHING, append={f"{PACKAGE}/config.py": COMMENT}),
@@ -264,6 +290,16 @@ CASES = [
         delete="finetune/domain_1/data_5/model_4/scratch/seed_1/model.safetensors",
     ),
     Case("the report's copies deleted", BUNDLE, delete="report"),
+    Case(
+        "answers deleted",
+        jobs("judge_answers", data=4, model=2) | jobs("plot_answers", data=4),
+        delete="pretrain/data_4/model_2/answers.csv",
+    ),
+    Case(
+        "accuracies of labels deleted",
+        finetuning(data=4, model=2, protocol="full"),
+        delete="finetune/domain_1/data_4/model_2/full/labels.csv",
+    ),
     Case("the summary deleted", REPORT, delete="metrics/summary.csv"),
     Case(
         "a figure deleted",

@@ -1,8 +1,9 @@
-"""A small pretraining job in a process of its own, which tests stop in every way there is.
+"""A small training job in a process of its own, which tests stop in every way there is.
 
     python training_job.py DIRECTORY CHANGES
 
-CHANGES is JSON: fields of `Job` and of its settings; `log`, a path; `file_size`, a limit in bytes.
+CHANGES is JSON: fields of `Job` and of its settings; `log`, a path; `file_size`, a limit in bytes;
+`finetune`, whether to finetune from scratch in place of pretraining.
 """
 
 import csv
@@ -30,17 +31,25 @@ SETTINGS = {
     "num_warmup_steps": 5,
     "shuffle": True,
 }
+SPLITS = ("train", "valid")
 TALLY: Counter[str] = Counter()  # told at the end of the tests
 
 
 def prepare(directory: Path) -> Path:
     """Write the data to train on; return the directory."""
+    from gpt_math_domains.domains import label_data_version
     from gpt_math_domains.equations import generate_data_version
 
     directory.mkdir(parents=True, exist_ok=True)
-    names = {name: directory / f"{name}.csv" for name in ("train", "valid")}
+    names = {name: directory / f"{name}.csv" for name in SPLITS}
     names |= {name: directory / f"{name}.json" for name in ("vocabulary", "manifest")}
     generate_data_version(4, None, 0, **names)
+    label_data_version(
+        ["first_odd", "has_zero"],
+        **{name: names[name] for name in ("train", "valid", "vocabulary")},
+        labelled_train=directory / "train_labels.csv",
+        labelled_valid=directory / "valid_labels.csv",
+    )
     return directory
 
 
@@ -117,6 +126,8 @@ def outputs(directory: Path) -> dict[str, object]:
         rows = list(csv.DictReader(file))
     for row in rows:
         del row["seconds"]
+    if (directory / "labels.csv").exists():
+        found["labels.csv"] = (directory / "labels.csv").read_bytes()
     return found | {"metrics.csv": rows}
 
 
@@ -134,7 +145,7 @@ def main() -> None:
     """Train."""
     from gpt_math_domains.logs import job_log
     from gpt_math_domains.provenance import Record
-    from gpt_math_domains.runs import Job, pretrain
+    from gpt_math_domains.runs import Job, finetune, pretrain
 
     directory, changes = Path(sys.argv[1]), json.loads(sys.argv[2])
     if limit := changes.pop("file_size", 0):
@@ -153,6 +164,7 @@ def main() -> None:
         "metrics_csv": directory / "metrics.csv",
     }
     code = changes.pop("code", "of the tests")
+    finetunes = changes.pop("finetune", False)
     fields |= changes
     fields["checkpoints"] = [directory / f"seed_{seed}" for seed in fields["seeds"]]
     inputs = {
@@ -161,9 +173,16 @@ def main() -> None:
         "vocabulary_json": directory / "vocabulary.json",
         "manifest_json": directory / "manifest.json",
     }
+    if finetunes:
+        fields["run"] |= {"phase": "finetune", "domain": 1, "protocol": "scratch"}
+        fields["labels_csv"] = directory / "labels.csv"
+        inputs |= {f"{name}_labels_csv": directory / f"{name}_labels.csv" for name in SPLITS}
     with job_log(path) as log:
-        record = Record(directory / "run.json", inputs.values(), code)
-        pretrain(Job(**fields, record=record, log=log), **inputs)
+        job = Job(**fields, record=Record(directory / "run.json", inputs.values(), code), log=log)
+        if finetunes:
+            finetune(job, **inputs, pretrained=[])
+        else:
+            pretrain(job, **inputs)
 
 
 if __name__ == "__main__":

@@ -1,3 +1,4 @@
+import json
 import os
 import sys
 from pathlib import Path
@@ -12,9 +13,11 @@ sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 
 from gpt_math_domains.config import ConfigError, check_file, load_study
 from gpt_math_domains.estimate import cpu_warning, training_request, training_seconds
-from gpt_math_domains.imports import fingerprint
+from gpt_math_domains.imports import fingerprint, rules_fingerprint
 from gpt_math_domains.locks import clear_stale_locks
+from gpt_math_domains.logs import job_log
 from gpt_math_domains.stops import OWNER
+from gpt_math_domains.trace import trace_rules
 
 # Another workflow may use this one as a module; its lock and configuration files are its own.
 IS_MODULE = not workflow.modifier.is_main_snakefile()
@@ -72,6 +75,8 @@ wildcard_constraints:
     domain=r"\d+",
     seed=r"\d+",
     protocol="full|frozen|scratch|random_frozen",
+    figure="[a-z0-9_]+",
+    format="svg|png|pdf",
 
 
 def version(wildcard, section):
@@ -124,6 +129,15 @@ def request(what, settings):
         return asked[what]
 
     return ask
+
+
+def rules_config():
+    """Return what of the configuration decides which rules a study needs, for `--config`."""
+    run = {"protocols": STUDY.run.protocols}
+    if not STUDY.run.domains:
+        run["domains"] = []
+    references = {"reference_curves": STUDY.figures.reference_curves}
+    return [f"run={json.dumps(run)}", f"figures={json.dumps(references)}"]
 
 
 def starts_pretrained(wildcards):

@@ -85,6 +85,154 @@ rule plot_finetune:
         "../scripts/plot_finetune.py"
 
 
+rule plot_answers:
+    input:
+        answers=expand(
+            "<results>/pretrain/data_{data}/model_{model}/answers.csv",
+            model=STUDY.run.models,
+            allow_missing=True,
+        ),
+        plotly_js=ancient("<results>/plots/plotly.min.js"),
+    output:
+        operations="<results>/plots/pretrain_{data}_operations.html",
+        operands="<results>/plots/pretrain_{data}_operands.html",
+    log:
+        "<logs>/figures/pretrain_{data}_answers.log",
+    benchmark:
+        "<benchmarks>/figures/pretrain_{data}_answers.tsv"
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        code=fingerprint("plot_answers.py"),
+    script:
+        "../scripts/plot_answers.py"
+
+
+rule plot_labels:
+    input:
+        labels=expand(
+            "<results>/finetune/domain_{domain}/data_{data}/model_{model}/{protocol}/labels.csv",
+            model=STUDY.run.models,
+            protocol=STUDY.run.protocols,
+            allow_missing=True,
+        ),
+        plotly_js=ancient("<results>/plots/plotly.min.js"),
+    output:
+        page="<results>/plots/finetune_{domain}_pretrain_{data}_labels.html",
+    log:
+        "<logs>/figures/finetune_{domain}_pretrain_{data}_labels.log",
+    benchmark:
+        "<benchmarks>/figures/finetune_{domain}_pretrain_{data}_labels.tsv"
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        code=fingerprint("plot_labels.py"),
+    script:
+        "../scripts/plot_labels.py"
+
+
+rule plot_transfer:
+    input:
+        metrics=expand(
+            "<results>/finetune/domain_{domain}/data_{data}/model_{model}/{protocol}/metrics.csv",
+            model=STUDY.run.models,
+            protocol=STUDY.run.protocols,
+            allow_missing=True,
+        ),
+        plotly_js=ancient("<results>/plots/plotly.min.js"),
+    output:
+        page="<results>/plots/finetune_{domain}_pretrain_{data}_transfer.html",
+    log:
+        "<logs>/figures/finetune_{domain}_pretrain_{data}_transfer.log",
+    benchmark:
+        "<benchmarks>/figures/finetune_{domain}_pretrain_{data}_transfer.tsv"
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        colors=STUDY.figures.finetune_colors,
+        code=fingerprint("plot_transfer.py"),
+    script:
+        "../scripts/plot_transfer.py"
+
+
+rule plot_pretrain_scale:
+    input:
+        summary="<results>/metrics/summary.csv",
+        manifests=expand("<results>/data/{data}/manifest.json", data=STUDY.run.data),
+        plotly_js=ancient("<results>/plots/plotly.min.js"),
+    output:
+        page="<results>/plots/pretrain_scale.html",
+    log:
+        "<logs>/figures/pretrain_scale.log",
+    benchmark:
+        "<benchmarks>/figures/pretrain_scale.tsv"
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        phase="pretrain",
+        study=STUDY.costs("pretrain"),
+        code=fingerprint("plot_scale.py"),
+    script:
+        "../scripts/plot_scale.py"
+
+
+rule plot_finetune_scale:
+    input:
+        summary="<results>/metrics/summary.csv",
+        manifests=expand("<results>/data/{data}/manifest.json", data=STUDY.run.data),
+        plotly_js=ancient("<results>/plots/plotly.min.js"),
+    output:
+        page="<results>/plots/finetune_{domain}_scale.html",
+    log:
+        "<logs>/figures/finetune_{domain}_scale.log",
+    benchmark:
+        "<benchmarks>/figures/finetune_{domain}_scale.tsv"
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        phase="finetune",
+        study=STUDY.costs("finetune"),
+        code=fingerprint("plot_scale.py"),
+    script:
+        "../scripts/plot_scale.py"
+
+
+# Asks Snakemake, so it runs in Snakemake's own environment.
+rule trace_rules:
+    output:
+        graph="<results>/rules.mmd",
+    log:
+        "<logs>/figures/trace_rules.log",
+    benchmark:
+        "<benchmarks>/figures/trace_rules.tsv"
+    localrule: True
+    params:
+        config=rules_config(),
+        rules=rules_fingerprint(),
+        code=fingerprint("gpt_math_domains/trace.py"),
+    run:
+        with job_log(log[0]):
+            trace_rules(params.config, output.graph)
+
+
+rule plot_rules:
+    input:
+        graph="<results>/rules.mmd",
+        plotly_js=ancient("<results>/plots/plotly.min.js"),
+    output:
+        page="<results>/plots/rules.html",
+    log:
+        "<logs>/figures/rules.log",
+    benchmark:
+        "<benchmarks>/figures/rules.tsv"
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        code=fingerprint("plot_rules.py"),
+    script:
+        "../scripts/plot_rules.py"
+
+
 rule write_index:
     input:
         pretrain="<results>/metrics/pretrain.csv",
@@ -126,3 +274,57 @@ rule write_index:
         code=fingerprint("write_index.py"),
     script:
         "../scripts/write_index.py"
+
+
+PAGES = [
+    *expand(rules.plot_pretrain.output, data=STUDY.run.data),
+    *expand(rules.plot_answers.output, data=STUDY.run.data),
+    *expand(rules.plot_finetune.output, domain=STUDY.run.domains, data=STUDY.run.data),
+    *expand(rules.plot_labels.output, domain=STUDY.run.domains, data=STUDY.run.data),
+    *expand(rules.plot_transfer.output, domain=STUDY.run.domains, data=STUDY.run.data),
+    *expand(rules.plot_pretrain_scale.output),
+    *expand(rules.plot_finetune_scale.output, domain=STUDY.run.domains),
+    *expand(rules.plot_rules.output),
+]
+
+
+# Not in `all`, since it shows times, which differ whenever a study runs.
+rule plot_timeline:
+    input:
+        PAGES,
+        index="<results>/index.html",
+        plotly_js=ancient("<results>/plots/plotly.min.js"),
+    output:
+        page="<results>/plots/timeline.html",
+    log:
+        "<logs>/figures/timeline.log",
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        benchmarks="<benchmarks>",
+        code=fingerprint("plot_timeline.py"),
+    script:
+        "../scripts/plot_timeline.py"
+
+
+rule export_image:
+    input:
+        page="<results>/plots/{figure}.html",
+    output:
+        image="<results>/images/{figure}.{format}",
+    log:
+        "<logs>/images/{figure}_{format}.log",
+    benchmark:
+        "<benchmarks>/images/{figure}_{format}.tsv"
+    conda:
+        "../../envs/images.yaml"
+    params:
+        code=fingerprint("export_image.py"),
+    script:
+        "../scripts/export_image.py"
+
+
+rule images:
+    input:
+        [f"<results>/images/{Path(page).stem}.svg" for page in PAGES],
+    localrule: True

@@ -17,6 +17,7 @@ rule finetune_model:
         ),
     output:
         metrics="<results>/finetune/domain_{domain}/data_{data}/model_{model}/{protocol}/metrics.csv",
+        labels="<results>/finetune/domain_{domain}/data_{data}/model_{model}/{protocol}/labels.csv",
         record="<results>/finetune/domain_{domain}/data_{data}/model_{model}/{protocol}/run.json",
         checkpoints=expand(
             "<results>/finetune/domain_{domain}/data_{data}/model_{model}/{protocol}/seed_{seed}/{file}",

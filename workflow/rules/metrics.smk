@@ -60,3 +60,24 @@ rule summarize_metrics:
         code=fingerprint("summarize_metrics.py"),
     script:
         "../scripts/summarize_metrics.py"
+
+
+# Part of the study if figures.reference_curves names any.
+rule compare_reference:
+    input:
+        pretrain="<results>/metrics/pretrain.csv",
+        finetune="<results>/metrics/finetune.csv",
+        references=STUDY.figures.reference_curves.values(),
+    output:
+        comparison="<results>/metrics/reference.csv",
+    log:
+        "<logs>/metrics/reference.log",
+    benchmark:
+        "<benchmarks>/metrics/reference.tsv"
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        references=STUDY.figures.reference_curves,
+        code=fingerprint("compare_reference.py"),
+    script:
+        "../scripts/compare_reference.py"

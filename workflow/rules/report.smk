@@ -2,17 +2,17 @@ rule bundle_report:
     input:
         plots=[
             "<results>/plots/plotly.min.js",
-            *expand(rules.plot_pretrain.output, data=STUDY.run.data),
-            *expand(
-                rules.plot_finetune.output,
-                domain=STUDY.run.domains,
-                data=STUDY.run.data,
-            ),
+            *PAGES,
         ],
         tables=[
             "<results>/metrics/pretrain.csv",
             "<results>/metrics/finetune.csv",
             "<results>/metrics/summary.csv",
+            *(
+                rules.compare_reference.output
+                if STUDY.figures.reference_curves
+                else []
+            ),
         ],
         page="<results>/index.html",
     output:

@@ -36,6 +36,7 @@ with (
             record=Record(snakemake.output.record, snakemake.input, snakemake.params.code),
             checkpoints=checkpoint_directories(snakemake.output.checkpoints),
             log=log,
+            labels_csv=snakemake.output.labels,
         ),
         train_csv=snakemake.input.train,
         valid_csv=snakemake.input.valid,

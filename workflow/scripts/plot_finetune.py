@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from gpt_math_domains.figures import plot_finetune
+from gpt_math_domains.curves import plot_finetune
 from gpt_math_domains.logs import job_log
 
 if TYPE_CHECKING:

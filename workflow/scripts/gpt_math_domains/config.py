@@ -41,6 +41,7 @@ def _exponent(value: object) -> object:
     return value
 
 
+RUN = ("phase", "data", "model", "domain", "protocol")
 LIMIT = 10**18  # above any number that makes sense, and within 64 bits
 
 Version = Annotated[StrictInt, Field(ge=0, lt=LIMIT)]
@@ -325,6 +326,19 @@ class Study(Section):
             "seeds": self.run.seeds,
             "training": list(self.runs()),
             "figures": self.figures.model_dump(),
+        }
+
+    def costs(self, phase: Phase) -> dict[str, Any]:
+        """Return what the cost of a phase's runs depends on; see `scale.plot_scale`."""
+        return {
+            "data": self.run.data,
+            "models": {model: self.models[model].model_dump() for model in self.run.models},
+            "labels": {domain: len(self.domains[domain].labels) for domain in self.run.domains},
+            "epochs": [
+                {key: run[key] for key in (*RUN, "num_train_epochs")}
+                for run in self.runs()
+                if run["phase"] == phase
+            ],
         }
 
 

@@ -1,27 +1,15 @@
-"""Learning curves of the study as interactive pages that work offline."""
+"""What all figures share: how they look, and the pages that they are drawn on."""
 
 import html
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import cycle
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
-from plotly.subplots import make_subplots
 
-from gpt_math_domains.drawing import write_figure
 from gpt_math_domains.files import write_text
-from gpt_math_domains.metrics import (
-    ACCURACY,
-    check_accuracy,
-    errors_name,
-    parse_fields,
-    read_fields,
-    read_runs,
-)
 
 AXES = {
     "math_acc": "eval/math_acc",
@@ -29,9 +17,13 @@ AXES = {
     "eval_loss": "eval/loss",
     "train_loss": "train/loss",
 }
-
-_DASHES = ("solid", "dash", "dashdot", "12px,4px")  # dots are for reference curves
-_LAYOUT = {
+DASHES = ("solid", "dash", "dashdot", "12px,4px")  # dots are for reference curves
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star")
+MARKERS = 12  # shown on a line, at most
+# Told apart with any colour vision (Okabe and Ito 2008, "Color Universal Design"); not yellow,
+# which is too pale on white.
+COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000")
+LAYOUT = {
     "template": "none",
     "font": {"family": "system-ui, sans-serif", "size": 14, "color": "#222222"},
     # Right above the plot, below plotly's buttons, and at the left edge: fits narrow screens.
@@ -41,12 +33,23 @@ _LAYOUT = {
     "hoverlabel": {"align": "left"},
     "margin": {"l": 70, "r": 20, "t": 80, "b": 60},
 }
-_AXIS = {
+AXIS = {
     "gridcolor": "#E5E5E5",
     "linecolor": "#888888",
     "showline": True,
     "zeroline": False,
     "rangemode": "tozero",
+}
+ACCURACY_RANGE = (0, 1.03)  # so that a line at 1 is drawn whole
+MENU = {  # below the plot, at its right edge, beside the axis title
+    "x": 1,
+    "xanchor": "right",
+    "y": 0,
+    "yanchor": "top",
+    "pad": {"t": 30, "r": 0},
+    "font": {"size": 12},
+    "bgcolor": "#FFFFFF",
+    "bordercolor": "#888888",
 }
 
 
@@ -60,149 +63,94 @@ def finetune_title(domain: int, data: int) -> str:
     return f"Finetune Domain: {domain} Pretrain Data:{data}"
 
 
-def read_reference(path: str | Path, metric: str) -> pd.DataFrame:
-    """Read reference curves, such as published ones, to set beside the study's own.
-
-    Args:
-        path: a CSV with the columns `model`, `step` and `metric`'s; others are left out.
-        metric: `math_acc` or `domain_acc`.
-
-    Raises:
-        ValueError: one line that names the file and what is wrong with it.
-        OSError: the file cannot be read.
-    """
-    names = ["model", "step", metric]
-    with errors_name(path):
-        text = read_fields(path)
-        if not set(names) <= set(text):
-            raise ValueError(f"has the columns {list(text)}; needed are {names}")
-        frame = parse_fields(text[names])
-        check_accuracy(frame, metric)
-    return frame.sort_values(["model", "step"], ignore_index=True)
+def protocols(metrics: pd.DataFrame) -> list[str]:
+    """Return the protocols in a metrics table, the one to draw first; in pretraining `[""]`."""
+    found = metrics["protocol"].fillna("").unique().tolist()
+    return sorted(found, key=lambda protocol: protocol != "full")
 
 
-def learning_curves(
-    metrics: pd.DataFrame,
-    metric: str,
-    colors: Sequence[str],
-    title: str,
-    reference: pd.DataFrame | None = None,
-) -> go.Figure:
-    """Draw a metric over the optimizer steps, one line for each model version.
-
-    A line is the mean over seeds; the band around it spans the lowest and the highest seed. Of
-    several protocols, `full` (or else the first) is drawn and the others wait in the legend.
-
-    Args:
-        metrics: runs of one data (and domain) version, as `metrics.read_metrics` returns them.
-        metric: `math_acc`, `domain_acc`, `eval_loss` or `train_loss`.
-        colors: colours of the model versions in ascending order; repeated if they are too few.
-        title: the figure's title.
-        reference: curves of the same metric to set beside these as thin dotted lines, as
-            `read_reference` returns them.
-    """
-    figure = go.Figure(list(_curves(metrics, metric, colors)))
-    if reference is not None:
-        figure.add_traces(list(_reference_curves(reference, metric, metrics, colors)))
-    _set_layout(figure, [metric], title)
-    return figure
+def model_looks(metrics: pd.DataFrame, colors: Sequence[str]) -> dict[int, dict[str, str]]:
+    """Return `color` and `symbol` of each model version, which are repeated if too few."""
+    looks = zip(cycle(colors), cycle(SYMBOLS), strict=False)
+    return {
+        model: {"color": color, "symbol": symbol}
+        for model, (color, symbol) in zip(
+            sorted(metrics["model"].unique().tolist()), looks, strict=False
+        )
+    }
 
 
-def overview(
-    metrics: pd.DataFrame,
-    accuracy: str,
-    colors: Sequence[str],
-    title: str,
-    reference: pd.DataFrame | None = None,
-) -> go.Figure:
-    """Draw accuracy, eval loss and train loss below each other; one legend rules all three.
-
-    Args:
-        metrics: see `learning_curves`.
-        accuracy: `math_acc` or `domain_acc`.
-        colors: see `learning_curves`.
-        title: the figure's title.
-        reference: curves of the accuracy; see `learning_curves`.
-    """
-    names = [accuracy, "eval_loss", "train_loss"]
-    figure = make_subplots(
-        rows=3, shared_xaxes=True, row_heights=[0.5, 0.25, 0.25], vertical_spacing=0.04
-    )
-    for row, metric in enumerate(names, start=1):
-        curves = list(_curves(metrics, metric, colors, in_legend=row == 1))
-        figure.add_traces(curves, rows=row, cols=1)
-    if reference is not None:
-        curves = list(_reference_curves(reference, accuracy, metrics, colors))
-        figure.add_traces(curves, rows=1, cols=1)
-    _set_layout(figure, names, title)
-    # In pixels: three plots need more than most windows are high, so each tells its steps.
-    figure.update_layout(height=960)
-    figure.update_xaxes(showticklabels=True)
-    return figure
+def text_of(value: str) -> str:
+    """Return text that plotly.js, which reads some HTML tags, shows as it is."""
+    return html.escape(value, quote=False)
 
 
-def plot_pretrain(
-    inputs: Sequence[str | Path],
-    data: int,
-    colors: Sequence[str],
-    *,
-    overview: str | Path,
-    accuracy: str | Path,
-    loss: str | Path,
-    reference: str | Path | None = None,
+def set_layout(
+    figure: go.Figure, title: str, legend: str = "model", height: int | None = None
 ) -> None:
-    """Write the three pages of a data version's pretraining runs.
+    """Give a figure its title and the looks that all have.
 
     Args:
-        inputs: the runs' metrics.
-        data: the data version.
-        colors: see `learning_curves`.
-        overview: the page with accuracy and losses.
-        accuracy: the page with math_acc alone.
-        loss: the page with the eval loss alone.
-        reference: a table of math_acc to set beside the runs' own; see `read_reference`.
-
-    Raises:
-        ValueError: a table is malformed or of other runs.
+        figure: to change.
+        title: of the figure.
+        legend: the legend's title.
+        height: in pixels, where several plots need more than most windows are high.
     """
-    metrics = read_runs(inputs, "pretrain")
-    _require_only(metrics, "data", data)
-    pages = [overview, accuracy, loss]
-    _write_pages(metrics, "math_acc", colors, pretrain_title(data), pages, reference)
+    figure.update_layout(LAYOUT, title_text=text_of(title), legend_title_text=legend, height=height)
+    figure.update_xaxes(AXIS)
+    figure.update_yaxes(AXIS)
+    if figure.layout.annotations:  # titles of plots, which the figure's own stands above
+        figure.update_annotations(font_size=13)
+        figure.update_layout(title_pad_b=30, margin_t=100)
 
 
-def plot_finetune(
-    inputs: Sequence[str | Path],
-    domain: int,
-    data: int,
-    colors: Sequence[str],
-    *,
-    overview: str | Path,
-    accuracy: str | Path,
-    loss: str | Path,
-    reference: str | Path | None = None,
+def panel_height(rows: int) -> int:
+    """Return the height of a figure with some rows of plots, in pixels."""
+    return max(480, 160 + 260 * rows)
+
+
+def choice_menu(
+    figure: go.Figure, choices: Sequence[str], shown: Sequence[str], below: int = 30
 ) -> None:
-    """Write the three pages of a domain version's finetuning runs on a data version.
+    """Let the reader choose which traces are drawn, if there is a choice.
 
     Args:
-        inputs: the runs' metrics, of any protocols.
-        domain: the domain version.
-        data: the data version.
-        colors: see `learning_curves`.
-        overview: the page with accuracy and losses.
-        accuracy: the page with domain_acc alone.
-        loss: the page with the eval loss alone.
-        reference: a table of domain_acc to set beside the runs' own; see
-            `read_reference`.
-
-    Raises:
-        ValueError: a table is malformed or of other runs.
+        figure: to change.
+        choices: their names, the one drawn first at the start.
+        shown: the choice to which each trace belongs.
+        below: the plot, where the menu stands, in pixels.
     """
-    metrics = read_runs(inputs, "finetune")
-    _require_only(metrics, "domain", domain)
-    _require_only(metrics, "data", data)
-    pages = [overview, accuracy, loss]
-    _write_pages(metrics, "domain_acc", colors, finetune_title(domain, data), pages, reference)
+    if len(choices) < 2:
+        return
+    buttons = [
+        {
+            "label": text_of(choice),
+            "method": "restyle",
+            "args": [{"visible": [name == choice for name in shown]}],
+        }
+        for choice in choices
+    ]
+    place = {"x": 0, "xanchor": "left", "pad": {"t": below}, "direction": "up"}
+    menu = MENU | place | {"type": "dropdown", "buttons": buttons, "active": 0}
+    figure.update_layout(updatemenus=[*figure.layout.updatemenus, menu], margin_b=below + 45)
+
+
+def add_step_buttons(figure: go.Figure) -> None:
+    """Let the reader choose between linear and logarithmic steps on all horizontal axes."""
+    axes = [axis.plotly_name for axis in figure.select_xaxes()]
+    buttons = [
+        {
+            "label": label,
+            "method": "relayout",
+            "args": [
+                {f"{axis}.type": kind for axis in axes}
+                | {f"{axis}.autorange": True for axis in axes}
+            ],
+        }
+        for label, kind in (("linear", "linear"), ("log", "log"))
+    ]
+    menu = MENU | {"type": "buttons", "direction": "right", "buttons": buttons, "active": 0}
+    figure.update_layout(updatemenus=[*figure.layout.updatemenus, menu])
 
 
 def copy_plotly(output: str | Path) -> None:
@@ -210,151 +158,8 @@ def copy_plotly(output: str | Path) -> None:
     write_text(output, get_plotlyjs())
 
 
-def protocols(metrics: pd.DataFrame) -> list[str]:
-    """Return the protocols in a metrics table, the one to draw first; in pretraining `[""]`."""
-    found = metrics["protocol"].fillna("").unique().tolist()
-    return sorted(found, key=lambda protocol: protocol != "full")
-
-
-def _curves(
-    metrics: pd.DataFrame, metric: str, colors: Sequence[str], in_legend: bool = True
-) -> Iterator[go.Scatter]:
-    """Yield a line for each protocol and model version, each of several seeds after its band."""
-    model_colors = _model_colors(metrics, colors)
-    drawn, *others = protocols(metrics)
-    for protocol, dash in zip([drawn, *others], cycle(_DASHES), strict=False):
-        runs = metrics[metrics["protocol"].fillna("") == protocol]
-        heading = _text(protocol) if others or protocol not in ("", "full") else None
-        unheaded = heading  # a legend heading stands once, above its first entry
-        for model, color in model_colors.items():
-            run = runs[runs["model"] == model]
-            if run.empty:
-                continue
-            values = run.pivot(index="step", columns="seed", values=metric)
-            several = values.shape[1] > 1
-            # A click in the legend takes the whole group, so the band goes with its line.
-            common = {
-                "name": str(model),
-                "legendgroup": f"{protocol} {model}",
-                "visible": True if protocol == drawn else "legendonly",
-            }
-            if several:
-                yield _band(values, fillcolor=color, **common)
-            yield go.Scatter(
-                x=values.index.to_numpy(),
-                y=values.mean(axis=1, skipna=False).to_numpy(),
-                mode="lines" if len(values) > 1 else "markers",
-                line={"color": color, "width": 3, "dash": dash},
-                showlegend=in_legend,
-                legendgrouptitle={"text": unheaded},
-                customdata=_range(values) if several else None,
-                hovertemplate=_hover(metric, values.shape[1], model, heading),
-                **common,
-            )
-            unheaded = None
-
-
-def _band(values: pd.DataFrame, **style: object) -> go.Scatter:
-    """Return the translucent area from the lowest to the highest seed of (step, seed) values."""
-    # A step at which a seed has no value (a loss that diverged) has no band.
-    known = values.replace([np.inf, -np.inf], np.nan).dropna()
-    low, high = _range(known).T
-    return go.Scatter(
-        x=np.concatenate([known.index, known.index[::-1]]),
-        y=np.concatenate([high, low[::-1]]),
-        mode="lines",
-        line={"width": 0},
-        fill="toself",
-        opacity=0.2,
-        hoverinfo="skip",
-        showlegend=False,
-        **style,
-    )
-
-
-def _range(values: pd.DataFrame) -> npt.NDArray[np.float64]:
-    """Return the lowest and highest seed of (step, seed) values, of shape (steps, 2)."""
-    return np.column_stack([values.min(axis=1), values.max(axis=1)])
-
-
-def _hover(metric: str, seeds: int, model: int, heading: str | None) -> str:
-    """Return the hover text of a line: what, where, how much, over how many seeds."""
-    digits = ".4f" if metric in ACCURACY.values() else ".4g"
-    spread = f"%{{customdata[0]:{digits}}} to %{{customdata[1]:{digits}}}"
-    lines = [
-        f"model {model}" if heading is None else f"model {model}, {heading}",
-        "step %{x:,}",
-        f"{AXES[metric]} %{{y:{digits}}}",
-        f"mean of {seeds} seeds ({spread})" if seeds > 1 else "1 seed",
-    ]
-    return "<br>".join(lines) + "<extra></extra>"
-
-
-def _reference_curves(
-    reference: pd.DataFrame, metric: str, metrics: pd.DataFrame, colors: Sequence[str]
-) -> Iterator[go.Scatter]:
-    """Yield the reference curve of each model version that the metrics have."""
-    heading: str | None = "reference"
-    for model, color in _model_colors(metrics, colors).items():
-        curve = reference[reference["model"] == model]
-        if curve.empty:
-            continue
-        yield go.Scatter(
-            x=curve["step"].to_numpy(),
-            y=curve[metric].to_numpy(),
-            mode="lines",
-            line={"color": color, "width": 1.5, "dash": "dot"},
-            name=str(model),
-            legendgroup=f"reference {model}",
-            legendgrouptitle={"text": heading},
-            hovertemplate=f"model {model}, reference<br>step %{{x:,}}<br>"
-            f"{AXES[metric]} %{{y:.4f}}<extra></extra>",
-        )
-        heading = None
-
-
-def _model_colors(metrics: pd.DataFrame, colors: Sequence[str]) -> dict[int, str]:
-    """Return the colour of each model version."""
-    return dict(zip(sorted(metrics["model"].unique().tolist()), cycle(colors), strict=False))
-
-
-def _set_layout(figure: go.Figure, metrics: Sequence[str], title: str) -> None:
-    """Give a figure its title, axes and looks; plot `i` from the top shows `metrics[i]`."""
-    figure.update_layout(_LAYOUT, title_text=_text(title))
-    figure.update_xaxes(_AXIS)
-    figure.update_xaxes(title_text="step", row=len(metrics) if len(metrics) > 1 else None)
-    for metric, axis in zip(metrics, figure.select_yaxes(), strict=True):
-        axis.update(_AXIS, title_text=AXES[metric])
-        if metric in ACCURACY.values():
-            axis.update(range=[0, 1.03])  # so that a line at 1 is drawn whole
-
-
-def _text(value: str) -> str:
-    """Return text that plotly.js, which reads some HTML tags, shows as it is."""
-    return html.escape(value, quote=False)
-
-
-def _require_only(metrics: pd.DataFrame, name: str, value: int) -> None:
+def require_only(metrics: pd.DataFrame, name: str, value: int) -> None:
     """Raise ValueError unless a table has rows and one version only."""
     found = metrics[name].unique().tolist()
     if found != [value]:
         raise ValueError(f"the metrics are of {name} versions {found}; the figure is of {value}")
-
-
-def _write_pages(
-    metrics: pd.DataFrame,
-    accuracy: str,
-    colors: Sequence[str],
-    title: str,
-    pages: Sequence[str | Path],
-    reference: str | Path | None,
-) -> None:
-    """Write the overview, accuracy and loss pages."""
-    curves = None if reference is None else read_reference(reference, accuracy)
-    figures = [
-        overview(metrics, accuracy, colors, title, curves),
-        learning_curves(metrics, accuracy, colors, title, curves),
-        learning_curves(metrics, "eval_loss", colors, title),
-    ]
-    for figure, page in zip(figures, pages, strict=True):
-        write_figure(figure, page)

@@ -2,6 +2,7 @@
 
 import ast
 import hashlib
+import tokenize
 from functools import cache
 from pathlib import Path
 
@@ -18,6 +19,18 @@ def fingerprint(script: str) -> str:
     own = PACKAGE.parent / script
     for path in [own, *imported_modules(own)]:
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def rules_fingerprint() -> str:
+    """Return a hash of the workflow's rules that comments and empty lines do not change."""
+    root = PACKAGE.parents[2]
+    digest = hashlib.sha256()
+    for path in [root / "Snakefile", *sorted((root / "workflow" / "rules").glob("*.smk"))]:
+        with path.open(encoding="utf-8") as file:
+            for token in tokenize.generate_tokens(file.readline):
+                if token.type not in (tokenize.COMMENT, tokenize.NL):
+                    digest.update(f"{token.type} {token.string}\0".encode())
     return digest.hexdigest()[:16]
 
 

@@ -11,11 +11,14 @@ from gpt_math_domains.files import atomic_write
 ACCURACY = {"pretrain": "math_acc", "finetune": "domain_acc"}
 RUN = ["phase", "data", "model", "domain", "protocol"]
 
+LABEL_COLUMNS = [*RUN, "seed", "step", "label", "accuracy"]
+
 # Every other column is a float64.
 _DTYPES = (
-    dict.fromkeys(["phase", "protocol", "metric"], "string")
-    | {"domain": "Int64"}
+    dict.fromkeys(["phase", "protocol", "metric", "label", "split", "operation"], "string")
+    | dict.fromkeys(["domain", "modulo"], "Int64")
     | dict.fromkeys(["data", "model", "seed", "step", "seeds", "steps"], "int64")
+    | dict.fromkeys(["a", "b", "right"], "int64")
 )
 _PATTERNS = {
     "int64": (r"[0-9]{1,18}", "a whole number"),
@@ -37,6 +40,42 @@ def columns(phase: str) -> list[str]:
         raise ValueError(f"phase {phase!r}: allowed are {', '.join(ACCURACY)}")
     measures = ["epoch", "learning_rate", "train_loss", "eval_loss", ACCURACY[phase], "seconds"]
     return [*RUN, "seed", "step", *measures]
+
+
+def write_label_accuracy(rows: Iterable[Mapping[str, object]], path: str | Path) -> None:
+    """Write a finetuning run's accuracy of each label, a row for each seed, step and label.
+
+    Rows are sorted by seed and step; labels keep their order.
+
+    Args:
+        rows: mappings with the keys `LABEL_COLUMNS`; `accuracy` is the share of validation
+            equations of which the label is told right.
+        path: the CSV to publish.
+    """
+    frame = pd.DataFrame(list(rows), columns=LABEL_COLUMNS).astype(dtypes(LABEL_COLUMNS))
+    frame = frame.sort_values([*RUN, "seed", "step"], ignore_index=True, kind="stable")
+    write_table(frame, path)
+
+
+def read_label_accuracy(inputs: Iterable[str | Path]) -> pd.DataFrame:
+    """Read tables that `write_label_accuracy` wrote into one.
+
+    Raises:
+        ValueError: one line that names the file and what is wrong with it.
+        OSError: a file cannot be read.
+    """
+    frames = []
+    for path in inputs:
+        with errors_name(path):
+            text = read_fields(path)
+            require_header(text, [LABEL_COLUMNS])
+            frame = parse_fields(text)
+            check_accuracy(frame, "accuracy")
+            repeated = frame.duplicated(LABEL_COLUMNS[:-1])
+            require(frame, "label", ~repeated, "each label once for each seed and step of a run")
+        frames.append(frame)
+    empty = pd.DataFrame(columns=LABEL_COLUMNS).astype(dtypes(LABEL_COLUMNS))
+    return pd.concat(frames or [empty], ignore_index=True)
 
 
 def write_metrics(rows: Iterable[Mapping[str, object]], phase: str, path: str | Path) -> None:
@@ -117,26 +156,26 @@ def collect_metrics(inputs: Iterable[str | Path], phase: str, output: str | Path
 def _check(frame: pd.DataFrame, phase: str) -> None:
     """Raise ValueError where a metrics table says what cannot be."""
     finetuned = phase == "finetune"
-    _require(frame, "phase", frame["phase"].eq(phase).fillna(False), repr(phase))
+    require(frame, "phase", frame["phase"].eq(phase).fillna(False), repr(phase))
     for name in ("domain", "protocol"):
         allowed = "a value" if finetuned else "empty"
-        _require(frame, name, frame[name].notna() == finetuned, allowed)
+        require(frame, name, frame[name].notna() == finetuned, allowed)
     for name in ("epoch", "learning_rate", "seconds"):
-        _require(frame, name, frame[name].between(0, float("inf"), "left"), "a number from 0")
+        require(frame, name, frame[name].between(0, float("inf"), "left"), "a number from 0")
     check_accuracy(frame, ACCURACY[phase])
     repeated = frame.duplicated([*RUN, "seed", "step"])
-    _require(frame, "step", ~repeated, "each step once for each seed of a run")
+    require(frame, "step", ~repeated, "each step once for each seed of a run")
     seeds = frame.groupby(RUN, dropna=False)["seed"].transform("nunique")
     at_step = frame.groupby([*RUN, "step"], dropna=False)["seed"].transform("size")
-    _require(frame, "step", seeds == at_step, "the same steps for all seeds of a run")
+    require(frame, "step", seeds == at_step, "the same steps for all seeds of a run")
 
 
 def check_accuracy(frame: pd.DataFrame, name: str) -> None:
     """Raise ValueError where an accuracy is none."""
-    _require(frame, name, frame[name].between(0, 1), "0 to 1")
+    require(frame, name, frame[name].between(0, 1), "0 to 1")
 
 
-def _require(frame: pd.DataFrame, name: str, holds: "pd.Series[bool]", allowed: str) -> None:
+def require(frame: pd.DataFrame, name: str, holds: "pd.Series[bool]", allowed: str) -> None:
     """Raise ValueError for the first row in which a column's value is not allowed."""
     if not holds.all():
         bad = frame[~holds].iloc[0].fillna("").astype(str)
@@ -186,7 +225,7 @@ def parse_fields(text: pd.DataFrame) -> pd.DataFrame:
     for name, dtype in wanted.items():
         if dtype in _PATTERNS:
             pattern, allowed = _PATTERNS[dtype]
-            _require(text, name, text[name].str.fullmatch(pattern), allowed)
+            require(text, name, text[name].str.fullmatch(pattern), allowed)
     return text.where(text != "").astype(wanted)
 
 

@@ -14,7 +14,12 @@ from gpt_math_domains.checkpoint import read_checkpoints, write_checkpoints
 from gpt_math_domains.execution import make_executor, prepare_execution
 from gpt_math_domains.manifest import check_manifest
 from gpt_math_domains.memory import free_bytes, require_memory, training_bytes
-from gpt_math_domains.metrics import ACCURACY, errors_name, write_metrics
+from gpt_math_domains.metrics import (
+    ACCURACY,
+    errors_name,
+    write_label_accuracy,
+    write_metrics,
+)
 from gpt_math_domains.model import ModelSize, Parameters, initialize
 from gpt_math_domains.progress import Progress
 from gpt_math_domains.provenance import Record, cpu_name
@@ -60,6 +65,7 @@ class Job:
         record: of the job, to write beside the metrics.
         checkpoints: directories to write, one for each seed.
         log: where progress is told in full.
+        labels_csv: to write in finetuning: accuracy of each label.
     """
 
     run: Mapping[str, Any]
@@ -74,6 +80,7 @@ class Job:
     record: Record
     checkpoints: Sequence[Path]
     log: TextIO
+    labels_csv: Path | None = None
 
     def size(self, vocabulary: Vocabulary) -> ModelSize:
         """Return the size of the run's models."""
@@ -194,7 +201,7 @@ def finetune(
         if loaded_size != size:
             raise ValueError(f"{pretrained[0]}: holds {loaded_size}, but the run asks for {size}")
         parameters |= {name: value.to(dtype) for name, value in loaded.items()}
-    with _trained(job, task, valid, size, parameters, device) as parameters:
+    with _trained(job, task, valid, size, parameters, device, names) as parameters:
         write_checkpoints(job.checkpoints, parameters, size, vocabulary, names)
 
 
@@ -246,6 +253,7 @@ def _trained(
     size: ModelSize,
     parameters: Parameters,
     device: str,
+    labels: Sequence[str] = (),
 ) -> Iterator[Parameters]:
     """Train to the end, from where an earlier attempt got to; write the metrics.
 
@@ -287,6 +295,9 @@ def _trained(
             resume.evaluated(evaluation, is_last=evaluation.step == total_steps)
         rows = [row for evaluation in resume.evaluations for row in _metric_rows(job, evaluation)]
         write_metrics(rows, phase, job.metrics_csv)
+        if job.labels_csv is not None:
+            rows = [row for e in resume.evaluations for row in _label_rows(job, e, labels)]
+            write_label_accuracy(rows, job.labels_csv)
         _write_record(job, device, execution, resume.resumes)
         yield stack.parameters
         resume.clear()
@@ -326,6 +337,16 @@ def _metric_rows(job: Job, evaluation: Evaluation) -> Iterator[dict[str, object]
             ACCURACY[job.run["phase"]]: evaluation.accuracy[place],
             "seconds": evaluation.seconds,
         }
+
+
+def _label_rows(
+    job: Job, evaluation: Evaluation, labels: Sequence[str]
+) -> Iterator[dict[str, object]]:
+    """Yield the accuracies of an evaluation, one row for each seed and label."""
+    for seed, accuracies in zip(job.seeds, evaluation.label_accuracy, strict=True):
+        for label, accuracy in zip(labels, accuracies, strict=True):
+            measured = {"label": label, "accuracy": accuracy}
+            yield {**job.run, "seed": seed, "step": evaluation.step, **measured}
 
 
 def _write_record(job: Job, device: str, execution: str, resumes: int) -> None:

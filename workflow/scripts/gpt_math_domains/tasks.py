@@ -65,10 +65,11 @@ class Task(Protocol):
         """
         ...
 
-    def judge(
-        self, parameters: Parameters, size: ModelSize, rows: Tensor
-    ) -> tuple[Tensor, Tensor, int]:
-        """Return summed loss `[R]`, right decisions `[R]` and decisions per row."""
+    def judge(self, parameters: Parameters, size: ModelSize, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the summed loss, `[R]`, and which decisions are right, `[R, B, L]`, dropout off.
+
+        L is 1 where a whole answer is one decision.
+        """
         ...
 
 
@@ -138,15 +139,13 @@ class NextTokens:
         gradients[EMBEDDING] += torch.bmm(d_logits.transpose(1, 2), states)
         return losses, gradients
 
-    def judge(
-        self, parameters: Parameters, size: ModelSize, rows: Tensor
-    ) -> tuple[Tensor, Tensor, int]:
+    def judge(self, parameters: Parameters, size: ModelSize, rows: Tensor) -> tuple[Tensor, Tensor]:
         states, _ = forward(parameters, size, self.tokens[rows], NoDropout(self.weights))
         scores = token_logits(parameters, states).log_softmax(dim=-1)
         targets, weights = self._targets(rows)
         losses = -(scores.gather(2, targets).squeeze(2) * weights).sum(dim=1)
         wrong = (scores.argmax(dim=-1, keepdim=True) != targets).view(self.tokens[rows].shape)
-        return losses, (~(wrong & self.answers[rows]).any(dim=-1)).sum(dim=-1), 1
+        return losses, ~(wrong & self.answers[rows]).any(dim=-1, keepdim=True)
 
     def _targets(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Return the rows' targets `[R, N, 1]` and weights `[R, N]`."""
@@ -227,15 +226,13 @@ class DomainLabels:
         d_states = torch.zeros_like(states).scatter(1, place, d_last)
         return losses, backward(parameters, size, trace, d_states) | {HEAD: head}
 
-    def judge(
-        self, parameters: Parameters, size: ModelSize, rows: Tensor
-    ) -> tuple[Tensor, Tensor, int]:
+    def judge(self, parameters: Parameters, size: ModelSize, rows: Tensor) -> tuple[Tensor, Tensor]:
         states, _ = forward(parameters, size, self.tokens[rows], NoDropout(self.weights))
         logits, targets = label_logits(parameters, self._last(states, rows)[0]), self.targets[rows]
         losses = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
         right = (logits > 0) == (targets > 0)
         weighted = (losses.sum(dim=2) * self.weights[rows]).sum(dim=1)
-        return weighted, right.sum(dim=(1, 2)), targets.shape[2]
+        return weighted, right
 
     def _last(self, states: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Return the states of the last tokens, `[R, B, D]`, and their places in `states`."""

@@ -10,7 +10,7 @@ Shape letters: R seeds, B rows of a step.
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -76,6 +76,9 @@ class Evaluation:
     eval_loss: list[float]
     accuracy: list[float]
     seconds: float
+    # Of each seed, for each kind of decision (L in `tasks`); their mean is the accuracy. States
+    # that older code saved lack it, and are refused for that code.
+    label_accuracy: list[list[float]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -422,23 +425,38 @@ def clip_scale(gradients: Sequence[Tensor], max_norm: float = CLIP_NORM) -> Tens
     return scale[:, None]
 
 
-@torch.no_grad()
 def evaluate(task: Task, parameters: Parameters, size: ModelSize) -> tuple[Tensor, Tensor]:
     """Return mean loss and accuracy over all examples of a task, `[R]` each, dropout off."""
+    loss, right = decide(task, parameters, size)
+    return loss, _share(right, dims=(1, 2))
+
+
+@torch.no_grad()
+def decide(task: Task, parameters: Parameters, size: ModelSize) -> tuple[Tensor, Tensor]:
+    """Return the mean loss over all examples of a task, `[R]`, and which decisions are right.
+
+    The latter are `[R, n, L]`, in the order of the examples; dropout is off, and both are on the
+    CPU.
+    """
     embedding = parameters[EMBEDDING]
     seeds = len(embedding)
     chunk = max(1, EVALUATION_ROWS[embedding.device.type] // seeds)
-    loss, terms, right = (torch.zeros(seeds, dtype=torch.float64) for _ in range(3))
-    decisions = 0
+    loss, terms = (torch.zeros(seeds, dtype=torch.float64) for _ in range(2))
+    right = []
     for first in range(0, len(task), chunk):
         rows = torch.arange(first, min(first + chunk, len(task)), device=embedding.device)
         rows = rows.expand(seeds, -1)
-        chunk_loss, chunk_right, per_row = task.judge(parameters, size, rows)
+        chunk_loss, chunk_right = task.judge(parameters, size, rows)
         loss += chunk_loss.cpu()
         terms += task.terms(rows).cpu()
-        right += chunk_right.cpu()
-        decisions += rows.shape[1] * per_row
-    return loss / terms, right / decisions
+        right.append(chunk_right.cpu())
+    return loss / terms, torch.cat(right, dim=1)
+
+
+def _share(right: Tensor, dims: tuple[int, ...]) -> Tensor:
+    """Return the share of decisions `[R, n, L]` that are right, over some dimensions."""
+    share: Tensor = right.sum(dim=dims).double() / math.prod(right.shape[dim] for dim in dims)
+    return share
 
 
 class Executor(Protocol):
@@ -485,7 +503,7 @@ def train(
                 checked = latest
             heartbeat(latest)
         train_loss = (stack.loss_sum / (step - evaluated)).tolist()
-        eval_loss, accuracy = evaluate(valid, stack.parameters, stack.size)
+        eval_loss, right = decide(valid, stack.parameters, stack.size)
         _require_finite(order.seeds, "train", train_loss, step)
         _require_finite(order.seeds, "eval", eval_loss.tolist(), step)
         stack.loss_sum.zero_()
@@ -496,8 +514,9 @@ def train(
             learning_rate=learning_rate(step, total_steps, settings),
             train_loss=train_loss,
             eval_loss=eval_loss.tolist(),
-            accuracy=accuracy.tolist(),
+            accuracy=_share(right, dims=(1, 2)).tolist(),
             seconds=time.monotonic() - began,
+            label_accuracy=_share(right, dims=(1,)).tolist(),
         )
 
 

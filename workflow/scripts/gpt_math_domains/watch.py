@@ -23,8 +23,9 @@ from snakemake.common.configfile import load_configfile
 from snakemake.utils import update_config
 
 from gpt_math_domains.config import ConfigError, Study, check_file, load_study
+from gpt_math_domains.curves import learning_curves
 from gpt_math_domains.drawing import Drawing, drawing_of
-from gpt_math_domains.figures import finetune_title, learning_curves, pretrain_title
+from gpt_math_domains.figures import finetune_title, pretrain_title
 from gpt_math_domains.files import read_json
 from gpt_math_domains.metrics import ACCURACY, RUN, columns, dtypes, read_metrics
 from gpt_math_domains.page import read_provenance, render

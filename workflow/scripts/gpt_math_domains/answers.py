@@ -1,0 +1,54 @@
+"""The table of answers: which equations a pretrained model gets right, seed by seed."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from gpt_math_domains.metrics import (
+    dtypes,
+    errors_name,
+    parse_fields,
+    read_fields,
+    require,
+    require_header,
+    write_table,
+)
+
+SPLITS = ("train", "valid")
+OPERATIONS = ("add", "subtract", "multiply", "divide")
+COLUMNS = ["data", "model", "seed", "split", "operation", "modulo", "a", "b", "right"]
+_EQUATION = COLUMNS[:-1]
+
+
+def write_answers(frame: pd.DataFrame, path: str | Path) -> None:
+    """Write one model's answers, a row for each seed and equation, train before validation.
+
+    Args:
+        frame: the columns `COLUMNS`: `a` and `b` are the operands, `modulo` is missing without
+            one, and `right` is 1 where the whole answer is predicted, given all before it.
+        path: the CSV to publish.
+    """
+    write_table(frame[COLUMNS].astype(dtypes(COLUMNS)), path)
+
+
+def read_answers(inputs: Iterable[str | Path]) -> pd.DataFrame:
+    """Read tables that `write_answers` wrote into one.
+
+    Raises:
+        ValueError: one line that names the file and what is wrong with it.
+        OSError: a file cannot be read.
+    """
+    frames = [pd.DataFrame(columns=COLUMNS).astype(dtypes(COLUMNS))]
+    for path in inputs:
+        with errors_name(path):
+            text = read_fields(path)
+            require_header(text, [COLUMNS])
+            frame = parse_fields(text)
+            for name, allowed in (("split", SPLITS), ("operation", OPERATIONS)):
+                require(frame, name, frame[name].isin(allowed), ", ".join(allowed))
+            require(frame, "right", frame["right"].isin([0, 1]), "0 or 1")
+            repeated = frame.duplicated(_EQUATION)
+            require(frame, "b", ~repeated, "each equation once for each seed of a model")
+        frames.append(frame)
+    return pd.concat(frames[1:] or frames, ignore_index=True)

@@ -1,0 +1,157 @@
+"""Scale: final accuracy against parameters, steps and floating-point operations."""
+
+from collections.abc import Iterable, Mapping
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from gpt_math_domains.cost import HEAD_ONLY, parameters, training_flops
+from gpt_math_domains.drawing import write_figure
+from gpt_math_domains.figures import (
+    ACCURACY_RANGE,
+    AXES,
+    COLORS,
+    SYMBOLS,
+    protocols,
+    set_layout,
+    text_of,
+)
+from gpt_math_domains.files import read_json
+from gpt_math_domains.metrics import ACCURACY, RUN
+from gpt_math_domains.summary import read_summary
+
+MEASURES = {
+    "parameters": "parameters",
+    "steps": "optimizer steps",
+    "flops": "FLOPs of training",
+}
+
+
+def scale(runs: pd.DataFrame, metric: str, title: str) -> go.Figure:
+    """Draw the final accuracy against parameters, steps and FLOPs, one line for each data version.
+
+    A point is the mean over a run's seeds, with its 95% interval (Student t); lines join the models
+    in ascending order of the measure. Of several protocols, `full` (or else the first) is drawn
+    and the others wait in the legend.
+
+    Args:
+        runs: the summary of the runs of one phase (and domain version), as `summary.read_summary`
+            returns it, with the columns `parameters` and `flops`.
+        metric: `math_acc` or `domain_acc`.
+        title: the figure's title.
+    """
+    figure = make_subplots(rows=len(MEASURES), vertical_spacing=0.13)
+    data_colors = dict(zip(sorted(set(runs["data"])), cycle(COLORS), strict=False))
+    symbols = dict(zip(sorted(set(runs["model"])), cycle(SYMBOLS), strict=False))
+    drawn, *others = protocols(runs) if len(runs) else [""]
+    for protocol in (drawn, *others):
+        heading = text_of(protocol) if others else None
+        for data, color in data_colors.items():
+            chosen = runs[(runs["data"] == data) & (runs["protocol"].fillna("") == protocol)]
+            for row, measure in enumerate(MEASURES, start=1):
+                points = chosen.sort_values([measure, "model"])
+                mean = points["final_mean"]
+                figure.add_scatter(
+                    x=points[measure].to_numpy(),
+                    y=mean.to_numpy(),
+                    error_y={
+                        "array": points["final_high"] - mean,
+                        "arrayminus": mean - points["final_low"],
+                    },
+                    mode="lines+markers+text",
+                    line={"color": color, "width": 1.5, "dash": "dot" if row > 1 else "solid"},
+                    marker={"size": 10, "symbol": points["model"].map(symbols).tolist()},
+                    text=points["model"].astype(str).tolist(),
+                    textposition="bottom right",
+                    name=f"data {data}",
+                    legendgroup=f"{protocol} {data}",
+                    legendgrouptitle={"text": heading},
+                    showlegend=row == 1,
+                    visible=True if protocol == drawn else "legendonly",
+                    hovertemplate=f"model %{{text}}, data {data}"
+                    + (f", {text_of(protocol)}" if protocol else "")
+                    + f"<br>{MEASURES[measure]} %{{x:,.4~s}}<br>{AXES[metric]} %{{y:.4f}}"
+                    "<extra></extra>",
+                    row=row,
+                    col=1,
+                )
+            heading = None
+    set_layout(figure, title, legend="", height=960)
+    for row, words in enumerate(MEASURES.values(), start=1):
+        figure.update_xaxes(title_text=words, row=row)
+    figure.update_xaxes(type="log", exponentformat="SI", rangemode="normal")
+    figure.update_yaxes(title_text=AXES[metric], range=ACCURACY_RANGE)
+    return figure
+
+
+def plot_scale(
+    summary_csv: str | Path,
+    manifests: Iterable[str | Path],
+    phase: str,
+    study: Mapping[str, Any],
+    output: str | Path,
+    domain: int | None = None,
+) -> None:
+    """Write the page about the accuracy that a phase's runs get for their cost.
+
+    Args:
+        summary_csv: the summary of all runs.
+        manifests: of the data versions, in the order of `study`'s.
+        phase: `pretrain` or `finetune`.
+        study: `data`, the data versions; `models`, a mapping from version to settings; `labels`,
+            a mapping from domain version to their number; `epochs`, a list of mappings with a
+            run's keys and `num_train_epochs`.
+        output: the page.
+        domain: the domain version, in finetuning.
+
+    Raises:
+        ValueError: a file is malformed.
+    """
+    summary = read_summary(summary_csv)
+    runs = summary[summary["phase"] == phase]
+    if domain is not None:
+        runs = runs[runs["domain"] == domain]
+    sizes = {data: _sizes(path) for data, path in zip(study["data"], manifests, strict=True)}
+    costs = [_costs(run, sizes, study) for run in runs.to_dict("records")]
+    measured = pd.DataFrame(costs, columns=["parameters", "flops"], index=runs.index)
+    title = "Pretrain, scale" if domain is None else f"Finetune Domain: {domain}, scale"
+    write_figure(scale(runs.join(measured), ACCURACY[phase], title), output)
+
+
+def _sizes(manifest: str | Path) -> tuple[int, int]:
+    """Return the vocabulary's size and the number of training equations of a data version.
+
+    Raises:
+        ValueError: the file is no manifest.
+    """
+    told = read_json(manifest)
+    try:
+        return int(told["digits"]) + 8, int(told["counts"]["train"])
+    except (KeyError, TypeError, ValueError):
+        raise ValueError(f"{manifest}: expected a manifest with digits and counts.train") from None
+
+
+def _costs(
+    run: Mapping[Any, Any], sizes: Mapping[int, tuple[int, int]], study: Mapping[str, Any]
+) -> tuple[int, int]:
+    """Return the parameters of a run's model and the FLOPs of its training."""
+    vocabulary, examples = sizes[run["data"]]
+    model = study["models"][run["model"]]
+    pretraining = run["phase"] == "pretrain"
+    labels = 0 if pretraining else study["labels"][run["domain"]]
+    [epochs] = [
+        told["num_train_epochs"]
+        for told in study["epochs"]
+        if all(told[key] == (None if pd.isna(run[key]) else run[key]) for key in RUN)
+    ]
+    flops = training_flops(
+        model,
+        vocabulary if pretraining else labels,
+        pretraining=pretraining,
+        head_only=run["protocol"] in HEAD_ONLY if not pretraining else False,
+    )
+    return parameters(model, vocabulary, labels), epochs * examples * flops

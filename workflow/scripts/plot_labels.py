@@ -1,0 +1,17 @@
+"""Draw how well each label is told."""
+
+from typing import TYPE_CHECKING
+
+from gpt_math_domains.label_curves import plot_labels
+from gpt_math_domains.logs import job_log
+
+if TYPE_CHECKING:
+    from snakemake.script import snakemake
+
+with job_log(snakemake.log[0]):
+    plot_labels(
+        snakemake.input.labels,
+        int(snakemake.wildcards.domain),
+        int(snakemake.wildcards.data),
+        snakemake.output.page,
+    )

@@ -1,0 +1,12 @@
+"""Draw which rules use whose files."""
+
+from typing import TYPE_CHECKING
+
+from gpt_math_domains.logs import job_log
+from gpt_math_domains.rulegraph import plot_rules
+
+if TYPE_CHECKING:
+    from snakemake.script import snakemake
+
+with job_log(snakemake.log[0]):
+    plot_rules(snakemake.input.graph, snakemake.output.page)

@@ -1,0 +1,19 @@
+"""Draw the accuracy that a phase's runs get for their cost."""
+
+from typing import TYPE_CHECKING
+
+from gpt_math_domains.logs import job_log
+from gpt_math_domains.scale import plot_scale
+
+if TYPE_CHECKING:
+    from snakemake.script import snakemake
+
+with job_log(snakemake.log[0]):
+    plot_scale(
+        snakemake.input.summary,
+        snakemake.input.manifests,
+        snakemake.params.phase,
+        snakemake.params.study,
+        snakemake.output.page,
+        domain=int(snakemake.wildcards.domain) if snakemake.params.phase == "finetune" else None,
+    )
