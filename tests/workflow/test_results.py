@@ -189,12 +189,13 @@ def test_a_runs_record_tells_its_configuration_and_the_files_it_read(
     assert record["model"] == {"num_layers": 1, "num_heads": 2, "d_model": 16}
     assert (record["seeds"], record["precision"], record["execution"]) == ([0, 1], "fp32", "eager")
     assert (record["threads"], record["resumes"]) == (1, 0)
-    read = {f"data/4/{name}" for name in ("train.csv", "valid.csv", "vocabulary.json")}
+    files = ("train.csv", "valid.csv", "vocabulary.json", "manifest.json")
+    read = {f"data/4/{name}" for name in files}
     if phase == "finetune":
         read |= {"domains/1/data_4/train.csv", "domains/1/data_4/valid.csv"}
     if protocol == "full":
-        files = product(SEEDS, ("config.json", "model.safetensors"))
-        read |= {f"{PRETRAINED[0]}/seed_{seed}/{name}" for seed, name in files}
+        weights = product(SEEDS, ("config.json", "model.safetensors"))
+        read |= {f"{PRETRAINED[0]}/seed_{seed}/{name}" for seed, name in weights}
     assert record["inputs"] == {
         f"results/smoke/{name}": hashlib.sha256((finished.results / name).read_bytes()).hexdigest()
         for name in read
