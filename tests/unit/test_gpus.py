@@ -178,12 +178,17 @@ def test_where_no_gpu_is_visible_all_stays_as_it_is(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_jobs_of_a_cluster_keep_the_gpu_that_it_gave_them(start: Start) -> None:
+def test_a_job_of_a_cluster_takes_the_gpu_that_it_got(start: Start, tmp_path: Path) -> None:
     """Under control groups, each of them sees its own device as number 0."""
     assert takes(start("0", SLURM_JOB_ID="12")) == "0"
     assert takes(start("0", SLURM_JOB_ID="13")) == "0"
-    assert takes(start("0,1", SLURM_JOB_ID="14")) == "0"
-    assert takes(start("0,1", SLURM_JOB_ID="14")) == "1"  # Snakemake inside one job
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_several_gpus_of_a_cluster_job_are_shared_out_inside_it(start: Start) -> None:
+    assert [takes(start("0,1", SLURM_JOB_ID="12")) for _ in range(2)] == ["0", "1"]
+    assert says(start("0,1", SLURM_JOB_ID="12")).startswith("waits")
+    assert takes(start("0,1", SLURM_JOB_ID="13")) == "0"
 
 
 def test_a_link_in_the_place_of_a_lock_is_refused(start: Start, tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 
 To be asked before torch is imported. A lease is a lock on an empty file, so it ends with the
 process, however that ends. The files are in /tmp, since all studies and users of a machine share
-its GPUs; on a cluster, where the scheduler has handed out the GPUs, they count inside one job.
+its GPUs. On a cluster, the scheduler hands out GPUs: a job that got one takes it, and where a job
+got several, leases count inside the job.
 """
 
 import fcntl
@@ -20,6 +21,7 @@ from typing import TextIO
 from gpt_math_domains.stops import Stop
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+JOB = "SLURM_JOB_ID"
 LOCKS = Path("/tmp")  # not $TMPDIR: a machine's studies must look in the same place
 RETRY_SECONDS = 0.5
 
@@ -122,6 +124,10 @@ def leased_gpu(device: str, slots: int, log: TextIO, locks: Path = LOCKS) -> Ite
     def note(text: str) -> None:
         print(f"{time.strftime('%H:%M:%S')}  {text}", file=log, flush=True)
 
+    if JOB in os.environ and len(gpus) == 1:
+        note(f"takes GPU {gpus[0].entry}")
+        yield
+        return
     with ExitStack() as held:
         with Stop(note) as stop:
             told = False
@@ -145,7 +151,7 @@ def _take(gpus: Sequence[Gpu], slots: int, locks: Path, held: ExitStack) -> Gpu 
 
     Who shares a GPU holds a shared lock on it, so that who wants it alone waits.
     """
-    job = os.environ.get("SLURM_JOB_ID", "")
+    job = os.environ.get(JOB, "")
     for slot in range(slots):
         for gpu in gpus:
             name = "_".join(["gpt_math_domains", *([job] if job else []), gpu.key])
