@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from gpt_math_domains.drawing import read_drawing
 from gpt_math_domains.images import read_figure
 from gpt_math_domains.rulegraph import plot_rules, rule_graph
 from gpt_math_domains.trace import read_graph
@@ -60,6 +61,7 @@ def test_the_page_is_the_same_each_time(tmp_path: Path) -> None:
         plot_rules(tmp_path / "rules.mmd", tmp_path / f"{name}.html")
     assert (tmp_path / "first.html").read_bytes() == (tmp_path / "again.html").read_bytes()
     assert read_figure(tmp_path / "first.html").layout.title.text == "Rules"
+    assert "train before collect" in read_drawing(tmp_path / "first.html").description
     (tmp_path / "rules.mmd").write_text("")
     with pytest.raises(ValueError, match=r"rules.mmd: expected a Mermaid flowchart"):
         plot_rules(tmp_path / "rules.mmd", tmp_path / "first.html")

@@ -117,7 +117,12 @@ def write_figure(figure: go.Figure, path: str | Path, plotly_js: str = "plotly.m
 
 
 def describe(figure: go.Figure) -> str:
-    """Return the content of a figure in words: of each line its ends, of a heatmap its range."""
+    """Return the content of a figure in words: of each line its ends, of a heatmap its range.
+
+    A figure whose traces say little has its own words as `layout.meta`.
+    """
+    if figure.layout.meta:
+        return str(figure.layout.meta)
     parts, group = [], ""
     for trace in figure.data:
         # A heading of the legend stands above its first entry, and is meant for those after it.

@@ -43,8 +43,8 @@ def label_curves(table: pd.DataFrame, title: str) -> go.Figure:
     figure = make_subplots(
         rows=len(models),
         shared_xaxes=True,
-        vertical_spacing=0.1 / len(models),
-        row_titles=[f"model {model}" for model in models],
+        vertical_spacing=0.2 / len(models),
+        subplot_titles=[f"model {model}" for model in models],
     )
     shown = []
     for protocol in protocols(table):
@@ -78,7 +78,7 @@ def label_curves(table: pd.DataFrame, title: str) -> go.Figure:
     figure.update_yaxes(range=ACCURACY_RANGE)
     figure.update_yaxes(title_text="accuracy", row=(len(models) + 1) // 2)
     add_step_buttons(figure)
-    choice_menu(figure, protocols(table), shown)
+    choice_menu(figure, protocols(table), shown, below=75)  # the buttons, on narrow screens
     return figure
 
 

@@ -65,6 +65,8 @@ def rule_graph(edges: list[Edge], title: str) -> go.Figure:
             bordercolor="#0072B2",
             borderpad=4,
         )
+    # For readers who cannot see it.
+    figure.layout.meta = "; ".join(f"{first} before {second}" for first, second in _reduced(edges))
     widest = max(y for _, y in places.values())
     figure.update_layout(height=160 + 50 * round(widest + 1), margin={"l": 20, "b": 20})
     figure.update_xaxes(visible=False, range=[-0.5, max(columns.values()) + 0.5])
