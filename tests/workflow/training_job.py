@@ -46,7 +46,7 @@ def prepare(directory: Path) -> Path:
     generate_data_version(4, None, 0, **names)
     label_data_version(
         ["first_odd", "has_zero"],
-        **{name: names[name] for name in ("train", "valid", "vocabulary")},
+        **{name: names[name] for name in (*SPLITS, "vocabulary", "manifest")},
         labelled_train=directory / "train_labels.csv",
         labelled_valid=directory / "valid_labels.csv",
     )
