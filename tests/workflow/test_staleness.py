@@ -139,7 +139,7 @@ CASES = [
         NOTHING,
         {"overrides": [{"phase": "pretrain", "batch_size": 16}]},
     ),
-    Case("trainings that share a GPU", NOTHING, {"gpu_slots": 2}),
+    Case("trainings that share a GPU", BUNDLE, {"gpu_slots": 2}),  # which has the configuration
     # How runs train.
     Case(
         "pretraining epochs of a model",
@@ -265,7 +265,7 @@ CASES = [
     Case("config.py", NOTHING, append={f"{PACKAGE}/config.py": COMMENT}),
     Case(
         "a script",
-        jobs("plot_finetune", domain=1, data=DATA) | BUNDLE,
+        jobs("plot_finetune", domain=1, data=DATA) | PAGE,
         append={"workflow/scripts/plot_finetune.py": COMMENT},
     ),
     # Lost results.
@@ -292,7 +292,7 @@ CASES = [
     Case("the report's copies deleted", BUNDLE, delete="report"),
     Case(
         "answers deleted",
-        jobs("judge_answers", data=4, model=2) | jobs("plot_answers", data=4),
+        jobs("judge_answers", data=4, model=2) | jobs("plot_answers", data=4) | BUNDLE,
         delete="pretrain/data_4/model_2/answers.csv",
     ),
     Case(
