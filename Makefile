@@ -50,7 +50,7 @@ test-slurm: .venv/installed ## run the study on a SLURM cluster of its own, on t
 	      apt-get install -qq --no-install-recommends $(SLURM); }
 	$(BIN)/pytest -s tests/cluster
 
-test-conda: .venv/installed /usr/bin/patchelf ## solve, link and use the conda environments
+test-conda: .venv/installed /usr/bin/patchelf /usr/bin/chromium ## solve, link and use the conda environments
 	$(BIN)/pytest tests/conda
 
 /usr/bin/patchelf: # Debian's; as root

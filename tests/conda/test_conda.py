@@ -1,8 +1,8 @@
 """Each environment is solved, linked and used by the rules that name it.
 
-`make test-conda` runs this: it needs patchelf, 4 GB of disk and some minutes. Packages come from a
-channel made of what pip installed here, so versions and names are tested, and conda-forge's own
-builds are not.
+`make test-conda` runs this: it needs patchelf, Chromium, 4 GB of disk and some minutes. Packages
+come from a channel made of what pip installed here, so versions and names are tested, and conda-
+forge's own builds are not.
 """
 
 import asyncio
@@ -26,12 +26,13 @@ from study import ROOT, Repository, copy_of_this_repository
 ENVIRONMENTS = {
     path.stem: yaml.safe_load(path.read_text()) for path in sorted((ROOT / "envs").glob("*.yaml"))
 }
-TARGET = "results/smoke/plots/pretrain_4.html"
+TARGETS = ("results/smoke/images/pretrain_4.svg",)
 # A rule of each environment, and what its process imports, by the names of conda.
 RULES = {
     "generate_equations": ("data", {"numpy"}),
     "pretrain_model": ("train-cpu", {"numpy", "pandas", "pytorch", "safetensors", "tokenizers"}),
     "plot_pretrain": ("figures", {"numpy", "pandas", "plotly"}),
+    "export_image": ("images", {"plotly", "python-kaleido"}),
 }
 # Has each Python process tell at its end where it and its packages came from.
 WITNESS = """\
@@ -90,7 +91,9 @@ def deployed(channel: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     }
     options = ("--cores", "2", "--sdm", "conda", "--conda-prefix", str(prefixes))
 
-    made = repository.snakemake(TARGET, *options, "--conda-create-envs-only", environment=variables)
+    made = repository.snakemake(
+        *TARGETS, *options, "--conda-create-envs-only", environment=variables
+    )
     assert made.returncode == 0, made.stdout
     environments = {}
     for prefix in prefixes.glob("*_"):
@@ -101,7 +104,7 @@ def deployed(channel: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         ]
         environments[name] = prefix
         (prefix / LIBRARY / "site-packages" / "sitecustomize.py").write_text(WITNESS)
-    ran = repository.snakemake(TARGET, *options, environment=variables)
+    ran = repository.snakemake(*TARGETS, *options, environment=variables)
     assert ran.returncode == 0, ran.stdout
     told = [json.loads(path.read_text()) for path in witnesses.iterdir()]
     yield Deployed(repository, environments, told, ran.stdout, variables, options)
@@ -109,7 +112,7 @@ def deployed(channel: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 def test_an_environment_is_made_for_each_file_that_a_rule_names(deployed: Deployed) -> None:
-    assert deployed.environments.keys() == {"data", "train-cpu", "figures"}
+    assert deployed.environments.keys() == {name for name, _ in RULES.values()}
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -127,7 +130,7 @@ def test_a_rule_runs_in_its_environment_with_the_packages_that_are_there(
             assert Path(origin).is_relative_to(prefix), origin
 
 
-@pytest.mark.parametrize("name", ["data", "train-cpu", "figures"])
+@pytest.mark.parametrize("name", ["data", "train-cpu", "figures", "images"])
 def test_an_environment_has_the_versions_of_its_file(deployed: Deployed, name: str) -> None:
     records = (deployed.environments[name] / "conda-meta").glob("*.json")
     linked = {record["name"]: record for record in map(json.loads, map(Path.read_text, records))}
@@ -138,7 +141,9 @@ def test_an_environment_has_the_versions_of_its_file(deployed: Deployed, name: s
 
 
 def test_then_there_is_nothing_to_do(deployed: Deployed) -> None:
-    again = deployed.repository.snakemake(TARGET, *deployed.options, environment=deployed.variables)
+    again = deployed.repository.snakemake(
+        *TARGETS, *deployed.options, environment=deployed.variables
+    )
     assert "Nothing to be done" in again.stdout
 
 
