@@ -303,7 +303,7 @@ CASES = [
     Case("the summary deleted", REPORT, delete="metrics/summary.csv"),
     Case(
         "a figure deleted",
-        jobs("plot_pretrain", data=5) | BUNDLE,
+        jobs("plot_pretrain", data=5) | PAGE,
         delete="plots/pretrain_5_eval_loss.html",
     ),
     Case("a log deleted", NOTHING, delete="logs/pretrain/data_4/model_2.log"),
