@@ -22,6 +22,8 @@ CALLS = {
     *("torch.load", "torch.hub.load", "jit.load", "read_pickle", "to_pickle"),
     *("yaml.unsafe_load", "yaml.full_load", "yaml.load_all", "yaml.unsafe_load_all"),
 }
+# The live view listens, on this machine alone: tests/unit/test_watch.py.
+LISTENS = {"watch": "http.server"}
 SAFE_LOADERS = {"SafeLoader", "CSafeLoader", "yaml.SafeLoader", "yaml.CSafeLoader"}
 
 
@@ -56,7 +58,9 @@ def call_dangers(call: ast.Call) -> Iterator[str]:
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
 def test_nothing_unpickles_runs_what_it_reads_or_uses_the_network(path: Path) -> None:
-    assert list(dangers(path.read_text(encoding="utf-8"))) == []
+    found = set(dangers(path.read_text(encoding="utf-8")))
+    listens = {name for name in found if name.startswith(LISTENS.get(path.stem, "nothing"))}
+    assert found - listens == set()
 
 
 @pytest.mark.parametrize("path", RULES, ids=lambda path: path.stem)
