@@ -19,10 +19,11 @@ from gpt_math_domains.logs import job_log
 from gpt_math_domains.stops import OWNER
 from gpt_math_domains.trace import trace_rules
 
-# Another workflow may use this one as a module; its lock and configuration files are its own.
+# Another workflow may use this one as a module, and jobs may ask Snakemake about this one; the lock
+# and the configuration files are those of the Snakemake that came first.
 IS_MODULE = not workflow.modifier.is_main_snakefile()
 
-if workflow.is_main_process and not IS_MODULE:
+if workflow.is_main_process and not IS_MODULE and OWNER not in os.environ:
     ALIVE = clear_stale_locks(Path(".snakemake"))
 if not workflow.subprocess_exec:
     # Trainings save and end when this process is gone.

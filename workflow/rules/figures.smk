@@ -301,7 +301,6 @@ rule plot_timeline:
     conda:
         "../../envs/figures.yaml"
     params:
-        benchmarks="<benchmarks>",
         code=fingerprint("plot_timeline.py"),
     script:
         "../scripts/plot_timeline.py"

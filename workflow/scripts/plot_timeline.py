@@ -1,5 +1,6 @@
 """Draw when the study's jobs ran."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gpt_math_domains.logs import job_log
@@ -9,4 +10,5 @@ if TYPE_CHECKING:
     from snakemake.script import snakemake
 
 with job_log(snakemake.log[0]):
-    plot_timeline(snakemake.params.benchmarks, snakemake.output.page)
+    results = Path(snakemake.output.page).parents[1]
+    plot_timeline(results / "benchmarks", snakemake.output.page)

@@ -42,6 +42,8 @@ def trace_rules(config: Sequence[str], output: str | Path) -> None:
         RuntimeError: Snakemake failed; the message is its last line.
     """
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(SNAKEFILE)]
+    # Where this workflow is a module, the working directory has another configuration.
+    command += ["--configfile", str(SNAKEFILE.parent / "config" / "config.yaml")]
     ran = subprocess.run(
         [*command, "--rulegraph", "mermaid-js", "--config", *config],
         capture_output=True,
