@@ -360,7 +360,6 @@ def test_jobs_of_a_killed_snakemake_are_cancelled_by_its_run_id_and_go_on(
     ("request_", "message"),
     [
         ("mem_mb=100000000", "Memory specification can not be satisfied"),
-        ("gpu=3", "Requested node configuration is not available"),
         ("slurm_partition='nowhere'", "invalid partition specified: nowhere"),
     ],
 )
