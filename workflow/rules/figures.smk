@@ -260,6 +260,21 @@ rule write_index:
             domain=STUDY.run.domains,
             data=STUDY.run.data,
         ),
+        answers_figures=expand(rules.plot_answers.output, data=STUDY.run.data),
+        labels_figures=expand(
+            rules.plot_labels.output, domain=STUDY.run.domains, data=STUDY.run.data
+        ),
+        transfer_figures=expand(
+            rules.plot_transfer.output, domain=STUDY.run.domains, data=STUDY.run.data
+        ),
+        scale_figures=[
+            *expand(rules.plot_pretrain_scale.output),
+            *expand(rules.plot_finetune_scale.output, domain=STUDY.run.domains),
+        ],
+        rules_figures=expand(rules.plot_rules.output),
+        comparison=(
+            rules.compare_reference.output if STUDY.figures.reference_curves else []
+        ),
         plotly_js=ancient("<results>/plots/plotly.min.js"),
     output:
         page="<results>/index.html",

@@ -8,16 +8,16 @@ from gpt_math_domains.page import write_index
 if TYPE_CHECKING:
     from snakemake.script import snakemake
 
+SECTIONS = ("pretrain", "answers", "finetune", "labels", "transfer", "scale", "rules")
+
 with job_log(snakemake.log[0]):
     write_index(
         snakemake.input.pretrain,
         snakemake.input.finetune,
         snakemake.input.summary,
         snakemake.input.records,
-        {
-            "pretrain": snakemake.input.pretrain_figures,
-            "finetune": snakemake.input.finetune_figures,
-        },
+        {section: getattr(snakemake.input, f"{section}_figures") for section in SECTIONS},
         snakemake.params.study,
         snakemake.output.page,
+        snakemake.input.comparison or None,
     )

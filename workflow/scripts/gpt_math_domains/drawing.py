@@ -67,15 +67,18 @@ def figure_element(drawing: Drawing, name: str, toolbar: bool = False) -> Markup
         name: the element's id.
         toolbar: whether plotly's buttons stand above the figure.
     """
+    height = drawing.layout.get("height")
     content = json.dumps(vars(drawing), ensure_ascii=False).replace("<", r"\u003c")
     return Markup(
-        '<div class="plot" id="{}" role="group" aria-label="{}" data-description="{}"{}></div>\n'
+        '<div class="plot" id="{}" role="group" aria-label="{}" data-description="{}"{}{}></div>\n'
         '<script type="application/json">{}</script>'
     ).format(
         name,
         drawing.title,
         drawing.description,
         Markup(" data-toolbar") if toolbar else "",
+        # Of its own, in pixels: the page keeps that much free before it is drawn.
+        Markup(' style="height: {:d}px"').format(round(height)) if height else "",
         Markup(content),
     )
 

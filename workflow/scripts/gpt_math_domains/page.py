@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from gpt_math_domains.comparison import read_comparison
 from gpt_math_domains.drawing import (
     Drawing,
     drawing_script,
@@ -60,6 +61,7 @@ def write_index(
     figures: Mapping[str, Sequence[str | Path]],
     study: Mapping[str, Any],
     output: str | Path,
+    comparison_csv: str | Path | None = None,
 ) -> None:
     """Write the page that shows a whole study; the same files and study give the same bytes.
 
@@ -70,9 +72,11 @@ def write_index(
         finetune_csv: the metrics of all finetuning runs.
         summary_csv: the summary of both.
         records: what each run's job told of itself, `run.json`.
-        figures: the pages of figures to show, by section: `pretrain` and `finetune`.
+        figures: the pages of figures to show, by section: `pretrain`, `answers`, `finetune`,
+            `labels`, `transfer`, `scale` and `rules`; any may be missing.
         study: see `render`.
         output: the page.
+        comparison_csv: the runs against reference curves, if there are any.
 
     Raises:
         ValueError: a table, a record or a figure's page is malformed.
@@ -88,6 +92,7 @@ def write_index(
             for section, paths in figures.items()
         },
         map(read_provenance, records),
+        None if comparison_csv is None else read_comparison(comparison_csv),
     )
     write_text(output, page)
 
@@ -99,6 +104,7 @@ def render(
     summary: pd.DataFrame,
     figures: Mapping[str, Sequence[tuple[str, Drawing]]],
     provenance: Iterable[Mapping[str, Any]],
+    comparison: pd.DataFrame | None = None,
     live: Mapping[str, Any] | None = None,
 ) -> str:
     """Return the page of a study.
@@ -112,6 +118,7 @@ def render(
         summary: of these runs, as `summary.summarize` returns it.
         figures: by section, each with its name, which is that of its page in `plots/`.
         provenance: of each run, as `read_provenance` returns it.
+        comparison: with reference curves, as `comparison.read_comparison` returns it.
         live: of a study that still runs; see `watch`.
 
     Raises:
@@ -140,6 +147,7 @@ def render(
             protocol_findings=protocol_findings(finetune),
             comparisons=_comparisons(comparison_rows(finetune)),
             results=_results(summary),
+            reference=_reference(comparison),
             provenance=_table("Provenance", _PROVENANCE, provenance, fold=True),
         )
     )
@@ -197,12 +205,7 @@ def _cell(value: Any, column: str) -> str:
 def _shown(name: str, drawing: Drawing) -> dict[str, Any]:
     """Return a figure's element and the words around it."""
     # Zooming is for the figure's own page: here, a finger on a figure scrolls.
-    compact = {
-        "dragmode": False,
-        "font": drawing.layout.get("font", {}) | {"size": 12},
-        "title": drawing.layout.get("title", {}) | {"font": {"size": 15}},
-        "margin": {"l": 60, "r": 10, "t": 40, "b": 50},
-    }
+    layout = drawing.layout | {"dragmode": False}
     base = next((name.removesuffix(f"_eval_{m}") for m in ACCURACY.values() if m in name), None)
     pages = {"larger": name}
     if base:
@@ -211,13 +214,30 @@ def _shown(name: str, drawing: Drawing) -> dict[str, Any]:
         "title": drawing.title,
         "description": drawing.description,
         "links": {text: f"plots/{page}.html" for text, page in pages.items()},
-        "element": figure_element(replace(drawing, layout=drawing.layout | compact), name),
+        "element": figure_element(replace(drawing, layout=layout), name),
     }
 
 
 def _comparisons(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return what pretraining changes as a table of text."""
     return _table("Pretrained and random starts compared", list(rows[0]) if rows else [], rows)
+
+
+def _reference(comparison: pd.DataFrame | None) -> dict[str, Any]:
+    """Return the runs against reference curves as a table of text, each at its last step."""
+    rows = []
+    if comparison is not None:
+        last = comparison.groupby(RUN, dropna=False)["step"].transform("max")
+        for row in comparison[comparison["step"] == last].to_dict("records"):
+            shown = {column: row[column] for column in [*RUN, "step", "metric"]}
+            shown |= {name: f"{row[name]:.3f}" for name in ("reference", "mean", "difference")}
+            known = not pd.isna(row["standard_errors"])
+            rows.append(
+                shown
+                | {"in standard errors": f"{row['standard_errors']:.1f}" if known else ""}
+                | {"seeds": row["seeds"]}
+            )
+    return _table("Reference and reproduced", list(rows[0]) if rows else [], rows)
 
 
 def _results(summary: pd.DataFrame) -> dict[str, Any]:
