@@ -28,8 +28,9 @@ from playwright.sync_api import sync_playwright
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 
+from gpt_math_domains.curves import learning_curves  # noqa: E402
 from gpt_math_domains.drawing import write_figure  # noqa: E402
-from gpt_math_domains.figures import copy_plotly, learning_curves  # noqa: E402
+from gpt_math_domains.figures import copy_plotly  # noqa: E402
 from gpt_math_domains.files import atomic_write, write_json  # noqa: E402
 from gpt_math_domains.metrics import (  # noqa: E402
     ACCURACY,

@@ -36,7 +36,7 @@ def labels(domain: Versions = 1, data: Versions = DATA) -> set[str]:
 # A study's last words.
 BUNDLE = jobs("bundle_report")
 PAGE = jobs("write_index") | BUNDLE
-SCALE = jobs("plot_pretrain_scale") | jobs("plot_finetune_scale", domain=1) | BUNDLE
+SCALE = jobs("plot_pretrain_scale") | jobs("plot_finetune_scale", domain=1) | PAGE
 REPORT = jobs("summarize_metrics") | SCALE | PAGE
 
 
@@ -70,12 +70,12 @@ def finetuning(
 
 
 TRAINING = pretraining() | finetuning()
-PRETRAIN_FIGURES = jobs("plot_pretrain", data=DATA) | BUNDLE
+PRETRAIN_FIGURES = jobs("plot_pretrain", data=DATA) | PAGE
 CURVES = PRETRAIN_FIGURES | jobs("plot_finetune", domain=1, data=DATA)
-ANSWERS = jobs("plot_answers", data=DATA) | BUNDLE
-TRANSFER = jobs("plot_transfer", domain=1, data=DATA) | BUNDLE
+ANSWERS = jobs("plot_answers", data=DATA) | PAGE
+TRANSFER = jobs("plot_transfer", domain=1, data=DATA) | PAGE
 OTHERS = ANSWERS | TRANSFER | jobs("plot_labels", domain=1, data=DATA)
-RULES = jobs("trace_rules") | jobs("plot_rules") | BUNDLE
+RULES = jobs("trace_rules") | jobs("plot_rules") | PAGE
 COLLECTING = jobs("collect_pretrain_metrics") | jobs("collect_finetune_metrics") | REPORT
 NOTHING: set[str] = set()
 
@@ -292,7 +292,7 @@ CASES = [
     Case("the report's copies deleted", BUNDLE, delete="report"),
     Case(
         "answers deleted",
-        jobs("judge_answers", data=4, model=2) | jobs("plot_answers", data=4) | BUNDLE,
+        jobs("judge_answers", data=4, model=2) | jobs("plot_answers", data=4) | PAGE,
         delete="pretrain/data_4/model_2/answers.csv",
     ),
     Case(

@@ -3,12 +3,10 @@
 from typing import TYPE_CHECKING
 
 from gpt_math_domains.logs import job_log
-from gpt_math_domains.page import write_index
+from gpt_math_domains.page import SECTIONS, write_index
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
-
-SECTIONS = ("pretrain", "answers", "finetune", "labels", "transfer", "scale", "rules")
 
 with job_log(snakemake.log[0]):
     write_index(

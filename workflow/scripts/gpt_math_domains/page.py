@@ -25,6 +25,9 @@ from gpt_math_domains.findings import (
 from gpt_math_domains.metrics import ACCURACY, RUN, read_metrics
 from gpt_math_domains.summary import THRESHOLDS, read_summary
 
+# Of figures, in the page's order.
+SECTIONS = ("pretrain", "answers", "finetune", "labels", "transfer", "scale", "rules")
+
 _MODEL = ["model", "num_layers", "num_heads", "d_model", "parameters"]
 _DATA = ["data", "digits", "modulo", "train", "valid"]
 _DOMAIN = ["domain", "labels"]
@@ -72,8 +75,7 @@ def write_index(
         finetune_csv: the metrics of all finetuning runs.
         summary_csv: the summary of both.
         records: what each run's job told of itself, `run.json`.
-        figures: the pages of figures to show, by section: `pretrain`, `answers`, `finetune`,
-            `labels`, `transfer`, `scale` and `rules`; any may be missing.
+        figures: the pages of figures to show, by section of `SECTIONS`; any may be missing.
         study: see `render`.
         output: the page.
         comparison_csv: the runs against reference curves, if there are any.
@@ -139,8 +141,8 @@ def render(
             ],
             training=_table("Training", _TRAINING, study["training"], fold=True),
             figures={
-                section: [_shown(name, drawing) for name, drawing in drawings]
-                for section, drawings in figures.items()
+                section: [_shown(name, drawing) for name, drawing in figures.get(section, [])]
+                for section in SECTIONS
             },
             verdict=verdict(finetune),
             pretraining_findings=pretraining_findings(pretrain),
