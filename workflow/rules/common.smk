@@ -15,9 +15,7 @@ from gpt_math_domains.config import ConfigError, check_file, load_study
 from gpt_math_domains.estimate import cpu_warning, training_request, training_seconds
 from gpt_math_domains.imports import fingerprint, rules_fingerprint
 from gpt_math_domains.locks import clear_stale_locks
-from gpt_math_domains.logs import job_log
 from gpt_math_domains.stops import OWNER
-from gpt_math_domains.trace import trace_rules
 
 # Another workflow may use this one as a module, and jobs may ask Snakemake about this one; the lock
 # and the configuration files are those of the Snakemake that came first.

@@ -197,7 +197,7 @@ rule plot_finetune_scale:
         "../scripts/plot_scale.py"
 
 
-# Asks Snakemake, so it runs in Snakemake's own environment.
+# Asks Snakemake, so it has no environment but Snakemake's own.
 rule trace_rules:
     output:
         graph="<results>/rules.mmd",
@@ -209,10 +209,9 @@ rule trace_rules:
     params:
         config=rules_config(),
         rules=rules_fingerprint(),
-        code=fingerprint("gpt_math_domains/trace.py"),
-    run:
-        with job_log(log[0]):
-            trace_rules(params.config, output.graph)
+        code=fingerprint("trace_rules.py"),
+    script:
+        "../scripts/trace_rules.py"
 
 
 rule plot_rules:

@@ -1,5 +1,6 @@
 """The rules of the workflow and which uses whose files, asked of Snakemake."""
 
+import os
 import re
 import subprocess
 import sys
@@ -41,9 +42,11 @@ def trace_rules(config: Sequence[str], output: str | Path) -> None:
     Raises:
         RuntimeError: Snakemake failed; the message is its last line.
     """
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(SNAKEFILE)]
+    # Snakemake replaces `$name` in the path; from here, there is rarely one in it.
+    snakefile = os.path.relpath(SNAKEFILE)
+    command = [sys.executable, "-m", "snakemake", "--snakefile", snakefile]
     # Where this workflow is a module, the working directory has another configuration.
-    command += ["--configfile", str(SNAKEFILE.parent / "config" / "config.yaml")]
+    command += ["--configfile", str(Path(snakefile).parent / "config" / "config.yaml")]
     ran = subprocess.run(
         [*command, "--rulegraph", "mermaid-js", "--config", *config],
         capture_output=True,
