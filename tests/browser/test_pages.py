@@ -141,6 +141,15 @@ def test_a_click_in_the_legend_hides_and_shows_a_model_with_its_band(
         page.wait_for_function("figure._fullData[0].visible === true")
 
 
+def test_the_log_button_makes_the_steps_logarithmic(finished: Repository, open_page: Open) -> None:
+    with open_page(finished.results / "plots/pretrain_5_eval_math_acc.html") as page:
+        assert page.evaluate("figure._fullLayout.xaxis.type") == "linear"
+        page.locator(".updatemenu-button", has_text="log").click()
+        page.wait_for_function("figure._fullLayout.xaxis.type === 'log'")
+        page.locator(".updatemenu-button", has_text="linear").click()
+        page.wait_for_function("figure._fullLayout.xaxis.type === 'linear'")
+
+
 def test_the_legend_can_be_reached_and_used_with_the_keyboard(
     finished: Repository, open_page: Open
 ) -> None:

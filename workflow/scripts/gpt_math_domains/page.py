@@ -207,7 +207,14 @@ def _cell(value: Any, column: str) -> str:
 def _shown(name: str, drawing: Drawing) -> dict[str, Any]:
     """Return a figure's element and the words around it."""
     # Zooming is for the figure's own page: here, a finger on a figure scrolls.
-    layout = drawing.layout | {"dragmode": False}
+    # There are no buttons of plotly's either, so the title moves up.
+    margin = drawing.layout.get("margin", {})
+    layout = drawing.layout | {
+        "dragmode": False,
+        "font": drawing.layout.get("font", {}) | {"size": 12},
+        "title": drawing.layout.get("title", {}) | {"font": {"size": 15}},
+        "margin": margin | {"t": margin.get("t", 80) - 35},
+    }
     base = next((name.removesuffix(f"_eval_{m}") for m in ACCURACY.values() if m in name), None)
     pages = {"larger": name}
     if base:
