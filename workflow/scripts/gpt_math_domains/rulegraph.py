@@ -32,7 +32,7 @@ def rule_graph(edges: list[Edge], title: str) -> go.Figure:
         title: the figure's title.
     """
     columns = _columns(edges)
-    paths, places = _place(_reduced(edges), columns)
+    paths, places = _place(reduced(edges), columns)
     lines: list[tuple[float | None, float | None]] = []
     heads = []
     for path in paths:
@@ -66,7 +66,7 @@ def rule_graph(edges: list[Edge], title: str) -> go.Figure:
             borderpad=4,
         )
     # For readers who cannot see it.
-    figure.layout.meta = "; ".join(f"{first} before {second}" for first, second in _reduced(edges))
+    figure.layout.meta = "; ".join(f"{first} before {second}" for first, second in reduced(edges))
     widest = max(y for _, y in places.values())
     figure.update_layout(height=160 + 50 * round(widest + 1), margin={"l": 20, "b": 20})
     figure.update_xaxes(visible=False, range=[-0.5, max(columns.values()) + 0.5])
@@ -104,7 +104,7 @@ def _columns(edges: list[Edge]) -> dict[str, int]:
     return columns
 
 
-def _reduced(edges: list[Edge]) -> list[Edge]:
+def reduced(edges: list[Edge]) -> list[Edge]:
     """Return the edges between rules that are joined in no other way."""
     after: dict[str, set[str]] = {}
     columns = _columns(edges)
