@@ -214,7 +214,9 @@ def disturbed(
             else:
                 output("scancel", job)
 
-        for run in [*running, *(run for run in TRAININGS if run not in running)]:
+        # The time limit takes a minute, in which the training that waits would be done.
+        waiting = [run for run in TRAININGS if run not in running]
+        for run in sorted([*running, *waiting], key=lambda run: run == TIMED_OUT):
             disturb(run)
         study.finish()
     except BaseException:
