@@ -24,8 +24,8 @@ LOOKS = list(product(WIDTHS, SCHEMES))
 # What plotly.js has drawn in a figure: its traces with all their points.
 TRACES = """plot => plot._fullData.map(trace => ({
     name: trace.name, group: trace.legendgroup, fill: trace.fill, dash: (trace.line || {}).dash,
-    visible: trace.visible, axis: trace.yaxis, x: Array.from(trace.x), y: Array.from(trace.y),
-    color: (trace.line || {}).color,
+    visible: trace.visible, axis: trace.yaxis, x: Array.from(trace.x || []),
+    y: Array.from(trace.y || []), z: JSON.stringify(trace.z), color: (trace.line || {}).color,
 }))"""
 
 
@@ -41,6 +41,11 @@ def traces(page: Page, figure: str = "figure") -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = page.locator(f"#{figure}").evaluate(TRACES)
     assert found
     return found
+
+
+def points(trace: dict[str, Any]) -> tuple[Any, ...]:
+    """Return what a trace shows; heatmaps may have z alone."""
+    return trace["x"], trace["y"], trace.get("z")
 
 
 def serious_faults(page: Page) -> list[str]:
@@ -120,7 +125,7 @@ def test_the_page_shows_the_same_points_as_the_figures_own_pages(
     assert set(shown) >= {name for name in CURVES if name.endswith("acc")}
     for name, drawn in shown.items():
         with open_page(finished.results / f"plots/{name}.html") as page:
-            assert [(t["x"], t["y"]) for t in drawn] == [(t["x"], t["y"]) for t in traces(page)]
+            assert [points(trace) for trace in drawn] == [points(trace) for trace in traces(page)]
 
 
 def states(page: Page) -> dict[str, Any]:
