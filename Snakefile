@@ -35,20 +35,23 @@ rule all:
         "<results>/index.html",
         "<results>/metrics/summary.csv",
         "<results>/report",
-        # Every output of a run by name: what is lost, or new with one more seed, is then missing.
-        expand(rules.pretrain_model.output, data=STUDY.run.data, model=STUDY.run.models),
-        expand(
-            rules.finetune_model.output,
+        metrics_and_lost(
+            rules.pretrain_model, data=STUDY.run.data, model=STUDY.run.models
+        ),
+        metrics_and_lost(
+            rules.finetune_model,
             domain=STUDY.run.domains,
             data=STUDY.run.data,
             model=STUDY.run.models,
             protocol=STUDY.run.protocols,
         ),
         PAGES,
+        "<results>/plots/timeline.html",
         expand(rules.judge_answers.output, data=STUDY.run.data, model=STUDY.run.models),
         *rules.compare_reference.output if STUDY.figures.reference_curves else [],
     localrule: True
 
 
 onstart:
+    refuse_several_gpus()
     warn_without_cuda()

@@ -1,15 +1,16 @@
 """How long the page of a large study takes to make, and to open.
 
-Run `python benchmarks/page.py`; it needs Chromium in /usr/bin. It makes up the metrics of 200 runs
+Run `python benchmarks/page.py`; it needs Chromium in /usr/bin. It makes up the tables of 200 runs
 with 200 evaluations and 3 seeds (10 data versions and 4 models, pretrained, and finetuned with 4
 protocols), and writes `benchmarks/results/page.csv`:
 
-* `render_all`: from the runs' tables to `index.html`, in one process: collecting, the summary, the
-  20 figures on the page, and the page; `render_page`: the last of these;
+* `collect`: the runs' metrics into the tables of the study;
+* `draw`: the 102 pages of figures, in one process, where Snakemake runs them side by side;
+* `render_page`: `index.html`, which shows 62 of these figures;
 * `open`: from the address to the load event, with the figures in the window drawn;
 * `draw_all`: until the figures below the window are drawn too, in the background.
 
-`seconds` is wall time, the median of 3; `cpu_seconds` that of this process, for rendering.
+`seconds` is wall time, the median of 3; `cpu_seconds` that of this process, for the first three.
 """
 
 import csv
@@ -17,7 +18,8 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,25 +30,44 @@ from playwright.sync_api import sync_playwright
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 
-from gpt_math_domains.curves import learning_curves  # noqa: E402
-from gpt_math_domains.drawing import write_figure  # noqa: E402
+from gpt_math_domains.answers import SPLITS, write_answers  # noqa: E402
+from gpt_math_domains.curves import plot_finetune, plot_pretrain  # noqa: E402
+from gpt_math_domains.equations import generate_data_version  # noqa: E402
 from gpt_math_domains.figures import copy_plotly  # noqa: E402
 from gpt_math_domains.files import atomic_write, write_json  # noqa: E402
+from gpt_math_domains.heatmaps import plot_answers  # noqa: E402
+from gpt_math_domains.judging import describe_equations  # noqa: E402
+from gpt_math_domains.label_curves import plot_labels  # noqa: E402
 from gpt_math_domains.metrics import (  # noqa: E402
     ACCURACY,
     collect_metrics,
     columns,
     dtypes,
-    read_runs,
+    write_label_accuracy,
     write_table,
 )
 from gpt_math_domains.page import write_index  # noqa: E402
 from gpt_math_domains.provenance import cpu_name  # noqa: E402
+from gpt_math_domains.scale import plot_scale  # noqa: E402
 from gpt_math_domains.summary import summarize_metrics  # noqa: E402
+from gpt_math_domains.tables import read_equations  # noqa: E402
+from gpt_math_domains.transfer import plot_transfer  # noqa: E402
+from gpt_math_domains.vocabulary import read_vocabulary  # noqa: E402
 
 DATA, MODELS, SEEDS, EVALUATIONS = range(1, 11), range(2, 6), 3, 200
 PROTOCOLS = ("full", "frozen", "scratch", "random_frozen")
+LABELS = ("first_odd", "first_even", "both_odd", "both_even", "has_zero", "no_zero")
+SIZE = {"num_layers": 1, "num_heads": 8, "d_model": 128}
 COLORS = ["#00BBBB", "#FF4444", "#00BBFF", "#888888"]
+RUNS: list[dict[str, Any]] = [
+    {"phase": phase, "data": data, "model": model, "domain": domain, "protocol": protocol}
+    for phase, domain, protocol in [
+        ("pretrain", None, None),
+        *(("finetune", 1, protocol) for protocol in PROTOCOLS),
+    ]
+    for data in DATA
+    for model in MODELS
+]
 TIMES = 3
 CHROMIUM = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 DRAWN = "plots => plots.every(plot => plot.querySelector('.main-svg'))"
@@ -56,14 +77,12 @@ def main() -> None:
     """Measure, print the figures and write them down."""
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        tables = make_up(directory)
-        rows = [
-            measured("render_all", lambda: render_all(directory, tables)),
-            measured("render_page", lambda: render_page(directory)),
-        ]
+        make_up(directory)
+        parts = {"collect": collect, "draw": draw, "render_page": render_page}
+        rows = [measured(what, partial(part, directory)) for what, part in parts.items()]
         rows += opened(directory / "index.html")
         size = (directory / "index.html").stat().st_size / 1e6
-    known = {"runs": 200, "page_mb": round(size, 1), "processor": cpu_name()}
+    known = {"runs": len(RUNS), "page_mb": round(size, 1), "processor": cpu_name()}
     with atomic_write(ROOT / "benchmarks" / "results" / "page.csv") as handle:
         writer = csv.DictWriter(handle, list(rows[0] | known), lineterminator="\n")
         writer.writeheader()
@@ -72,32 +91,43 @@ def main() -> None:
         print(row)
 
 
-def make_up(directory: Path) -> dict[str, list[Path]]:
-    """Write the metrics of all runs, and a record of each; return the tables by phase."""
-    tables: dict[str, list[Path]] = {"pretrain": [], "finetune": []}
+def make_up(directory: Path) -> None:
+    """Write a data version, and of each run its tables and its record."""
+    copy_plotly(directory / "plots" / "plotly.min.js")
+    generate_data_version(
+        *(10, 5, 0),
+        train=directory / "train.csv",
+        valid=directory / "valid.csv",
+        vocabulary=directory / "vocabulary.json",
+        manifest=directory / "manifest.json",
+    )
+    vocabulary = read_vocabulary(directory / "vocabulary.json")
+    equations = {
+        split: describe_equations(read_equations(directory / f"{split}.csv"), vocabulary)
+        for split in SPLITS
+    }
+    versions = {"python": "3", "torch": "2", "numpy": "2"}
+    record = dict.fromkeys(("device", "precision", "code", "execution"), "made up")
     random = np.random.default_rng(0)
-    for phase, protocol in [("pretrain", None), *(("finetune", name) for name in PROTOCOLS)]:
-        for data in DATA:
-            for model in MODELS:
-                run = {"phase": phase, "data": data, "model": model}
-                run |= {"domain": 1 if protocol else None, "protocol": protocol}
-                path = directory / "runs" / f"{phase}_{data}_{model}_{protocol}.csv"
-                write_table(curves(run, random), path)
-                record: dict[str, Any] = {key: "made up" for key in ("device", "precision", "code")}
-                record |= {"execution": "eager", "threads": 1, "git": None, "run": run}
-                versions = {"python": "3", "torch": "2", "numpy": "2"}
-                write_json(path.with_suffix(".json"), record | {"versions": versions})
-                tables[phase].append(path)
-    return tables
+    for run in RUNS:
+        write_table(curves(run, random), path_of(directory, run, "metrics.csv"))
+        if run["phase"] == "pretrain":
+            table = answers(run, equations, random)
+            write_answers(table, path_of(directory, run, "answers.csv"))
+        else:
+            rows = label_accuracies(run, random)
+            write_label_accuracy(rows, path_of(directory, run, "labels.csv"))
+        told = record | {"threads": 1, "git": None, "run": run, "versions": versions}
+        write_json(path_of(directory, run, "run.json"), told)
 
 
-def curves(run: dict[str, Any], random: np.random.Generator) -> pd.DataFrame:
+def curves(run: Mapping[str, Any], random: np.random.Generator) -> pd.DataFrame:
     """Return metrics that rise as those of a training do, with noise."""
     step = np.tile(np.arange(1, EVALUATIONS + 1) * 1000, SEEDS)
-    accuracy = np.clip(1 - np.exp(-step / 4e4) + random.normal(0, 0.01, len(step)), 0, 1)
+    accuracy = rising(step, random)
     losses = {"train_loss": 2 - accuracy, "eval_loss": 2.1 - accuracy}
     frame = pd.DataFrame(
-        run
+        dict(run)
         | {"seed": np.repeat(np.arange(SEEDS), EVALUATIONS), "step": step, "epoch": step / 41}
         | {"learning_rate": 5e-4, "seconds": step / 100, ACCURACY[run["phase"]]: accuracy}
         | losses,
@@ -106,38 +136,113 @@ def curves(run: dict[str, Any], random: np.random.Generator) -> pd.DataFrame:
     return frame[names].astype(dtypes(names))
 
 
-def render_all(directory: Path, tables: dict[str, list[Path]]) -> None:
-    """Make everything that the page needs, and the page."""
-    copy_plotly(directory / "plots" / "plotly.min.js")
-    for phase, paths in tables.items():
-        collect_metrics(paths, phase, directory / f"{phase}.csv")
-        runs, metric = read_runs(paths, phase), ACCURACY[phase]
-        for data in DATA:
-            figure = learning_curves(runs[runs["data"] == data], metric, COLORS, f"Data {data}")
-            write_figure(figure, directory / "plots" / f"{phase}_{data:02}_eval_{metric}.html")
-    summarize_metrics(
-        directory / "pretrain.csv", directory / "finetune.csv", directory / "summary.csv"
-    )
-    render_page(directory)
+def rising(step: Any, random: np.random.Generator, labels: int | None = None) -> Any:
+    """Return accuracies that rise with the steps, with noise; of a step, one for each label."""
+    noise = random.normal(0, 0.01, labels or len(step))
+    return np.clip(1 - np.exp(-step / 4e4) + noise, 0, 1)
+
+
+def answers(
+    run: Mapping[str, Any], equations: Mapping[str, pd.DataFrame], random: np.random.Generator
+) -> pd.DataFrame:
+    """Return answers of which four in five are right."""
+    frames = [
+        asked.assign(data=run["data"], model=run["model"], seed=seed, split=split)
+        for seed in range(SEEDS)
+        for split, asked in equations.items()
+    ]
+    table = pd.concat(frames, ignore_index=True)
+    return table.assign(right=random.random(len(table)) < 0.8)
+
+
+def label_accuracies(run: Mapping[str, Any], random: np.random.Generator) -> list[dict[str, Any]]:
+    """Return the accuracies of each label at each evaluation."""
+    return [
+        {**run, "seed": seed, "step": step, "label": label, "accuracy": accuracy}
+        for seed in range(SEEDS)
+        for step in range(1000, 1000 * EVALUATIONS + 1, 1000)
+        for label, accuracy in zip(LABELS, rising(step, random, len(LABELS)), strict=True)
+    ]
+
+
+def path_of(directory: Path, run: Mapping[str, Any], name: str) -> Path:
+    """Return where a file of a run is."""
+    return directory / "runs" / "_".join(map(str, run.values())) / name
+
+
+def paths(directory: Path, name: str, **keys: object) -> list[Path]:
+    """Return where the files are of all runs that have some keys."""
+    return [path_of(directory, run, name) for run in RUNS if keys.items() <= run.items()]
+
+
+def page_of(directory: Path, phase: str, kind: str, data: int = 0) -> Path:
+    """Return the page of a figure."""
+    return directory / "plots" / f"{phase}_{data:02}_{kind}.html"
+
+
+def collect(directory: Path) -> None:
+    """Make the tables of the study."""
+    tables = {phase: directory / f"{phase}.csv" for phase in ACCURACY}
+    for phase, table in tables.items():
+        collect_metrics(paths(directory, "metrics.csv", phase=phase), phase, table)
+    summarize_metrics(tables["pretrain"], tables["finetune"], directory / "summary.csv")
+
+
+def draw(directory: Path) -> None:
+    """Make the pages of all figures."""
+
+    def pages(phase: str, data: int, *kinds: str) -> dict[str, Path]:
+        return {kind: page_of(directory, phase, kind, data) for kind in kinds}
+
+    curve_kinds = ("overview", "accuracy", "loss")
+    for data in DATA:
+        metrics = paths(directory, "metrics.csv", phase="pretrain", data=data)
+        plot_pretrain(metrics, data, COLORS, **pages("pretrain", data, *curve_kinds))
+        answered = paths(directory, "answers.csv", phase="pretrain", data=data)
+        plot_answers(answered, data, **pages("pretrain", data, "operations", "operands"))
+        metrics = paths(directory, "metrics.csv", phase="finetune", data=data)
+        plot_finetune(metrics, 1, data, COLORS, **pages("finetune", data, *curve_kinds))
+        labels = paths(directory, "labels.csv", phase="finetune", data=data)
+        plot_labels(labels, 1, data, page_of(directory, "finetune", "labels", data))
+        plot_transfer(metrics, 1, data, COLORS, page_of(directory, "finetune", "transfer", data))
+    for phase in ACCURACY:
+        runs = [run | {"num_train_epochs": 1000} for run in RUNS if run["phase"] == phase]
+        plot_scale(
+            directory / "summary.csv",
+            [directory / "manifest.json"] * len(DATA),
+            phase,
+            {"data": DATA, "models": dict.fromkeys(MODELS, SIZE)}
+            | {"labels": {1: len(LABELS)}, "epochs": runs},
+            page_of(directory, phase, "scale"),
+            domain=1 if phase == "finetune" else None,
+        )
 
 
 def render_page(directory: Path) -> None:
-    """Make the page alone."""
-    versions: dict[str, Any] = {
-        "models": {model: {"num_layers": 1, "num_heads": 8, "d_model": 128} for model in MODELS},
-        "data": {data: {"digits": 10, "modulo": 5} for data in DATA},
-        "domains": {1: {"labels": ["first_odd"]}},
+    """Make the study's page."""
+    sections = {
+        **{phase: (f"{phase}_*_accuracy",) for phase in ACCURACY},
+        "answers": ("*_operations", "*_operands"),
+        **{kind: (f"*_{kind}",) for kind in ("labels", "transfer", "scale")},
     }
-    runs = [
-        {"phase": "pretrain", "data": data, "model": model} for data in DATA for model in MODELS
-    ]
+    study: dict[str, Any] = {
+        "models": dict.fromkeys(MODELS, SIZE),
+        "data": {data: {"digits": 10, "modulo": 5} for data in DATA},
+        "domains": {1: {"labels": LABELS}},
+        "seeds": list(range(SEEDS)),
+        "training": RUNS,
+    }
     write_index(
         directory / "pretrain.csv",
         directory / "finetune.csv",
         directory / "summary.csv",
-        sorted(directory.glob("runs/*.json")),
-        {phase: sorted(directory.glob(f"plots/{phase}_*.html")) for phase in ACCURACY},
-        versions | {"seeds": list(range(SEEDS)), "training": runs},
+        [directory / "manifest.json"] * len(DATA),
+        paths(directory, "run.json"),
+        {
+            section: [p for name in names for p in sorted(directory.glob(f"plots/{name}.html"))]
+            for section, names in sections.items()
+        },
+        study,
         directory / "index.html",
     )
 

@@ -24,7 +24,7 @@ from transformers import set_seed
 from gpt_math_domains.execution import make_executor, prepare_execution
 from gpt_math_domains.files import write_text
 from gpt_math_domains.model import ModelSize, Parameters, initialize
-from gpt_math_domains.runs import PRECISIONS, prepare_torch
+from gpt_math_domains.runs import PRECISIONS, has_bf16, prepare_torch
 from gpt_math_domains.tables import LONGEST
 from gpt_math_domains.tasks import NextTokens
 from gpt_math_domains.training import (
@@ -53,7 +53,8 @@ def main() -> None:
             settings = Settings(
                 **{**vars(SETTINGS), "num_train_epochs": EPOCHS, "shuffle": shuffle}
             )
-            for name, precision in (("eager", "fp32"), ("compiled", "fp32"), ("compiled", "bf16")):
+            executions = [("eager", "fp32"), ("compiled", "fp32"), ("compiled", "bf16")]
+            for name, precision in executions if has_bf16(device) else executions[:-1]:
                 weights = ours(name, precision, size, train, settings)
                 rows += judge(f"{name}, {precision}", weights, size, valid, shuffle)
             for seed in SEEDS:

@@ -42,7 +42,7 @@ from gpt_math_domains.equations import generate_data_version  # noqa: E402
 from gpt_math_domains.execution import CudaGraph, Eager, compile_stack  # noqa: E402
 from gpt_math_domains.model import ModelSize, initialize  # noqa: E402
 from gpt_math_domains.provenance import cpu_name  # noqa: E402
-from gpt_math_domains.runs import PRECISIONS, prepare_torch  # noqa: E402
+from gpt_math_domains.runs import PRECISIONS, has_bf16, prepare_torch  # noqa: E402
 from gpt_math_domains.tables import LONGEST, read_equations  # noqa: E402
 from gpt_math_domains.tasks import NextTokens  # noqa: E402
 from gpt_math_domains.training import (  # noqa: E402
@@ -176,7 +176,8 @@ def combinations(size: ModelSize, device: str) -> Iterator[tuple[str, str, int]]
     # Compiling a deep model for the CPU takes a minute and a half each time.
     several = size.num_layers <= 2
     yield from (("compiled", "fp32", seeds) for seeds in ((1, 4, 16) if several else (1,)))
-    yield "compiled", "bf16", 1
+    if has_bf16(device):
+        yield "compiled", "bf16", 1
 
 
 def ours(

@@ -120,7 +120,11 @@ def write_page(
     figures = {
         phase: [figure(directory, phase, paths[phase])] if paths[phase] else [] for phase in paths
     }
-    write_index(pretrain, finetune, summary, files, figures, study, page)
+    manifests = [directory / f"manifest_{version}.json" for version in study["data"]]
+    for manifest, version in zip(manifests, study["data"].values(), strict=True):
+        counts = {"train": 1287, "valid": 560}
+        write_json(manifest, {"digits": version["digits"], "counts": counts})
+    write_index(pretrain, finetune, summary, manifests, files, figures, study, page)
     return page.read_text(encoding="utf-8")
 
 
@@ -187,17 +191,27 @@ def test_a_study_may_do_without_a_name(tmp_path: Path) -> None:
     assert "<title>GPT Math Domains</title>" in page
 
 
+def test_a_model_has_more_parameters_where_the_vocabulary_is_larger(tmp_path: Path) -> None:
+    data = {1: {"digits": 10, "modulo": 5}, 3: {"digits": 20, "modulo": 5}}
+    models = {2: {"num_layers": 1, "num_heads": 8, "d_model": 128}}
+    tables = Outline(write_page(tmp_path, study(data=data, models=models))).tables
+    assert tables["Models"][1][-1] == "201,728 to 203,008"
+
+
 def test_the_tables_tell_what_was_run(tmp_path: Path) -> None:
     training = [run | SETTINGS for run in study()["training"]]
     training[0]["num_train_epochs"] = 2000
     page = write_page(tmp_path, study(training=training))
     tables = Outline(page).tables
     assert tables["Models"] == [
-        ["model", "num_layers", "num_heads", "d_model"],
-        ["2", "1", "8", "128"],
-        ["10", "8", "8", "512"],
+        ["model", "num_layers", "num_heads", "d_model", "parameters"],
+        ["2", "1", "8", "128", "201,728"],
+        ["10", "8", "8", "512", "25,232,896"],
     ]
-    assert tables["Data"] == [["data", "digits", "modulo"], ["1", "10", "5"]]
+    assert tables["Data"] == [
+        ["data", "digits", "modulo", "vocabulary", "train", "valid"],
+        ["1", "10", "5", "18", "1,287", "560"],
+    ]
     assert tables["Domains"] == [["domain", "labels"], ["1", "first_odd, has_zero"]]
     assert tables["Training"] == [
         ["phase", "data", "model", "domain", "protocol", "num_train_epochs"],
@@ -209,14 +223,6 @@ def test_the_tables_tell_what_was_run(tmp_path: Path) -> None:
         "eval_steps 1,000; batch_size 32; learning_rate 0.0005; weight_decay 0.1; "
         "gradient_accumulation_steps 1; num_warmup_steps 1,000; shuffle no."
     )
-
-
-def test_counts_are_shown_where_the_study_has_them(tmp_path: Path) -> None:
-    models = {2: {"num_layers": 1, "num_heads": 8, "d_model": 128, "parameters": 201344}}
-    data = {1: {"digits": 3, "modulo": None, "train": 1287, "valid": 560}}
-    tables = Outline(write_page(tmp_path, study(models=models, data=data))).tables
-    assert tables["Models"][1][-1] == "201,344"
-    assert tables["Data"] == [["data", "digits", "train", "valid"], ["1", "3", "1,287", "560"]]
 
 
 def test_each_figure_stands_inline_with_its_content_in_words_and_links_to_its_pages(
@@ -373,7 +379,7 @@ HOSTILE = '</script><script>alert("1")</script><img src=x onerror=alert(2)>\'"&'
         {"name": HOSTILE},
         {"seeds": [HOSTILE]},
         {"domains": {1: {"labels": [HOSTILE]}}},
-        {"models": {2: {"num_layers": HOSTILE}}},
+        {"models": {2: {"num_layers": 1, "num_heads": HOSTILE, "d_model": 128}}},
         {"training": [{"phase": HOSTILE, "shuffle": HOSTILE}]},
     ],
 )

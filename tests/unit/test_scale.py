@@ -83,7 +83,7 @@ def write_study(directory: Path) -> dict[str, Any]:
     summarize_metrics(
         directory / "pretrain.csv", directory / "finetune.csv", directory / "summary.csv"
     )
-    write_json(directory / "manifest.json", {"digits": 10, "counts": {"train": 1287}})
+    write_json(directory / "manifest.json", {"digits": 10, "counts": {"train": 1287, "valid": 560}})
     run: dict[str, Any] = {"data": 1, "num_train_epochs": 2}
     return {
         "data": [1],

@@ -35,7 +35,8 @@ def labels(domain: Versions = 1, data: Versions = DATA) -> set[str]:
 
 # A study's last words.
 BUNDLE = jobs("bundle_report")
-PAGE = jobs("write_index") | BUNDLE
+TIMELINE = jobs("plot_timeline") | BUNDLE
+PAGE = jobs("write_index") | TIMELINE
 SCALE = jobs("plot_pretrain_scale") | jobs("plot_finetune_scale", domain=1) | PAGE
 REPORT = jobs("summarize_metrics") | SCALE | PAGE
 
@@ -254,7 +255,7 @@ CASES = [
         jobs("judge_answers", data=DATA, model=MODELS) | ANSWERS,
         append={f"{PACKAGE}/judging.py": COMMENT},
     ),
-    Case("timeline.py", NOTHING, append={f"{PACKAGE}/timeline.py": COMMENT}),
+    Case("timeline.py", TIMELINE, append={f"{PACKAGE}/timeline.py": COMMENT}),
     Case(
         "one more rule, which nothing needs",
         RULES,

@@ -139,6 +139,23 @@ def rules_config():
     return [f"run={json.dumps(run)}", f"figures={json.dumps(references)}"]
 
 
+def metrics_and_lost(rule, **versions):
+    """Return the metrics of runs, and what else is missing of runs that have metrics.
+
+    Whatever was lost, or is new with one more seed, is so made again. To name all files of all runs
+    instead would add a third to the time that Snakemake takes for thousands of them.
+    """
+    metrics = expand(rule.output.metrics, **versions)
+    there = list(map(os.path.exists, metrics))
+    lost = [
+        path
+        for output in (rule.output if any(there) else [])
+        for path, has_metrics in zip(expand(output, **versions), there, strict=True)
+        if has_metrics and not os.path.exists(path)
+    ]
+    return metrics + lost
+
+
 def starts_pretrained(wildcards):
     return wildcards.protocol in ("full", "frozen")
 
@@ -159,6 +176,18 @@ def report_labels(wildcards):
     """Return what tells a file of the bundle from others in its category."""
     [(kind, name)] = wildcards.items()
     return {kind: name.replace("_", " ")}
+
+
+def refuse_several_gpus():
+    """Raise WorkflowError if trainings are asked to take more GPUs than the one they can use.
+
+    Snakemake would wait without end for GPUs beyond its limit.
+    """
+    for job in workflow.dag.needrun_jobs():
+        if "settings" in job.params.keys() and job.resources.get("gpu", 0) > 1:
+            raise WorkflowError(
+                f"rule {job.rule.name}: gpu = {job.resources['gpu']}: a training uses one GPU"
+            )
 
 
 def warn_without_cuda():

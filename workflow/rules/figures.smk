@@ -237,6 +237,7 @@ rule write_index:
         pretrain="<results>/metrics/pretrain.csv",
         finetune="<results>/metrics/finetune.csv",
         summary="<results>/metrics/summary.csv",
+        manifests=expand("<results>/data/{data}/manifest.json", data=STUDY.run.data),
         records=[
             *expand(
                 "<results>/pretrain/data_{data}/model_{model}/run.json",
@@ -302,7 +303,7 @@ PAGES = [
 ]
 
 
-# Not in `all`, since it shows times, which differ whenever a study runs.
+# The last figure: it shows what ran before it.
 rule plot_timeline:
     input:
         PAGES,

@@ -3,6 +3,7 @@ rule bundle_report:
         plots=[
             "<results>/plots/plotly.min.js",
             *PAGES,
+            "<results>/plots/timeline.html",
         ],
         tables=[
             "<results>/metrics/pretrain.csv",

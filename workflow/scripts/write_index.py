@@ -13,6 +13,7 @@ with job_log(snakemake.log[0]):
         snakemake.input.pretrain,
         snakemake.input.finetune,
         snakemake.input.summary,
+        snakemake.input.manifests,
         snakemake.input.records,
         {section: getattr(snakemake.input, f"{section}_figures") for section in SECTIONS},
         snakemake.params.study,

@@ -64,7 +64,7 @@ def judge_answers(
         equations = read_equations(path)
         with errors_name(path):
             task = NextTokens.of(equations, known, "cpu", dtype)
-            described = _describe(equations, known)
+            described = describe_equations(equations, known)
         _, right = decide(task, parameters, size)
         for seed, row in zip(seeds, right[..., 0].numpy(), strict=True):
             told = described.assign(data=data, model=model, seed=seed, split=split)
@@ -73,7 +73,7 @@ def judge_answers(
     write_answers(answers.sort_values(["seed", "split"], kind="stable"), output)
 
 
-def _describe(equations: Equations, vocabulary: Vocabulary) -> pd.DataFrame:
+def describe_equations(equations: Equations, vocabulary: Vocabulary) -> pd.DataFrame:
     """Return operands, operation and modulus of each equation.
 
     Raises:

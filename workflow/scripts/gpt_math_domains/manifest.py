@@ -1,13 +1,31 @@
-"""The checksums of a data version, by which later stages know that its files are as written."""
+"""The facts of a data version, and the checksums by which later stages know its files."""
 
 from pathlib import Path
 
 from gpt_math_domains.files import read_json, sha256, write_json
+from gpt_math_domains.vocabulary import Vocabulary
 
 
 def write_manifest(path: Path, files: dict[str, Path], **facts: object) -> None:
     """Write facts about a data version, and the SHA-256 of its files by name."""
     write_json(path, facts | {"sha256": {name: sha256(file) for name, file in files.items()}})
+
+
+def read_sizes(path: str | Path) -> dict[str, int]:
+    """Return from a manifest the size of the `vocabulary`, and how many equations it counts.
+
+    These are `train` and `valid`.
+
+    Raises:
+        ValueError: the file is no manifest.
+        OSError: the file cannot be read.
+    """
+    told = read_json(path)
+    try:
+        counts = {part: int(told["counts"][part]) for part in ("train", "valid")}
+        return {"vocabulary": Vocabulary(int(told["digits"])).size, **counts}
+    except (KeyError, TypeError, ValueError):
+        raise ValueError(f"{path}: expected a manifest with digits and counts") from None
 
 
 def check_manifest(path: Path, **files: Path) -> None:

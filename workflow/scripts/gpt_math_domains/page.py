@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from gpt_math_domains.comparison import read_comparison
+from gpt_math_domains.cost import parameters
 from gpt_math_domains.drawing import (
     Drawing,
     drawing_script,
@@ -22,6 +23,7 @@ from gpt_math_domains.findings import (
     protocol_findings,
     verdict,
 )
+from gpt_math_domains.manifest import read_sizes
 from gpt_math_domains.metrics import ACCURACY, RUN, read_metrics
 from gpt_math_domains.summary import THRESHOLDS, read_summary
 
@@ -29,7 +31,7 @@ from gpt_math_domains.summary import THRESHOLDS, read_summary
 SECTIONS = ("pretrain", "answers", "finetune", "labels", "transfer", "scale", "rules")
 
 _MODEL = ["model", "num_layers", "num_heads", "d_model", "parameters"]
-_DATA = ["data", "digits", "modulo", "train", "valid"]
+_DATA = ["data", "digits", "modulo", "vocabulary", "train", "valid"]
 _DOMAIN = ["domain", "labels"]
 _TRAINING = [
     *RUN,
@@ -60,6 +62,7 @@ def write_index(
     pretrain_csv: str | Path,
     finetune_csv: str | Path,
     summary_csv: str | Path,
+    manifests: Iterable[str | Path],
     records: Iterable[str | Path],
     figures: Mapping[str, Sequence[str | Path]],
     study: Mapping[str, Any],
@@ -74,6 +77,7 @@ def write_index(
         pretrain_csv: the metrics of all pretraining runs.
         finetune_csv: the metrics of all finetuning runs.
         summary_csv: the summary of both.
+        manifests: of the data versions, in the order of `study`'s.
         records: what each run's job told of itself, `run.json`.
         figures: the pages of figures to show, by section of `SECTIONS`; any may be missing.
         study: see `render`.
@@ -81,11 +85,11 @@ def write_index(
         comparison_csv: the runs against reference curves, if there are any.
 
     Raises:
-        ValueError: a table, a record or a figure's page is malformed.
+        ValueError: a table, a manifest, a record or a figure's page is malformed.
         KeyError: `study` lacks a key.
     """
     page = render(
-        study,
+        {**study, **_sizes(study, manifests)},
         read_metrics(pretrain_csv),
         read_metrics(finetune_csv),
         read_summary(summary_csv),
@@ -113,8 +117,8 @@ def render(
 
     Args:
         study: `name`, if it has one; `models`, `data` and `domains`, mappings from version to
-            settings (a model may have `parameters`, a data version `train` and `valid`: counts);
-            `seeds`; `training`, a mapping for each run with its keys and settings.
+            settings (a model may have `parameters`, a data version `vocabulary`, `train` and
+            `valid`); `seeds`; `training`, a mapping for each run with its keys and settings.
         pretrain: metrics of the finished pretraining runs.
         finetune: metrics of the finished finetuning runs.
         summary: of these runs, as `summary.summarize` returns it.
@@ -153,6 +157,23 @@ def render(
             provenance=_table("Provenance", _PROVENANCE, provenance, fold=True),
         )
     )
+
+
+def _sizes(study: Mapping[str, Any], manifests: Iterable[str | Path]) -> dict[str, Any]:
+    """Return a study's data versions with how many equations they have, its models with parameters.
+
+    These depend on the vocabulary, so they are a range where there are several.
+    """
+    data = {
+        version: {**settings, **read_sizes(path)}
+        for (version, settings), path in zip(study["data"].items(), manifests, strict=True)
+    }
+    models = {}
+    for version, settings in study["models"].items():
+        counts = [parameters(settings, sizes["vocabulary"]) for sizes in data.values()]
+        ends = dict.fromkeys(f"{count:,}" for count in (min(counts), max(counts)))
+        models[version] = {**settings, "parameters": " to ".join(ends)}
+    return {"data": data, "models": models}
 
 
 def _versions(name: str, section: Mapping[Any, Mapping[str, Any]]) -> list[dict[str, Any]]:

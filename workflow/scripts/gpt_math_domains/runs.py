@@ -233,6 +233,11 @@ def prepare_torch(device: str, threads: int, precision: str = "fp32") -> str:
     return device
 
 
+def has_bf16(device: str) -> bool:
+    """Tell whether a device multiplies bf16 numbers itself; a CPU may only emulate that, slowly."""
+    return device == "cuda" or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
 def _keep_freed_memory() -> None:
     """Have the C library keep what a step frees for the next one, where it is glibc.
 
@@ -273,6 +278,8 @@ def _trained(
     total_steps = settings.total_steps(len(task))
     progress = Progress(job.run, ACCURACY[phase], total_steps, job.log)
     progress.note(f"{len(task):,} training examples, seeds {list(job.seeds)}, on {device}")
+    if job.precision == "bf16" and not has_bf16(device):
+        progress.note("this processor has no bf16 arithmetic: fp32 would be many times as fast")
     directory = Path(job.metrics_csv).parent / "resume"
     with ExitStack() as until_done:
         stop = until_done.enter_context(Stop(progress.note))

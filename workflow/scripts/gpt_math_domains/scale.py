@@ -20,7 +20,7 @@ from gpt_math_domains.figures import (
     set_layout,
     text_of,
 )
-from gpt_math_domains.files import read_json
+from gpt_math_domains.manifest import read_sizes
 from gpt_math_domains.metrics import ACCURACY, RUN
 from gpt_math_domains.summary import read_summary
 
@@ -115,31 +115,18 @@ def plot_scale(
     runs = summary[summary["phase"] == phase]
     if domain is not None:
         runs = runs[runs["domain"] == domain]
-    sizes = {data: _sizes(path) for data, path in zip(study["data"], manifests, strict=True)}
+    sizes = {data: read_sizes(path) for data, path in zip(study["data"], manifests, strict=True)}
     costs = [_costs(run, sizes, study) for run in runs.to_dict("records")]
     measured = pd.DataFrame(costs, columns=["parameters", "flops"], index=runs.index)
     title = "Pretrain, scale" if domain is None else f"Finetune Domain: {domain}, scale"
     write_figure(scale(runs.join(measured), ACCURACY[phase], title), output)
 
 
-def _sizes(manifest: str | Path) -> tuple[int, int]:
-    """Return the vocabulary's size and the number of training equations of a data version.
-
-    Raises:
-        ValueError: the file is no manifest.
-    """
-    told = read_json(manifest)
-    try:
-        return int(told["digits"]) + 8, int(told["counts"]["train"])
-    except (KeyError, TypeError, ValueError):
-        raise ValueError(f"{manifest}: expected a manifest with digits and counts.train") from None
-
-
 def _costs(
-    run: Mapping[Any, Any], sizes: Mapping[int, tuple[int, int]], study: Mapping[str, Any]
+    run: Mapping[Any, Any], sizes: Mapping[int, Mapping[str, int]], study: Mapping[str, Any]
 ) -> tuple[int, int]:
     """Return the parameters of a run's model and the FLOPs of its training."""
-    vocabulary, examples = sizes[run["data"]]
+    vocabulary, examples = (sizes[run["data"]][name] for name in ("vocabulary", "train"))
     model = study["models"][run["model"]]
     pretraining = run["phase"] == "pretrain"
     labels = 0 if pretraining else study["labels"][run["domain"]]
