@@ -53,5 +53,4 @@ rule all:
 
 
 onstart:
-    refuse_several_gpus()
     warn_without_cuda()

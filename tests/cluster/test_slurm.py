@@ -363,7 +363,7 @@ def test_jobs_of_a_killed_snakemake_are_cancelled_by_its_run_id_and_go_on(
     [
         ("mem_mb=100000000", "Memory specification can not be satisfied"),
         ("slurm_partition='nowhere'", "invalid partition specified: nowhere"),
-        ("gpu=3", "rule pretrain_model: gpu = 3: a training uses one GPU"),
+        ("gpu=3", "--set-resources pretrain_model:gpu=3: a training uses one GPU"),
     ],
 )
 def test_what_no_node_can_give_is_told_and_nothing_waits(

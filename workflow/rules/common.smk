@@ -45,6 +45,15 @@ for figure, path in STUDY.figures.reference_curves.items():
             f"config: figures.reference_curves.{figure} = {path!r}: no such file"
         )
 
+# On a cluster, Snakemake would submit jobs that cannot start.
+for rule in ("pretrain_model", "finetune_model"):
+    asked = workflow.resource_settings.overwrite_resources.get(rule, {})
+    gpus = asked["gpu"] if "gpu" in asked else None
+    if gpus and not gpus.is_evaluable() and gpus.value > 1:
+        raise WorkflowError(
+            f"--set-resources {rule}:gpu={gpus.value}: a training uses one GPU"
+        )
+
 # An image that was built from Containerfile, or a link to one.
 IMAGE = "gpt-math-domains.sif"
 if (
@@ -176,18 +185,6 @@ def report_labels(wildcards):
     """Return what tells a file of the bundle from others in its category."""
     [(kind, name)] = wildcards.items()
     return {kind: name.replace("_", " ")}
-
-
-def refuse_several_gpus():
-    """Raise WorkflowError if trainings are asked to take more GPUs than the one they can use.
-
-    Snakemake would wait without end for GPUs beyond its limit.
-    """
-    for job in workflow.dag.needrun_jobs():
-        if "settings" in job.params.keys() and job.resources.get("gpu", 0) > 1:
-            raise WorkflowError(
-                f"rule {job.rule.name}: gpu = {job.resources['gpu']}: a training uses one GPU"
-            )
 
 
 def warn_without_cuda():
