@@ -31,9 +31,9 @@ rule bundle_report:
             labels=report_labels,
         ),
     log:
-        "<logs>/report/bundle.log",
+        "<logs>/figures/bundle.log",
     benchmark:
-        "<benchmarks>/report/bundle.tsv"
+        "<benchmarks>/figures/bundle.tsv"
     conda:
         "../../envs/figures.yaml"
     params:

@@ -6,6 +6,8 @@ const Drawing = (() => {
   const DARK = matchMedia("(prefers-color-scheme: dark)");
   const PAPER = "#181818"; // behind dark figures
   const GREYS = { "font.color": "#e4e4e4", "gridcolor": "#3a3a3a" };
+  const NARROW = 560; // pixels, of a figure
+  const NARROW_TITLE = 32; // letters that it has room for
   let printing = false;
 
   // Colours of figures are written for white paper. On dark paper, a colour that hardly stands out
@@ -56,6 +58,58 @@ const Drawing = (() => {
     return { data, layout };
   }
 
+  // Entries of a legend that is no column: each with the heading that stands above it in one.
+  function withHeadings(data) {
+    let heading = "";
+    return data.map((trace) => {
+      if (trace.showlegend === false) return trace;
+      heading = (trace.legendgrouptitle || {}).text || heading;
+      return { ...trace, name: `${heading} ${trace.name ?? ""}`.trim(), legendgrouptitle: {} };
+    });
+  }
+
+  // Beside a narrow plot is no room: the legend, the colour bar and the buttons go below it.
+  function fitted(place, { data, layout }) {
+    place.style.height = place.dataset.height ??= place.style.height;
+    const narrow = place.clientWidth < NARROW;
+    place.dataset.narrow = narrow;
+    if (!narrow) return { data, layout };
+    const line = 26; // pixels
+    const below = { orientation: "h", x: 0, xanchor: "left", yref: "container", y: 0, yanchor: "bottom" };
+    const fit = { ...layout, legend: { ...layout.legend, ...below }, margin: { ...layout.margin } };
+    fit.margin.b += Number(place.dataset.legend || 0);
+    if (layout.coloraxis) {
+      const colorbar = { ...layout.coloraxis.colorbar, ...below };
+      colorbar.title = { text: `${colorbar.title.text}<br> `, side: "top" }; // clear of the bar
+      fit.coloraxis = { ...layout.coloraxis, colorbar };
+      fit.margin.b += 3 * line;
+    }
+    if (layout.updatemenus) {
+      const lower = (menu) => ({ ...menu, pad: { ...menu.pad, t: menu.pad.t + line } });
+      fit.updatemenus = layout.updatemenus.map(lower);
+      fit.margin.b += line;
+    }
+    if (layout.title.text.length > NARROW_TITLE) {
+      const text = layout.title.text.replace(/, (?=[^,]*$)/, ",<br>");
+      fit.title = { ...layout.title, text };
+      fit.margin.t += line;
+    }
+    const more = fit.margin.b - layout.margin.b + fit.margin.t - layout.margin.t;
+    if (layout.height) fit.height = layout.height + more;
+    if (layout.height || !place.hasAttribute("data-toolbar")) {
+      place.style.height = `${place.clientHeight + more}px`;
+    }
+    return { data: withHeadings(data), layout: fit };
+  }
+
+  // How high the legend is that `fitted` puts below a plot, is known when it is drawn.
+  function makeRoom(place) {
+    const legend = place.dataset.narrow === "true" && place.querySelector(".legend .bg");
+    if (!legend || place.dataset.legend) return;
+    place.dataset.legend = Math.ceil(legend.getBBox().height);
+    redraw(place);
+  }
+
   // What plotly.js offers to the mouse alone: entries of the legend, and buttons.
   function makeReachable(place) {
     const controls = place.querySelectorAll(".legendtoggle, .updatemenu-button");
@@ -97,7 +151,7 @@ const Drawing = (() => {
   function draw(place) {
     if (place.dataset.drawn) return;
     place.dataset.drawn = "yes";
-    const { data, layout } = themed(read(place));
+    const { data, layout } = fitted(place, themed(read(place)));
     const config = {
       displayModeBar: place.hasAttribute("data-toolbar"),
       displaylogo: false,
@@ -107,12 +161,13 @@ const Drawing = (() => {
     Plotly.newPlot(place, data, { ...layout, uirevision: "kept" }, config);
     describe(place);
     place.on("plotly_afterplot", () => describe(place));
+    makeRoom(place);
   }
 
   // Draw again what has new data or another background; zoom and legend stay.
   function redraw(place) {
     if (!place.dataset.drawn) return;
-    const { data, layout } = themed(read(place));
+    const { data, layout } = fitted(place, themed(read(place)));
     Plotly.react(place, data, { ...layout, uirevision: "kept" });
   }
 
@@ -134,6 +189,10 @@ const Drawing = (() => {
     addEventListener("load", () => (window.requestIdleCallback || setTimeout)(drawWhenIdle));
   });
   DARK.addEventListener("change", () => all().forEach(redraw));
+  addEventListener("resize", () => {
+    const isNarrow = (place) => String(place.clientWidth < NARROW);
+    all().filter((place) => place.dataset.narrow !== isNarrow(place)).forEach(redraw);
+  });
   for (const [moment, now] of [["beforeprint", true], ["afterprint", false]]) {
     addEventListener(moment, () => {
       printing = now;

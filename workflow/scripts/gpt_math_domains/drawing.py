@@ -62,14 +62,17 @@ def read_drawing(path: str | Path) -> Drawing:
 def figure_element(drawing: Drawing, name: str, toolbar: bool = False) -> Markup:
     """Return the HTML element of a figure, on a page that has plotly.js and `drawing_script`.
 
+    A figure with a `min_width` (pixels) in its layout's `meta` is scrolled where there is less.
+
     Args:
         drawing: the figure; nothing in it can end the element that it is written into.
         name: the element's id.
         toolbar: whether plotly's buttons stand above the figure.
     """
-    height = drawing.layout.get("height")
+    # Of its own, in pixels: the page keeps that much free before it is drawn.
+    height, width = drawing.layout.get("height"), drawing.layout.get("meta", {}).get("min_width")
     content = json.dumps(vars(drawing), ensure_ascii=False).replace("<", r"\u003c")
-    return Markup(
+    element = Markup(
         '<div class="plot" id="{}" role="group" aria-label="{}" data-description="{}"{}{}></div>\n'
         '<script type="application/json">{}</script>'
     ).format(
@@ -77,10 +80,14 @@ def figure_element(drawing: Drawing, name: str, toolbar: bool = False) -> Markup
         drawing.title,
         drawing.description,
         Markup(" data-toolbar") if toolbar else "",
-        # Of its own, in pixels: the page keeps that much free before it is drawn.
         Markup(' style="height: {:d}px"').format(round(height)) if height else "",
         Markup(content),
     )
+    if not width:
+        return element
+    inside = Markup('<div style="min-width: {:d}px">\n{}\n</div>').format(round(width), element)
+    scrolled = Markup('<div class="pan" role="region" aria-label="{}" tabindex="0">\n{}\n</div>')
+    return scrolled.format(f"{drawing.title}, to be scrolled", inside)
 
 
 def drawing_script() -> Markup:
@@ -122,10 +129,10 @@ def write_figure(figure: go.Figure, path: str | Path, plotly_js: str = "plotly.m
 def describe(figure: go.Figure) -> str:
     """Return the content of a figure in words: of each line its ends, of a heatmap its range.
 
-    A figure whose traces say little has its own words as `layout.meta`.
+    A figure whose traces say little has its own words, `description` in its layout's `meta`.
     """
-    if figure.layout.meta:
-        return str(figure.layout.meta)
+    if words := (figure.layout.meta or {}).get("description"):
+        return str(words)
     parts, group = [], ""
     for trace in figure.data:
         # A heading of the legend stands above its first entry, and is meant for those after it.

@@ -24,7 +24,10 @@ _SCALE = {
     "colorscale": "Viridis",  # for any colour vision
     "cmin": 0,
     "cmax": 1,
-    "colorbar": {"tickformat": ".0%", "thickness": 14, "outlinewidth": 0, "title": "right"},
+    "colorbar": {
+        **{"tickformat": ".0%", "thickness": 14, "outlinewidth": 0},
+        "title": {"text": "right answers", "side": "right"},
+    },
 }
 
 
@@ -97,7 +100,7 @@ def operand_heatmap(answers: pd.DataFrame, title: str) -> go.Figure:
                 col=column,
             )
             shown.append(choice)
-    _set_layout(figure, title, "second operand b", "first operand a")
+    _set_layout(figure, title, "second operand", "first operand")
     figure.update_layout(plot_bgcolor="#DDDDDD")  # of pairs without an equation
     choice_menu(figure, [ALL, *OPERATIONS], shown, below=60)
     return figure

@@ -16,6 +16,7 @@ from gpt_math_domains.trace import read_graph
 Edge = tuple[str, str]
 
 _WIDE = 14  # characters
+_COLUMN = 100  # pixels, at least
 
 
 def rule_graph(edges: list[Edge], title: str) -> go.Figure:
@@ -65,8 +66,10 @@ def rule_graph(edges: list[Edge], title: str) -> go.Figure:
             bordercolor="#0072B2",
             borderpad=4,
         )
-    # For readers who cannot see it.
-    figure.layout.meta = "; ".join(f"{first} before {second}" for first, second in reduced(edges))
+    figure.layout.meta = {
+        "description": "; ".join(f"{first} before {second}" for first, second in reduced(edges)),
+        "min_width": _COLUMN * (max(columns.values()) + 1),
+    }
     widest = max(y for _, y in places.values())
     figure.update_layout(height=160 + 50 * round(widest + 1), margin={"l": 20, "b": 20})
     figure.update_xaxes(visible=False, range=[-0.5, max(columns.values()) + 0.5])

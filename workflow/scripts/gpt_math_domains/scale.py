@@ -5,6 +5,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -31,6 +32,10 @@ MEASURES = {
 }
 
 
+# Where a point's model is written: models may have the same cost and accuracy.
+CORNERS = ("bottom right", "bottom left", "top right", "top left")
+
+
 def scale(runs: pd.DataFrame, metric: str, title: str) -> go.Figure:
     """Draw the final accuracy against parameters, steps and FLOPs, one line for each data version.
 
@@ -47,6 +52,7 @@ def scale(runs: pd.DataFrame, metric: str, title: str) -> go.Figure:
     figure = make_subplots(rows=len(MEASURES), vertical_spacing=0.13)
     data_colors = dict(zip(sorted(set(runs["data"])), cycle(COLORS), strict=False))
     symbols = dict(zip(sorted(set(runs["model"])), cycle(SYMBOLS), strict=False))
+    corners = dict(zip(symbols, cycle(CORNERS), strict=False))
     drawn, *others = protocols(runs) if len(runs) else [""]
     for protocol in (drawn, *others):
         heading = text_of(protocol) if others else None
@@ -66,7 +72,7 @@ def scale(runs: pd.DataFrame, metric: str, title: str) -> go.Figure:
                     line={"color": color, "width": 1.5, "dash": "dot" if row > 1 else "solid"},
                     marker={"size": 10, "symbol": points["model"].map(symbols).tolist()},
                     text=points["model"].astype(str).tolist(),
-                    textposition="bottom right",
+                    textposition=points["model"].map(corners).tolist(),
                     name=f"data {data}",
                     legendgroup=f"{protocol} {data}",
                     legendgrouptitle={"text": heading},
@@ -81,9 +87,9 @@ def scale(runs: pd.DataFrame, metric: str, title: str) -> go.Figure:
                 )
             heading = None
     set_layout(figure, title, legend="", height=960)
-    for row, words in enumerate(MEASURES.values(), start=1):
-        figure.update_xaxes(title_text=words, row=row)
-    figure.update_xaxes(type="log", exponentformat="SI", rangemode="normal")
+    for row, (measure, words) in enumerate(MEASURES.items(), start=1):
+        figure.update_xaxes(title_text=words, range=_log_range(runs[measure]), row=row)
+    figure.update_xaxes(type="log", exponentformat="SI")
     figure.update_yaxes(title_text=AXES[metric], range=ACCURACY_RANGE)
     return figure
 
@@ -120,6 +126,15 @@ def plot_scale(
     measured = pd.DataFrame(costs, columns=["parameters", "flops"], index=runs.index)
     title = "Pretrain, scale" if domain is None else f"Finetune Domain: {domain}, scale"
     write_figure(scale(runs.join(measured), ACCURACY[phase], title), output)
+
+
+def _log_range(values: "pd.Series[float]") -> list[float] | None:
+    """Return the range of a logarithmic axis, wide enough for readable ticks, of some values."""
+    if values.empty:
+        return None
+    low, high = np.log10([values.min(), values.max()])
+    room = max(0.15, 0.05 * (high - low))
+    return [float(low - room), float(high + room)]
 
 
 def _costs(

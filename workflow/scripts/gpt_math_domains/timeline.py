@@ -75,7 +75,7 @@ def timeline(jobs: Iterable[Job], title: str) -> go.Figure:
             "<extra></extra>",
         )
     set_layout(figure, title, legend="", height=160 + 22 * len(jobs))
-    figure.update_layout(barmode="overlay", bargap=0.25)
+    figure.update_layout(barmode="overlay", bargap=0.25, meta={"min_width": 720})
     figure.update_xaxes(type="date", title_text="time (UTC)", rangemode="normal")
     figure.update_yaxes(
         categoryorder="array",
