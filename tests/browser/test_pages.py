@@ -146,6 +146,21 @@ def test_a_click_in_the_legend_hides_and_shows_a_model_with_its_band(
         page.wait_for_function("figure._fullData[0].visible === true")
 
 
+def test_a_legend_stands_below_a_narrow_plot_and_beside_a_wide_one(
+    finished: Repository, open_page: Open
+) -> None:
+    bottom = "document.querySelector('.gridlayer').getBoundingClientRect().bottom"
+    right = bottom.replace("bottom", "right")
+    legend = "document.querySelector('.legend').getBoundingClientRect()"
+    with open_page(finished.results / "index.html", width=390) as page:
+        page.wait_for_function(f"{legend}.top > {bottom}")
+        assert page.evaluate(f"{legend}.right") <= 390
+        page.set_viewport_size({"width": 1300, "height": 900})
+        page.wait_for_function(f"{legend}.left > {right} && {legend}.top < {bottom}")
+        page.set_viewport_size({"width": 390, "height": 900})
+        page.wait_for_function(f"{legend}.top > {bottom}")
+
+
 def test_the_log_button_makes_the_steps_logarithmic(finished: Repository, open_page: Open) -> None:
     with open_page(finished.results / "plots/pretrain_5_eval_math_acc.html") as page:
         assert page.evaluate("figure._fullLayout.xaxis.type") == "linear"

@@ -105,8 +105,9 @@ const Drawing = (() => {
   // How high the legend is that `fitted` puts below a plot, is known when it is drawn.
   function makeRoom(place) {
     const legend = place.dataset.narrow === "true" && place.querySelector(".legend .bg");
-    if (!legend || place.dataset.legend) return;
-    place.dataset.legend = Math.ceil(legend.getBBox().height);
+    const height = legend ? Math.ceil(legend.getBBox().height) : 0;
+    if (height <= Number(place.dataset.legend || 0)) return;
+    place.dataset.legend = height;
     redraw(place);
   }
 
@@ -155,7 +156,6 @@ const Drawing = (() => {
     const config = {
       displayModeBar: place.hasAttribute("data-toolbar"),
       displaylogo: false,
-      responsive: true,
       showSendToCloud: false, // else a button would offer to upload the figure
     };
     Plotly.newPlot(place, data, { ...layout, uirevision: "kept" }, config);
@@ -169,6 +169,18 @@ const Drawing = (() => {
     if (!place.dataset.drawn) return;
     const { data, layout } = fitted(place, themed(read(place)));
     Plotly.react(place, data, { ...layout, uirevision: "kept" });
+    makeRoom(place);
+  }
+
+  function resize(place) {
+    if (!place.dataset.drawn) return;
+    if (place.dataset.narrow === String(place.clientWidth < NARROW)) {
+      Plotly.Plots.resize(place);
+      return;
+    }
+    Plotly.purge(place); // which keeps no room for what stood elsewhere, as `react` does
+    delete place.dataset.drawn;
+    draw(place);
   }
 
   const all = () => [...document.querySelectorAll(".plot")];
@@ -189,9 +201,10 @@ const Drawing = (() => {
     addEventListener("load", () => (window.requestIdleCallback || setTimeout)(drawWhenIdle));
   });
   DARK.addEventListener("change", () => all().forEach(redraw));
+  let settled;
   addEventListener("resize", () => {
-    const isNarrow = (place) => String(place.clientWidth < NARROW);
-    all().filter((place) => place.dataset.narrow !== isNarrow(place)).forEach(redraw);
+    clearTimeout(settled); // in the midst of it, a figure may be too small for its layout
+    settled = setTimeout(() => all().forEach(resize), 200);
   });
   for (const [moment, now] of [["beforeprint", true], ["afterprint", false]]) {
     addEventListener(moment, () => {
