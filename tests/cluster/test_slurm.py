@@ -372,6 +372,7 @@ def test_what_no_node_can_give_is_told_and_nothing_waits(
     ran = clone.snakemake(
         *targets([REQUEUED]),
         *PROFILE,
+        *SOON,
         *("--set-resources", f"pretrain_model:{request_}", "--retries", "0"),
         config=LONG,
     )
