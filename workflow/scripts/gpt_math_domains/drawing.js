@@ -6,7 +6,7 @@ const Drawing = (() => {
   const DARK = matchMedia("(prefers-color-scheme: dark)");
   const PAPER = "#181818"; // behind dark figures
   const GREYS = { "font.color": "#e4e4e4", "gridcolor": "#3a3a3a" };
-  const NARROW = 560; // pixels, of a figure
+  const NARROW = 480; // pixels, of a figure
   const NARROW_TITLE = 32; // letters that it has room for
   let printing = false;
 
@@ -89,15 +89,15 @@ const Drawing = (() => {
       fit.updatemenus = layout.updatemenus.map(lower);
       fit.margin.b += line;
     }
-    if (layout.title.text.length > NARROW_TITLE) {
-      const text = layout.title.text.replace(/, (?=[^,]*$)/, ",<br>");
-      fit.title = { ...layout.title, text };
+    const [, first, rest] = /^(.*), (.*)$/.exec(layout.title.text) || [];
+    if (rest && layout.title.text.length > NARROW_TITLE) {
+      fit.title = { ...layout.title, text: `${first},<br>${rest}` };
       fit.margin.t += line;
     }
     const more = fit.margin.b - layout.margin.b + fit.margin.t - layout.margin.t;
-    if (layout.height) fit.height = layout.height + more;
-    if (layout.height || !place.hasAttribute("data-toolbar")) {
-      place.style.height = `${place.clientHeight + more}px`;
+    if (layout.height || !place.hasAttribute("data-toolbar")) { // else it fills the window
+      fit.height = (layout.height || place.clientHeight) + more;
+      place.style.height = `${fit.height}px`;
     }
     return { data: withHeadings(data), layout: fit };
   }
