@@ -46,12 +46,12 @@ for figure, path in STUDY.figures.reference_curves.items():
         )
 
 # On a cluster, Snakemake would submit jobs that cannot start.
-for rule in ("pretrain_model", "finetune_model"):
-    asked = workflow.resource_settings.overwrite_resources.get(rule, {})
+for training in ("pretrain_model", "finetune_model"):
+    asked = workflow.resource_settings.overwrite_resources.get(training, {})
     gpus = asked["gpu"] if "gpu" in asked else None
     if gpus and not gpus.is_evaluable() and gpus.value > 1:
         raise WorkflowError(
-            f"--set-resources {rule}:gpu={gpus.value}: a training uses one GPU"
+            f"--set-resources {training}:gpu={gpus.value}: a training uses one GPU"
         )
 
 # An image that was built from Containerfile, or a link to one.
