@@ -208,10 +208,12 @@ def test_a_printed_page_has_every_figure_on_white_paper(
     with open_page(finished.results / "index.html", scheme="dark") as page:
         page.evaluate(
             "addEventListener('beforeprint', () => { window.printed ="
-            " [...document.querySelectorAll('.plot')].map(p => p._fullLayout.paper_bgcolor) })"
+            " [...document.querySelectorAll('.plot')].map(p => [p._fullLayout.paper_bgcolor,"
+            " p.querySelector('.main-svg').getBoundingClientRect().width]) })"
         )
         page.emulate_media(media="print")
         page.pdf(path=screenshots / "index.pdf", format="A4")
-        papers = page.evaluate("window.printed")
-    assert len(papers) >= 4
-    assert set(papers) == {"#fff"}
+        printed = page.evaluate("window.printed")
+    assert len(printed) >= 4
+    assert {paper for paper, _ in printed} == {"#fff"}
+    assert max(width for _, width in printed) <= 680  # what is wider is cut off on A4

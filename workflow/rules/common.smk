@@ -152,7 +152,7 @@ def metrics_and_lost(rule, **versions):
     """Return the metrics of runs, and what else is missing of runs that have metrics.
 
     Whatever was lost, or is new with one more seed, is so made again. To name all files of all runs
-    instead would add a third to the time that Snakemake takes for thousands of them.
+    instead would add a fifth to the time that Snakemake takes for thousands of them.
     """
     metrics = expand(rule.output.metrics, **versions)
     there = list(map(os.path.exists, metrics))

@@ -8,6 +8,7 @@ const Drawing = (() => {
   const GREYS = { "font.color": "#e4e4e4", "gridcolor": "#3a3a3a" };
   const NARROW = 480; // pixels, of a figure
   const NARROW_TITLE = 32; // letters that it has room for
+  const PRINTED = 680; // pixels that a page of paper is wide, A4 or Letter
   let printing = false;
 
   // Colours of figures are written for white paper. On dark paper, a colour that hardly stands out
@@ -168,19 +169,26 @@ const Drawing = (() => {
   function redraw(place) {
     if (!place.dataset.drawn) return;
     const { data, layout } = fitted(place, themed(read(place)));
+    if (printing) layout.width = place.clientWidth; // at once: plotly.js resizes later
     Plotly.react(place, data, { ...layout, uirevision: "kept" });
     makeRoom(place);
   }
 
-  function resize(place) {
+  // Draw again what may have become narrow or wide.
+  function renew(place) {
     if (!place.dataset.drawn) return;
     if (place.dataset.narrow === String(place.clientWidth < NARROW)) {
-      Plotly.Plots.resize(place);
+      redraw(place);
       return;
     }
     Plotly.purge(place); // which keeps no room for what stood elsewhere, as `react` does
     delete place.dataset.drawn;
     draw(place);
+  }
+
+  function resize(place) {
+    renew(place);
+    if (place.dataset.drawn) Plotly.Plots.resize(place);
   }
 
   const all = () => [...document.querySelectorAll(".plot")];
@@ -209,8 +217,9 @@ const Drawing = (() => {
   for (const [moment, now] of [["beforeprint", true], ["afterprint", false]]) {
     addEventListener(moment, () => {
       printing = now;
-      all().forEach((place) => (place.dataset.drawn ? redraw(place) : draw(place)));
-      all().forEach((place) => Plotly.Plots.resize(place));
+      document.body.style.width = now ? `${PRINTED}px` : "";
+      all().forEach(now ? renew : resize);
+      all().forEach(draw); // what was not yet
     });
   }
   return { redraw };

@@ -30,8 +30,6 @@ MEASURES = {
     "steps": "optimizer steps",
     "flops": "FLOPs of training",
 }
-
-
 # Where a point's model is written: models may have the same cost and accuracy.
 CORNERS = ("bottom right", "bottom left", "top right", "top left")
 
