@@ -21,7 +21,9 @@ def test_the_diagram_in_the_readme_has_the_arrows_that_snakemake_draws(
     assert sorted(read_graph(diagram)) == sorted(reduced(read_graph(drawn.stdout)))
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/figures.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/figures.md"]
+)
 def test_every_link_leads_to_a_file_of_the_repository(page: str) -> None:
     links = re.findall(r"\]\(([^)#:]+)\)", (ROOT / page).read_text())
     assert links
