@@ -38,7 +38,8 @@ def training_flops(
 
         T L (24 D^2 + 4 T D) + 2 n D outputs
 
-    in which n is T where each token predicts the next, and 1 where the last tells the labels.
+    in which n is T where each token predicts the next, and 1 where the last tells the labels. Our
+    finetuning takes fewer: its last block computes little for the other tokens (`model.forward`).
 
     Args:
         model: `num_layers` and `d_model`.

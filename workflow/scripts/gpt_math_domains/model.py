@@ -126,12 +126,21 @@ class NoDropout:
         return self._one
 
 
-def dropout_values(size: ModelSize, batch: int) -> int:
-    """Return how many mask values of one seed a forward pass asks for, at full length."""
+def dropout_values(size: ModelSize, batch: int, *, last_only: bool = False) -> int:
+    """Return how many mask values of one seed a forward pass asks for, at full length.
+
+    Args:
+        size: of each model.
+        batch: equations.
+        last_only: whether the state of each equation's last token alone is wanted.
+    """
     length = size.num_positions - 1
-    states = batch * length * size.d_model
-    attention = batch * length * length * size.num_heads
-    return states + size.num_layers * (attention + 2 * states)
+
+    def block(queries: int) -> int:
+        return batch * queries * (length * size.num_heads + 2 * size.d_model)
+
+    embedded = batch * length * size.d_model
+    return embedded + (size.num_layers - 1) * block(length) + block(1 if last_only else length)
 
 
 @dataclass
@@ -147,10 +156,17 @@ class NormTrace:
 
 @dataclass
 class BlockTrace:
-    """What the backward pass needs of a block."""
+    """What the backward pass needs of a block.
 
+    Where the block returns the state of one token of each equation, what comes after keys and
+    values has 1 in place of T, and B in place of N.
+    """
+
+    picked: Tensor | None  # [R, B, T] True at that token; None where all are returned
     first_norm: NormTrace
-    heads: Tensor  # [R, B, T, 3, H, D / H]: queries, keys, values
+    query: Tensor  # [R, B, T, H, D / H]
+    key: Tensor
+    value: Tensor
     weights: Tensor  # [R, B, T, T, H] of attention, the second T attended to
     weights_mask: Tensor
     mixed: Tensor  # [R, N, D]
@@ -173,9 +189,25 @@ class Trace:
 
 
 def forward(
-    parameters: Parameters, size: ModelSize, tokens: Tensor, dropout: Dropout
+    parameters: Parameters,
+    size: ModelSize,
+    tokens: Tensor,
+    dropout: Dropout,
+    last: Tensor | None = None,
 ) -> tuple[Tensor, Trace]:
-    """Return the final states `[R, N, D]` of token ids `[R, B, T]`, and what `backward` needs."""
+    """Return the final states, and what `backward` needs.
+
+    Args:
+        parameters: `[R, ...]` each.
+        size: of each model.
+        tokens: `[R, B, T]` ids.
+        dropout: where masks come from.
+        last: `[R, B]` positions of the tokens whose states are wanted, one of each equation. No
+            others are computed in the last block, but for their keys and values.
+
+    Returns:
+        The states `[R, N, D]`, or `[R, B, D]` with `last`.
+    """
     length, width = tokens.shape[-1], size.d_model
     flat = tokens.flatten(1)
     states = parameters[EMBEDDING].gather(1, flat[..., None].expand(-1, -1, width))
@@ -185,8 +217,9 @@ def forward(
     states = states * embedded_mask
     blocks = []
     for layer in range(size.num_layers):
+        wanted = last if layer == size.num_layers - 1 else None
         states, block = _block(
-            parameters, f"transformer.h.{layer}", size, states, tokens.shape, dropout
+            parameters, f"transformer.h.{layer}", size, states, tokens.shape, dropout, wanted
         )
         blocks.append(block)
     final_norm = _layer_norm(parameters, "transformer.ln_f", states)
@@ -200,7 +233,7 @@ def backward(parameters: Parameters, size: ModelSize, trace: Trace, d_states: Te
         parameters: as in `forward`.
         size: of each model.
         trace: from `forward`.
-        d_states: `[R, N, D]` gradient of the loss with respect to the final states.
+        d_states: gradient of the loss with respect to the states that `forward` returned.
     """
     gradients: Parameters = {}
     d_states = _layer_norm_backward(
@@ -214,7 +247,7 @@ def backward(parameters: Parameters, size: ModelSize, trace: Trace, d_states: Te
     # A product with one-hot rows instead of sums by index: deterministic, and fast on few tokens.
     one_hot = one_hot_tokens(trace.tokens, size, d_states.dtype)
     gradients[EMBEDDING] = torch.bmm(one_hot.transpose(1, 2), d_states)
-    length = trace.blocks[0].weights.shape[2]
+    length = trace.blocks[0].weights.shape[3]
     by_position = d_states.view(len(d_states), -1, length, size.d_model).sum(dim=1)
     gradients[POSITION] = F.pad(by_position, (0, 0, 0, size.num_positions - length))
     return gradients
@@ -243,16 +276,23 @@ def _block(
     states: Tensor,
     shape: Sequence[int],
     dropout: Dropout,
+    last: Tensor | None,
 ) -> tuple[Tensor, BlockTrace]:
-    """Return the states after a block, `[R, N, D]`."""
+    """Return the states after a block, `[R, N, D]`, or `[R, B, D]` at the positions `last`."""
     first_norm = _layer_norm(parameters, f"{name}.ln_1", states)
     projected = _linear(parameters, f"{name}.attn.c_attn", first_norm.output)
     # Attention as sums of products: over so few positions, batched matrix products are mostly
     # overhead, and a compiler stores none of the products [R, B, T, T, H, D / H].
     heads = projected.view(*shape, 3, size.num_heads, size.d_model // size.num_heads)
     query, key, value = heads.unbind(dim=3)
+    positions = torch.arange(shape[2], device=states.device)
+    if last is None:
+        picked, future = None, positions > positions[:, None]
+    else:
+        picked, future = positions == last[..., None], positions > last[..., None, None]
+        query = _pick(query, last)
+        states = _pick(states.view(*shape, -1), last).flatten(1, 2)
     scores = (query[:, :, :, None] * key[:, :, None]).sum(dim=-1) * query.shape[-1] ** -0.5
-    future = torch.ones(shape[2], shape[2], dtype=torch.bool, device=states.device).triu(1)
     weights = scores.masked_fill(future[..., None], -torch.inf).softmax(dim=3)
     weights_mask = dropout.mask(weights.shape)
     mixed = ((weights * weights_mask)[..., None] * value[:, :, None]).sum(dim=3).view(states.shape)
@@ -267,8 +307,11 @@ def _block(
     active_mask = dropout.mask(states.shape)
     states = torch.addcmul(states, projected, active_mask)
     return states, BlockTrace(
+        picked,
         first_norm,
-        heads,
+        query,
+        key,
+        value,
         weights,
         weights_mask,
         mixed,
@@ -289,7 +332,7 @@ def _block_backward(
     trace: BlockTrace,
     d_states: Tensor,
 ) -> Tensor:
-    """Turn the gradient of a block's output, `[R, N, D]`, into that of its input."""
+    """Turn the gradient of a block's output into that of its input, `[R, N, D]`."""
     d_output = d_states * trace.active_mask
     d_active = _linear_backward(parameters, gradients, f"{name}.mlp.c_proj", trace.active, d_output)
     d_wide = _gelu_backward(trace.wide, trace.gate, trace.active, d_active)
@@ -302,28 +345,31 @@ def _block_backward(
 
     d_output = d_states * trace.mixed_mask
     d_mixed = _linear_backward(parameters, gradients, f"{name}.attn.c_proj", trace.mixed, d_output)
-    query, key, value = trace.heads.unbind(dim=3)
+    query, key, value = trace.query, trace.key, trace.value
     d_mixed = d_mixed.view(query.shape)[:, :, :, None]
     kept = trace.weights * trace.weights_mask
     # Softmax: each row's gradient, less its mean under the weights, times the weights.
     d_scores = (d_mixed * value[:, :, None]).sum(dim=-1) * kept
     d_scores = d_scores - trace.weights * d_scores.sum(dim=3, keepdim=True)
     d_scores = (d_scores * query.shape[-1] ** -0.5)[..., None]
-    d_heads = [
-        (d_scores * key[:, :, None]).sum(dim=3),
-        (d_scores * query[:, :, :, None]).sum(dim=2),
-        (kept[..., None] * d_mixed).sum(dim=2),
-    ]
-    d_normed = _linear_backward(
-        parameters,
-        gradients,
-        f"{name}.attn.c_attn",
-        trace.first_norm.output,
-        torch.stack(d_heads, dim=3).view(*d_states.shape[:2], -1),
-    )
+    d_query = (d_scores * key[:, :, None]).sum(dim=3)
+    d_key = (d_scores * query[:, :, :, None]).sum(dim=2)
+    d_value = (kept[..., None] * d_mixed).sum(dim=2)
+    normed = trace.first_norm.output
+    if trace.picked is not None:
+        d_query = d_query * trace.picked[..., None, None]
+        d_states = (d_states[:, :, None] * trace.picked[..., None]).view(normed.shape)
+    d_heads = torch.stack([d_query, d_key, d_value], dim=3).view(*normed.shape[:2], -1)
+    d_normed = _linear_backward(parameters, gradients, f"{name}.attn.c_attn", normed, d_heads)
     return d_states + _layer_norm_backward(
         parameters, gradients, f"{name}.ln_1", trace.first_norm, d_normed
     )
+
+
+def _pick(values: Tensor, last: Tensor) -> Tensor:
+    """Return the values `[R, B, T, ...]` at the positions `last` `[R, B]`: `[R, B, 1, ...]`."""
+    index = last.view(*last.shape, *[1] * (values.dim() - 2))
+    return values.gather(2, index.expand(-1, -1, -1, *values.shape[3:]))
 
 
 def _layer_norm(parameters: Parameters, name: str, states: Tensor) -> NormTrace:

@@ -7,7 +7,7 @@ Shape letters: R seeds, B rows, T positions, N = B * T, D width, L labels, n exa
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +33,13 @@ from gpt_math_domains.vocabulary import Vocabulary
 
 
 class Task(Protocol):
-    """Examples with a loss and an accuracy. Row `len(task)` is the filler."""
+    """Examples with a loss and an accuracy. Row `len(task)` is the filler.
+
+    Attributes:
+        last_only: whether the loss reads the state of each equation's last token alone.
+    """
+
+    last_only: ClassVar[bool]
 
     def __len__(self) -> int:
         """Return the number of examples, filler excluded."""
@@ -88,6 +94,7 @@ class NextTokens:
     targets: Tensor
     weights: Tensor
     answers: Tensor
+    last_only: ClassVar[bool] = False
 
     @classmethod
     def of(
@@ -167,6 +174,7 @@ class DomainLabels:
     last: Tensor
     targets: Tensor
     weights: Tensor
+    last_only: ClassVar[bool] = True
 
     @classmethod
     def of(
@@ -212,33 +220,26 @@ class DomainLabels:
         *,
         head_only: bool = False,
     ) -> tuple[Tensor, Parameters]:
-        states, trace = forward(parameters, size, self.tokens[rows], dropout)
-        last, place = self._last(states, rows)
-        logits = label_logits(parameters, last)
+        states, trace = forward(parameters, size, self.tokens[rows], dropout, self.last[rows])
+        logits = label_logits(parameters, states)
         targets, shares = self.targets[rows], self.weights[rows] / terms[:, None]
         losses = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
         d_logits = (logits.sigmoid() - targets) * shares[..., None]
         losses = (losses.sum(dim=2) * shares).sum(dim=1)
-        head = torch.bmm(d_logits.transpose(1, 2), last)
+        head = torch.bmm(d_logits.transpose(1, 2), states)
         if head_only:
             return losses, {HEAD: head}
-        d_last = torch.bmm(d_logits, parameters[HEAD])
-        d_states = torch.zeros_like(states).scatter(1, place, d_last)
+        d_states = torch.bmm(d_logits, parameters[HEAD])
         return losses, backward(parameters, size, trace, d_states) | {HEAD: head}
 
     def judge(self, parameters: Parameters, size: ModelSize, rows: Tensor) -> tuple[Tensor, Tensor]:
-        states, _ = forward(parameters, size, self.tokens[rows], NoDropout(self.weights))
-        logits, targets = label_logits(parameters, self._last(states, rows)[0]), self.targets[rows]
+        dropout = NoDropout(self.weights)
+        states, _ = forward(parameters, size, self.tokens[rows], dropout, self.last[rows])
+        logits, targets = label_logits(parameters, states), self.targets[rows]
         losses = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
         right = (logits > 0) == (targets > 0)
         weighted = (losses.sum(dim=2) * self.weights[rows]).sum(dim=1)
         return weighted, right
-
-    def _last(self, states: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the states of the last tokens, `[R, B, D]`, and their places in `states`."""
-        first = torch.arange(rows.shape[1], device=rows.device) * self.tokens.shape[1]
-        place = (first + self.last[rows])[..., None].expand(-1, -1, states.shape[2])
-        return states.gather(1, place), place
 
 
 def _padded(

@@ -381,7 +381,8 @@ def build_stack(
     ]
     for group in groups:
         parameters = parameters | group.views()
-    values = dropout_values(size, settings.batch_size) * settings.gradient_accumulation_steps
+    values = dropout_values(size, settings.batch_size, last_only=task.last_only)
+    values *= settings.gradient_accumulation_steps
     masks = StackedDropout(dropout, values, generators, embedding.dtype, str(embedding.device))
     return Stack(
         task=task,
