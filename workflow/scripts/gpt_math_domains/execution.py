@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FunctionType
 from typing import Any
 
@@ -92,36 +93,29 @@ def compile_stack(stack: Stack) -> None:
     # to a code object, so each stack gets one of its own.
     own = FunctionType(_update.__code__.replace(), _update.__globals__)
     compiled = torch.compile(own, fullgraph=True, dynamic=False, options=options)
-
-    def update(rows: Tensor) -> Tensor:
-        stack.steps += 1
-        steps, rate = float(stack.steps[0]), float(stack.rate)
-        scalars = [rate, rate / (1 - BETA_1**steps), (1 - BETA_2**steps) ** -0.5]
-        losses: Tensor = compiled(stack, rows, torch.tensor(scalars, dtype=torch.float64))
-        return losses
-
-    stack.update = update  # type: ignore[method-assign]
+    stack.update = partial(compiled, stack)  # type: ignore[method-assign]
 
 
-def _update(stack: Stack, rows: Tensor, scalars: Tensor) -> Tensor:
-    """Do what `Stack.update` does, but for the steps' numbers, in a form that compiles well.
+def _update(stack: Stack, rows: Tensor) -> Tensor:
+    """Do what `Stack.update` does in a form that compiles well.
 
     AdamW is written out, as torch's fused one cannot be compiled, and its plain one computes the
     bias corrections again for each value.
-
-    Args:
-        stack: to train.
-        rows: `[R, B]`.
-        scalars: learning rate; the same over the bias correction of the mean; the inverse root of
-            the bias correction of the square.
     """
     parameters = dict(stack.parameters)
     for group in stack.groups:
         parameters |= group.views()
     losses, gradients = stack.differentiate(parameters, rows)
-    # A product with 1, since torch 2.13 fails at fusing several seeds' norms with their updates.
-    scale = torch.mm(clip_scale(gradients), losses.new_ones(1, 1))
-    rate, size, correction = scalars.to(losses.dtype).unbind()
+    stack.loss_sum += losses
+    stack.steps += 1
+    steps, rate = stack.steps[0].double(), stack.rate
+    # Learning rate; that over the mean's bias correction; what corrects the root of the square.
+    scalars = torch.stack([rate, rate / (1 - BETA_1**steps), (1 - BETA_2**steps).rsqrt()])
+    # A product with 1 ends a kernel: the scalars would be computed again for each value, and torch
+    # 2.13 fails at fusing several seeds' norms with their updates.
+    factors = torch.cat([clip_scale(gradients), scalars[:, None].to(losses.dtype)])
+    factors = torch.mm(factors, losses.new_ones(1, 1))
+    scale, (rate, size, correction) = factors[:-3], factors[-3:, 0].unbind()
     for group, gradient in zip(stack.groups, gradients, strict=True):
         gradient = gradient * scale
         group.mean.lerp_(gradient, 1 - BETA_1)

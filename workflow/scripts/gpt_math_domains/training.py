@@ -155,14 +155,16 @@ class StackedDropout:
         self._masks = torch.empty(
             len(generators), 4 * self._words.shape[1], dtype=dtype, device=device
         )
+        self._parts = list(self._words)
+        self._numbers = self._words.view(torch.int16)
         self._threshold, self._kept = dropped - 2**15, 2**16 / (2**16 - dropped)
         self._used = 0
 
     def draw(self) -> None:
         """Draw the next step's masks."""
-        for words, generator in zip(self._words, self.generators, strict=True):
+        for words, generator in zip(self._parts, self.generators, strict=True):
             words.random_(-(2**63), None, generator=generator)
-        torch.ge(self._words.view(torch.int16), self._threshold, out=self._masks)
+        torch.ge(self._numbers, self._threshold, out=self._masks)
         self._masks.mul_(self._kept)
         self._used = 0
 
@@ -343,6 +345,7 @@ class Stack:
                 fused=True,
                 capturable=self.rate.is_cuda,
             )
+        self.loss_sum += losses
         return losses
 
 
@@ -409,9 +412,7 @@ def decays(name: str) -> bool:
 def training_step(stack: Stack, rows: Tensor) -> Tensor:
     """Take one optimizer step on rows `[R, B]` at `stack.rate`; return its losses, `[R]`."""
     stack.dropout.draw()
-    losses = stack.update(rows)
-    stack.loss_sum += losses
-    return losses
+    return stack.update(rows)
 
 
 def clip_scale(gradients: Sequence[Tensor], max_norm: float = CLIP_NORM) -> Tensor:
