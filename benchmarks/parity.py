@@ -18,7 +18,15 @@ import pandas as pd
 import plotly.express as px
 import torch
 from scipy.stats import ttest_ind
-from training_step import MODELS, SETTINGS, make_tasks, make_trainer, reference_model, save_figure
+from training_step import (
+    MODELS,
+    SETTINGS,
+    BenchmarkTask,
+    make_tasks,
+    make_trainer,
+    reference_model,
+    save_figure,
+)
 from transformers import set_seed
 
 from gpt_math_domains.execution import make_executor, prepare_execution
@@ -26,7 +34,6 @@ from gpt_math_domains.files import write_text
 from gpt_math_domains.model import ModelSize, Parameters, initialize
 from gpt_math_domains.runs import PRECISIONS, has_bf16, prepare_torch
 from gpt_math_domains.tables import LONGEST
-from gpt_math_domains.tasks import NextTokens
 from gpt_math_domains.training import (
     BatchOrder,
     Settings,
@@ -73,7 +80,7 @@ def main() -> None:
 
 
 def ours(
-    execution: str, precision: str, size: ModelSize, task: NextTokens, settings: Settings
+    execution: str, precision: str, size: ModelSize, task: BenchmarkTask, settings: Settings
 ) -> Parameters:
     """Train all seeds side by side; return their weights `[R, ...]`."""
     device = str(task.tokens.device)
@@ -95,7 +102,7 @@ def ours(
 
 
 def theirs(
-    seed: int, size: ModelSize, task: NextTokens, settings: Settings, directory: str
+    seed: int, size: ModelSize, task: BenchmarkTask, settings: Settings, directory: str
 ) -> Parameters:
     """Train one seed with Trainer; return its weights `[1, ...]`."""
     device = str(task.tokens.device)
@@ -117,7 +124,12 @@ def theirs(
 
 
 def judge(
-    name: str, weights: Parameters, size: ModelSize, valid: NextTokens, shuffle: bool, seed: int = 0
+    name: str,
+    weights: Parameters,
+    size: ModelSize,
+    valid: BenchmarkTask,
+    shuffle: bool,
+    seed: int = 0,
 ) -> list[dict[str, Any]]:
     """Return a row for each seed of stacked weights; the first is `seed`."""
     losses, accuracies = evaluate(valid, weights, size)

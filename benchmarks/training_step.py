@@ -1,12 +1,12 @@
-"""Time a training step beside `transformers.Trainer` and a plain `GPT2LMHeadModel` loop.
+"""Time a training step beside `transformers.Trainer` and a plain loop around its model.
 
 All variants train on the same examples with the same batch size and dropout, in one process, in
 turns, so that a drift of the machine's speed meets them all. Needs torch, transformers, NumPy,
 pandas and pydantic; draws the figure where plotly is installed too.
 
-    python benchmarks/training_step.py [--models 2 4 6] [--repetitions 5]
+    python benchmarks/training_step.py [--phase pretrain] [--models 2 4 6] [--repetitions 5]
 
-Writes `benchmarks/results/training_step_<device>.csv`: milliseconds for a step and seed, the
+Writes `benchmarks/results/<phase>_step_<device>.csv`: milliseconds for a step and seed, the
 speed-up over Trainer, and the share of the floor, which is the time that the step's matrix products
 would take in fp32 at the rate measured in this run.
 """
@@ -23,10 +23,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from transformers import (
     GPT2Config,
+    GPT2ForSequenceClassification,
     GPT2LMHeadModel,
     PrinterCallback,
     Trainer,
@@ -38,13 +40,14 @@ from transformers import (
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "workflow/scripts"))
 
+from gpt_math_domains.domains import LABELS  # noqa: E402
 from gpt_math_domains.equations import generate_data_version  # noqa: E402
 from gpt_math_domains.execution import CudaGraph, Eager, compile_stack  # noqa: E402
 from gpt_math_domains.model import ModelSize, initialize  # noqa: E402
 from gpt_math_domains.provenance import cpu_name  # noqa: E402
 from gpt_math_domains.runs import PRECISIONS, has_bf16, prepare_torch  # noqa: E402
 from gpt_math_domains.tables import LONGEST, read_equations  # noqa: E402
-from gpt_math_domains.tasks import NextTokens  # noqa: E402
+from gpt_math_domains.tasks import DomainLabels, NextTokens  # noqa: E402
 from gpt_math_domains.training import (  # noqa: E402
     BatchOrder,
     Executor,
@@ -65,7 +68,8 @@ SETTINGS = Settings(
     num_warmup_steps=1000,
     shuffle=True,
 )
-TURN_SECONDS = 0.7  # how long a variant runs in its turn, if a few steps do not take longer
+BenchmarkTask = NextTokens | DomainLabels
+TURN_SECONDS = 0.5  # how long a variant runs in its turn, if a few steps do not take longer
 
 
 @dataclass
@@ -86,12 +90,13 @@ class Variant:
 def main() -> None:
     """Measure and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--phase", default="pretrain", choices=["pretrain", "finetune"])
     parser.add_argument("--models", type=int, nargs="+", default=list(MODELS), choices=MODELS)
     parser.add_argument("--repetitions", type=int, default=5)
     arguments = parser.parse_args()
     device = prepare_torch("auto", threads=1)
     with tempfile.TemporaryDirectory() as directory:
-        task, _, vocabulary_size = make_tasks(Path(directory), device)
+        task, _, vocabulary_size = make_tasks(Path(directory), device, arguments.phase)
         rows = []
         for model in arguments.models:
             size = ModelSize(*MODELS[model], vocabulary_size, LONGEST + 1)
@@ -100,33 +105,40 @@ def main() -> None:
     table = pd.DataFrame(rows)
     table.insert(0, "device", name)
     table["torch"] = torch.__version__
-    path = ROOT / f"benchmarks/results/training_step_{device}.csv"
+    path = ROOT / f"benchmarks/results/{arguments.phase}_step_{device}.csv"
     path.parent.mkdir(exist_ok=True)
     table.to_csv(path, index=False, float_format="%.4g")
     print(table.drop(columns=["device", "torch"]).to_string(index=False, float_format="%.4g"))
-    draw(table, path.with_suffix(".png"))
+    draw(table, arguments.phase, path.with_suffix(".png"))
 
 
-def make_tasks(directory: Path, device: str) -> tuple[NextTokens, NextTokens, int]:
+def make_tasks(
+    directory: Path, device: str, phase: str = "pretrain"
+) -> tuple[BenchmarkTask, BenchmarkTask, int]:
     """Return data version 1 as tasks, training and validation, and its vocabulary's size."""
     files = {name: directory / f"{name}.csv" for name in ("train", "valid")}
     json = {name: directory / f"{name}.json" for name in ("vocabulary", "manifest")}
     generate_data_version(10, 5, 0, **files, **json)
     vocabulary = read_vocabulary(json["vocabulary"])
-    train, valid = (
-        NextTokens.of(read_equations(file), vocabulary, device, torch.float32)
-        for file in files.values()
-    )
-    return train, valid, vocabulary.size
+
+    def make(file: Path) -> BenchmarkTask:
+        equations = read_equations(file)
+        if phase == "pretrain":
+            return NextTokens.of(equations, vocabulary, device, torch.float32)
+        answers = [label(equations.tokens, vocabulary) for label in LABELS.values()]
+        labels = np.stack(answers, axis=1).astype(np.uint8)
+        return DomainLabels.of(equations, labels, vocabulary, device, torch.float32)
+
+    return make(files["train"]), make(files["valid"]), vocabulary.size
 
 
 def measure_model(
-    model: int, size: ModelSize, task: NextTokens, device: str, repetitions: int, directory: str
+    model: int, size: ModelSize, task: BenchmarkTask, device: str, repetitions: int, directory: str
 ) -> list[dict[str, Any]]:
     """Return a row for each variant of one model version."""
     variants = [
         Variant("Trainer", "fp32", 1, trainer(size, task, device, directory)),
-        Variant("GPT2LMHeadModel loop", "fp32", 1, plain_loop(size, task, device)),
+        Variant("plain loop", "fp32", 1, plain_loop(size, task, device)),
         *(
             Variant(execution, precision, seeds, ours(execution, precision, size, task, seeds))
             for execution, precision, seeds in combinations(size, device)
@@ -140,7 +152,7 @@ def measure_model(
     floors = []
     for repetition in range(repetitions):
         turn = repetition % len(variants)
-        floors.append(floor_seconds(size, device))
+        floors.append(floor_seconds(size, task, device))
         for variant in variants[turn:] + variants[:turn]:
             steps = counts[id(variant)]
             times[id(variant)].append(variant.run(steps) / steps / variant.seeds)
@@ -181,11 +193,12 @@ def combinations(size: ModelSize, device: str) -> Iterator[tuple[str, str, int]]
 
 
 def ours(
-    execution: str, precision: str, size: ModelSize, task: NextTokens, seeds: int
+    execution: str, precision: str, size: ModelSize, task: BenchmarkTask, seeds: int
 ) -> Callable[[int], float]:
     """Return a run of this project's step with an executor."""
     device = str(task.tokens.device)
-    weights = initialize(size, [torch_generator(seed, "weights") for seed in range(seeds)])
+    generators = [torch_generator(seed, "weights") for seed in range(seeds)]
+    weights = initialize(size, generators, len(LABELS) if task.last_only else None)
     stack = build_stack(
         task,
         size,
@@ -211,8 +224,8 @@ def ours(
     return run
 
 
-def reference_model(size: ModelSize, device: str) -> Any:
-    """Return the same model as `transformers` builds it."""
+def reference_model(size: ModelSize, device: str, *, labels: bool = False) -> Any:
+    """Return the same model as `transformers` builds it, with a head where it tells labels."""
     config = GPT2Config(
         vocab_size=size.vocabulary_size,
         n_embd=size.d_model,
@@ -220,22 +233,27 @@ def reference_model(size: ModelSize, device: str) -> Any:
         n_head=size.num_heads,
         bos_token_id=size.vocabulary_size - 1,
         eos_token_id=size.vocabulary_size - 1,
+        pad_token_id=size.vocabulary_size - 1,
     )
-    model: Any = GPT2LMHeadModel(config)
+    if labels:
+        config.num_labels, config.problem_type = len(LABELS), "multi_label_classification"
+    model: Any = (GPT2ForSequenceClassification if labels else GPT2LMHeadModel)(config)
     model.to(device).train()
     return model
 
 
-def examples(task: NextTokens) -> dict[str, torch.Tensor]:
-    """Return whole sequences and their labels, as `transformers` takes them."""
+def examples(task: BenchmarkTask) -> dict[str, torch.Tensor]:
+    """Return sequences and what is learnt of them, as `transformers` takes them."""
+    if isinstance(task, DomainLabels):
+        return {"input_ids": task.tokens[:-1], "labels": task.targets[:-1]}
     sequences = torch.cat([task.tokens, task.targets[:, -1:]], dim=1)[:-1]
     padding = torch.cat([task.weights[:, :1], task.weights], dim=1)[:-1] == 0
     return {"input_ids": sequences, "labels": sequences.masked_fill(padding, -100)}
 
 
-def plain_loop(size: ModelSize, task: NextTokens, device: str) -> Callable[[int], float]:
-    """Return a plain training loop around `GPT2LMHeadModel`."""
-    model, data = reference_model(size, device), examples(task)
+def plain_loop(size: ModelSize, task: BenchmarkTask, device: str) -> Callable[[int], float]:
+    """Return a plain training loop around the model of `transformers`."""
+    model, data = reference_model(size, device, labels=task.last_only), examples(task)
     decaying = [p for p in model.parameters() if p.dim() > 1]
     others = [p for p in model.parameters() if p.dim() == 1]
     groups: list[dict[str, Any]] = [{"params": decaying}, {"params": others, "weight_decay": 0.0}]
@@ -279,7 +297,7 @@ class OrderedTrainer(Trainer):
 
 
 def make_trainer(
-    model: Any, task: NextTokens, settings: Settings, directory: str, **arguments: Any
+    model: Any, task: BenchmarkTask, settings: Settings, directory: str, **arguments: Any
 ) -> Trainer:
     """Return Trainer with sensible settings: fused AdamW, data as tensors, no reports."""
     data = {name: value.cpu() for name, value in examples(task).items()}
@@ -311,10 +329,10 @@ def make_trainer(
 
 
 def trainer(
-    size: ModelSize, task: NextTokens, device: str, directory: str
+    size: ModelSize, task: BenchmarkTask, device: str, directory: str
 ) -> Callable[[int], float]:
     """Return a run of `transformers.Trainer`, its set-up left out of the time."""
-    model = reference_model(size, device)
+    model = reference_model(size, device, labels=task.last_only)
 
     def run(steps: int) -> float:
         clock = Clock(device)
@@ -326,11 +344,14 @@ def trainer(
     return run
 
 
-def floor_seconds(size: ModelSize, device: str) -> float:
+def floor_seconds(size: ModelSize, task: BenchmarkTask, device: str) -> float:
     """Return what the matrix products of a step and seed take at this moment's best rate."""
     rows, width = SETTINGS.batch_size * LONGEST, size.d_model
-    forward = size.num_layers * (24 * width**2 + 4 * LONGEST * width)
-    flops = 3 * rows * (forward + 2 * width * size.vocabulary_size)
+    read = SETTINGS.batch_size if task.last_only else rows  # states, and what the last block needs
+    outputs = len(LABELS) if task.last_only else size.vocabulary_size
+    projections, others = 6 * width**2, 18 * width**2 + 4 * LONGEST * width  # of a block
+    forward = rows * ((size.num_layers - 1) * (projections + others) + projections)
+    flops = 3 * (forward + read * (others + 2 * width * outputs))
     batch = 1 if device == "cpu" else 64  # a GPU needs several products at once to be filled
     left = torch.randn(batch, rows, width, device=device)
     right = torch.randn(batch, width, 4 * width, device=device)
@@ -350,7 +371,7 @@ def now(device: str) -> float:
     return time.perf_counter()
 
 
-def draw(table: pd.DataFrame, path: Path) -> None:
+def draw(table: pd.DataFrame, phase: str, path: Path) -> None:
     """Draw the speed-ups, where plotly is installed."""
     try:
         import plotly.express as px
@@ -371,7 +392,7 @@ def draw(table: pd.DataFrame, path: Path) -> None:
         facet_col="model",
         color="implementation",
         text_auto=".2g",
-        title=f"A training step and seed, on {table['device'][0]}",
+        title=f"A {phase} step and seed, on {table['device'][0]}",
         labels={"speedup": "times as fast as Trainer", "variant": ""},
         hover_data=["ms", "ms_min", "ms_max", "floor_share"],
         template="plotly_white",

@@ -25,7 +25,7 @@ sys.path.insert(0, str(ROOT / "workflow/scripts"))
 from gpt_math_domains.equations import generate_data_version  # noqa: E402
 from gpt_math_domains.files import atomic_write  # noqa: E402
 
-REPETITIONS = 5
+REPETITIONS = 3
 VERSIONS = 20
 START = """
 import time
