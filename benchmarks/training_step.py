@@ -197,6 +197,7 @@ def ours(
 ) -> Callable[[int], float]:
     """Return a run of this project's step with an executor."""
     device = str(task.tokens.device)
+    multiply_in(precision)  # a captured step keeps it, others read it at each step
     generators = [torch_generator(seed, "weights") for seed in range(seeds)]
     weights = initialize(size, generators, len(LABELS) if task.last_only else None)
     stack = build_stack(
@@ -216,12 +217,17 @@ def ours(
 
     def run(steps: int) -> float:
         nonlocal done
-        torch.backends.cuda.matmul.fp32_precision = "tf32" if precision == "tf32" else "ieee"
+        multiply_in(precision)
         started = now(device)
         *_, done = executor.run(done + 1, done + steps)
         return now(device) - started
 
     return run
+
+
+def multiply_in(precision: str) -> None:
+    """Set how a GPU multiplies fp32 matrices."""
+    torch.backends.cuda.matmul.fp32_precision = "tf32" if precision == "tf32" else "ieee"
 
 
 def reference_model(size: ModelSize, device: str, *, labels: bool = False) -> Any:

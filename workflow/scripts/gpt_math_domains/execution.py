@@ -108,7 +108,7 @@ def _update(stack: Stack, rows: Tensor) -> Tensor:
     losses, gradients = stack.differentiate(parameters, rows)
     stack.loss_sum += losses
     stack.steps += 1
-    steps, rate = stack.steps[0].double(), stack.rate
+    steps, rate = stack.steps[0].double(), stack.rate.double()
     # Learning rate; that over the mean's bias correction; what corrects the root of the square.
     scalars = torch.stack([rate, rate / (1 - BETA_1**steps), (1 - BETA_2**steps).rsqrt()])
     # A product with 1 ends a kernel: the scalars would be computed again for each value, and torch

@@ -377,6 +377,7 @@ def build_stack(
         if not head_only or name == HEAD:
             members.setdefault(name if decays(name) else "others", {})[name] = value
     embedding = parameters[EMBEDDING]
+    on_cuda = embedding.is_cuda
     steps = torch.zeros(len(members), device=embedding.device)
     groups = [
         Group.of(group, 0.0 if key == "others" else settings.weight_decay, step)
@@ -395,8 +396,11 @@ def build_stack(
         steps=steps,
         head_only=head_only,
         products=products or embedding.dtype,
-        # A tensor rather than a number, so that a captured step reads the current value.
-        rate=torch.zeros((), dtype=torch.float64, device=embedding.device),
+        # A tensor rather than a number, so that a captured step reads the current value. PyTorch's
+        # fused AdamW takes it as fp32 alone on CUDA, and as a number elsewhere.
+        rate=torch.zeros(
+            (), dtype=torch.float32 if on_cuda else torch.float64, device=embedding.device
+        ),
         dropout=masks,
         loss_sum=torch.zeros(len(embedding), dtype=torch.float64, device=embedding.device),
         batch_size=settings.batch_size,
