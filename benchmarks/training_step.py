@@ -244,10 +244,10 @@ def reference_model(size: ModelSize, device: str, *, labels: bool = False) -> An
         n_head=size.num_heads,
         bos_token_id=size.vocabulary_size - 1,
         eos_token_id=size.vocabulary_size - 1,
+        pad_token_id=size.vocabulary_size - 1 if labels else None,  # to find the last token by
     )
     if labels:
         config.num_labels, config.problem_type = len(LABELS), "multi_label_classification"
-        config.pad_token_id = config.eos_token_id  # to find the last token by
     model: Any = (GPT2ForSequenceClassification if labels else GPT2LMHeadModel)(config)
     model.to(device).train()
     return model
