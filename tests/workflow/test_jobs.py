@@ -33,6 +33,7 @@ def test_the_published_study_is_these_jobs(untouched: Repository) -> None:
         "plot_pretrain_scale": 1,
         "plot_finetune_scale": 1,
         "plot_rules": 1,
+        "plot_timeline": 1,
     }
     assert rules == {
         "generate_equations": 2,
