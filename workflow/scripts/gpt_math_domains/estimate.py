@@ -36,7 +36,8 @@ class Speed:
 
 
 SPEEDS = {
-    # One core: within a third of `benchmarks/results/pretrain_step_cpu.csv`. Finetuning takes less.
+    # One core: within a third of the steps in `benchmarks/README.md`, busy hours aside. Finetuning
+    # takes less.
     "cpu": Speed(layer_seconds=1.5e-3, seeds_share_it=False, flops=90e9),
     # Not measured. Meant to be slow for a limit: some hundred kernels of an eager step of a layer,
     # started one by one, and a quarter of the peak rate of an NVIDIA A100.
