@@ -322,7 +322,7 @@ class Stack:
         return losses, totals
 
     def update(self, rows: Tensor) -> Tensor:
-        """Take one optimizer step, the dropout masks being drawn; return its losses, `[R]`."""
+        """Take one optimizer step, the masks being drawn; sum up and return its losses, `[R]`."""
         losses, gradients = self.differentiate(self.parameters, rows)
         scale = clip_scale(gradients)
         gradients = [gradient * scale for gradient in gradients]
@@ -377,7 +377,6 @@ def build_stack(
         if not head_only or name == HEAD:
             members.setdefault(name if decays(name) else "others", {})[name] = value
     embedding = parameters[EMBEDDING]
-    on_cuda = embedding.is_cuda
     steps = torch.zeros(len(members), device=embedding.device)
     groups = [
         Group.of(group, 0.0 if key == "others" else settings.weight_decay, step)
@@ -398,9 +397,7 @@ def build_stack(
         products=products or embedding.dtype,
         # A tensor rather than a number, so that a captured step reads the current value. PyTorch's
         # fused AdamW takes it as fp32 alone on CUDA, and as a number elsewhere.
-        rate=torch.zeros(
-            (), dtype=torch.float32 if on_cuda else torch.float64, device=embedding.device
-        ),
+        rate=embedding.new_zeros((), dtype=torch.float32 if embedding.is_cuda else torch.float64),
         dropout=masks,
         loss_sum=torch.zeros(len(embedding), dtype=torch.float64, device=embedding.device),
         batch_size=settings.batch_size,
