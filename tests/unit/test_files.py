@@ -104,6 +104,25 @@ def test_a_file_has_the_permissions_that_the_umask_leaves(
     assert path.stat().st_mode & 0o777 == mode
 
 
+def test_what_a_killed_writer_left_goes_with_the_next_one(tmp_path: Path) -> None:
+    write = (
+        "import os, signal, sys\n"
+        "from gpt_math_domains.files import atomic_write\n"
+        "with atomic_write(sys.argv[1]) as handle:\n"
+        "    handle.write('half')\n"
+        "    handle.flush()\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    path = tmp_path / "table.csv"
+    subprocess.run([sys.executable, "-c", write, str(path)], env={"PYTHONPATH": str(SCRIPTS)})
+    assert len(listing(tmp_path)) == 1
+    assert not path.exists()
+
+    write_text(path, "whole")
+    assert listing(tmp_path) == ["table.csv"]
+    assert path.read_text() == "whole"
+
+
 def test_a_directory_in_the_place_of_the_file_stays(tmp_path: Path) -> None:
     (tmp_path / "table.csv").mkdir()
     (tmp_path / "table.csv" / "other").write_text("kept")
