@@ -131,11 +131,15 @@ def test_a_stopped_study_goes_on_by_the_same_command(
 def test_two_snakemakes_do_not_run_the_same_study(clone: Repository) -> None:
     first = start(clone)
     wait_for_a_state(clone)
+    held = training(clone)
+    os.kill(held, signal.SIGSTOP)  # or it could end before the second one looks
     second = clone.snakemake("--cores", "1", TARGET, config=LONG)
+    os.kill(held, signal.SIGCONT)
     assert second.returncode != 0
     assert "Directory cannot be locked" in second.stdout
-    os.killpg(first.pid, signal.SIGINT)
-    first.communicate(timeout=60)
+    said, _ = first.communicate(timeout=300)
+    assert first.returncode == 0, said
+    assert (clone.results / RUN / "metrics.csv").exists()
 
 
 def test_a_change_of_settings_starts_over_and_is_named(clone: Repository) -> None:
