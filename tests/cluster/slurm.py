@@ -19,6 +19,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
+import pytest
+
 CONFIGURATION = Path("/etc/slurm")
 LOCK = Path("/run/lock/gpt_math_domains_slurm.lock")
 MARK = "# Written by tests/cluster/slurm.py; may be removed.\n"
@@ -38,6 +40,7 @@ class Cluster:
 
     def __init__(self) -> None:
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
+        self._environment = pytest.MonkeyPatch()
 
     def __enter__(self) -> Self:
         self._require()
@@ -67,6 +70,7 @@ class Cluster:
             path = CONFIGURATION / name
             if path.is_file() and path.read_text().startswith(MARK):
                 path.unlink()
+        self._environment.undo()
         shutil.rmtree(self.directory)
         self._lock.close()
 
@@ -144,6 +148,7 @@ class Cluster:
         host = socket.gethostname().partition(".")[0]
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
         ports = free_ports(2)
+        self._environment.setenv("SLURM_CONF", str(CONFIGURATION / "slurm.conf"))
         (CONFIGURATION / "slurm.conf").write_text(
             f"""{MARK}
 ClusterName=test

@@ -319,7 +319,7 @@ def test_ctrl_c_cancels_all_jobs_and_the_same_command_goes_on(
     cluster: Cluster, clone: Repository, whole: dict[str, object]
 ) -> None:
     study = Study(cluster, clone, TRAININGS)
-    study.training(REQUEUED)
+    study.hold(REQUEUED)
     jobs = [study.jobs(run)[-1] for run in TRAININGS]
     os.killpg(study.snakemake.pid, signal.SIGINT)
     study.snakemake.communicate(timeout=120)

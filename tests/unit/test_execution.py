@@ -21,7 +21,14 @@ from gpt_math_domains.execution import (
 from gpt_math_domains.model import ModelSize, initialize
 from gpt_math_domains.tables import Equations
 from gpt_math_domains.tasks import DomainLabels, NextTokens, Task
-from gpt_math_domains.training import BatchOrder, Settings, Stack, build_stack, torch_generator
+from gpt_math_domains.training import (
+    BatchOrder,
+    Settings,
+    Stack,
+    build_stack,
+    clip_scale,
+    torch_generator,
+)
 from gpt_math_domains.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary(10)
@@ -66,7 +73,8 @@ def prepare(
         SIZE,
         {name: value.to(device) for name, value in weights.items()},
         settings(epochs),
-        [torch_generator(seed, "dropout", device) for seed in seeds],
+        # The device without values has no generators either.
+        [torch_generator(seed, "dropout", device.replace("meta", "cpu")) for seed in seeds],
         head_only=kind == "head only",
         products=products,
     )
@@ -104,6 +112,18 @@ def test_bf16_rounds_products_but_neither_weights_nor_moments(execution: str) ->
         assert group.values.dtype == group.mean.dtype == group.square.dtype == torch.float32
         lost = group.values - group.values.bfloat16().float()
         assert lost.abs().max() > 0
+
+
+@pytest.mark.parametrize("products", [None, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("kind", ["language", "labels", "head only"])
+def test_a_step_asks_the_device_for_no_value(kind: str, products: torch.dtype | None) -> None:
+    """Captured steps may not. On a device that has none, asking is an error."""
+    stack, order = prepare("meta", torch.float32, kind=kind, products=products)
+    losses, gradients = stack.differentiate(stack.parameters, order.rows(1))
+    scale = clip_scale(gradients)
+    assert (losses.is_meta, scale.is_meta, losses.shape) == (True, True, (2,))
+    with pytest.raises(RuntimeError):
+        losses.tolist()
 
 
 @needs_cuda

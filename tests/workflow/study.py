@@ -79,6 +79,8 @@ class Repository:
             (self.directory / CHANGES).write_text(yaml.safe_dump(dict(config)))
             overlays.append(CHANGES)
         kept = {key: value for key, value in os.environ.items() if key != "SNAKEMAKE_PROFILE"}
+        # Snakemake's plugin asks SLURM as it starts, and waits for a controller that is down.
+        kept.setdefault("SLURM_CONF", os.devnull)
         return subprocess.Popen(
             [*prefix, sys.executable, "-m", "snakemake", *arguments]
             + (["--configfile", *overlays] if overlays else []),
@@ -87,6 +89,7 @@ class Repository:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            pipesize=2**20,  # holds what is said until somebody reads it
             process_group=0,
             # A test may itself run where SIGINT is ignored, as in a shell's background.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler) and None,
