@@ -34,7 +34,7 @@ full: .venv/installed ## run the published study (days on a CPU)
 	@echo
 	@echo "Figures and tables: results/index.html"
 
-test: .venv/installed ## run every test
+test: .venv/installed ## run the tests that need nothing but Python and g++
 	$(BIN)/pytest
 
 test-browser: .venv/installed /usr/bin/chromium ## look at the page and the figures in Chromium
