@@ -27,7 +27,7 @@ quick: .venv/installed ## run the quick study on the CPU, in minutes
 	@echo "Figures and tables: results/quick/index.html"
 
 watch: .venv/installed ## show a study while it runs: make watch CONFIG=config/quick.yaml
-	PYTHONPATH=workflow/scripts $(BIN)/python -m gpt_math_domains.watch --port $(PORT) $(CONFIG)
+	PYTHONPATH=workflow/scripts $(BIN)/python -m gpt_math_domains.pages.watch --port $(PORT) $(CONFIG)
 
 full: .venv/installed ## run the published study (days on a CPU)
 	$(BIN)/snakemake --cores $(CORES)
@@ -67,6 +67,7 @@ lint: .venv/installed ## check style, rules and types
 	$(BIN)/snakefmt --check Snakefile workflow/rules
 	$(BIN)/snakemake --lint
 	$(BIN)/mypy $(SOURCES)
+	PYTHONPATH=workflow/scripts $(BIN)/lint-imports --no-cache
 
 bench: .venv/installed ## time a training step beside transformers, and the workflow
 	$(BIN)/python benchmarks/training_step.py
@@ -76,7 +77,7 @@ parity: .venv/installed ## train ten seeds here and with transformers.Trainer, a
 	$(BIN)/python benchmarks/parity.py
 
 docs: .venv/installed ## write config/schema.json and the reference in config/README.md
-	PYTHONPATH=workflow/scripts $(BIN)/python -m gpt_math_domains.config config
+	PYTHONPATH=workflow/scripts $(BIN)/python -m gpt_math_domains.study.documentation config
 
 lock: ## resolve envs/requirements.in into envs/requirements.lock
 	rm -rf .venv

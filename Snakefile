@@ -35,20 +35,12 @@ rule all:
         "<results>/index.html",
         "<results>/metrics/summary.csv",
         "<results>/report",
-        metrics_and_lost(
-            rules.pretrain_model, data=STUDY.run.data, model=STUDY.run.models
-        ),
-        metrics_and_lost(
-            rules.finetune_model,
-            domain=STUDY.run.domains,
-            data=STUDY.run.data,
-            model=STUDY.run.models,
-            protocol=STUDY.run.protocols,
-        ),
+        metrics_and_lost(rules.pretrain_model),
+        metrics_and_lost(rules.finetune_model),
         PAGES,
         "<results>/plots/timeline.html",
-        expand(rules.judge_answers.output, data=STUDY.run.data, model=STUDY.run.models),
-        *rules.compare_reference.output if STUDY.figures.reference_curves else [],
+        expand(rules.judge_answers.output, **ALL),
+        COMPARISON,
     localrule: True
 
 

@@ -27,10 +27,10 @@ sys.path[:0] = [
     str(ROOT / name) for name in ("workflow/scripts", "tests/workflow", "tests/cluster")
 ]
 
-from gpt_math_domains.files import atomic_write  # noqa: E402
-from gpt_math_domains.provenance import cpu_name  # noqa: E402
-from slurm import Cluster  # noqa: E402
-from study import Repository, copy_of_this_repository  # noqa: E402
+from gpt_math_domains.files import atomic_write
+from gpt_math_domains.jobs.record import cpu_name
+from slurm import Cluster
+from study import Repository, copy_of_this_repository
 
 TRAININGS = 8
 PROFILE = ("--workflow-profile", "profiles/slurm")

@@ -21,8 +21,8 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 
-from gpt_math_domains.files import atomic_write  # noqa: E402
-from gpt_math_domains.provenance import cpu_name  # noqa: E402
+from gpt_math_domains.files import atomic_write
+from gpt_math_domains.jobs.record import cpu_name
 
 DIGITS, MODULO = 300, 20
 CHILD = f"""
@@ -30,9 +30,9 @@ import os, sys
 from pathlib import Path
 os.sched_setaffinity(0, {{min(os.sched_getaffinity(0))}})
 sys.path.insert(0, sys.argv[1])
-from gpt_math_domains.equations import generate_data_version
+from gpt_math_domains.data.equations import generate_equations
 names = ("train.csv", "valid.csv", "vocabulary.json", "manifest.json")
-generate_data_version({DIGITS}, {MODULO}, 0, **{{Path(n).stem: Path(n) for n in names}})
+generate_equations({DIGITS}, {MODULO}, 0, **{{Path(n).stem: Path(n) for n in names}})
 """
 
 

@@ -30,29 +30,24 @@ from playwright.sync_api import sync_playwright
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 
-from gpt_math_domains.answers import SPLITS, write_answers  # noqa: E402
-from gpt_math_domains.curves import plot_finetune, plot_pretrain  # noqa: E402
-from gpt_math_domains.equations import generate_data_version  # noqa: E402
-from gpt_math_domains.figures import copy_plotly  # noqa: E402
-from gpt_math_domains.files import atomic_write, write_json  # noqa: E402
-from gpt_math_domains.heatmaps import plot_answers  # noqa: E402
-from gpt_math_domains.judging import describe_equations  # noqa: E402
-from gpt_math_domains.label_curves import plot_labels  # noqa: E402
-from gpt_math_domains.metrics import (  # noqa: E402
-    ACCURACY,
-    collect_metrics,
-    columns,
-    dtypes,
-    write_label_accuracy,
-    write_table,
-)
-from gpt_math_domains.page import write_index  # noqa: E402
-from gpt_math_domains.provenance import cpu_name  # noqa: E402
-from gpt_math_domains.scale import plot_scale  # noqa: E402
-from gpt_math_domains.summary import summarize_metrics  # noqa: E402
-from gpt_math_domains.tables import read_equations  # noqa: E402
-from gpt_math_domains.transfer import plot_transfer  # noqa: E402
-from gpt_math_domains.vocabulary import read_vocabulary  # noqa: E402
+from gpt_math_domains.data.equations import generate_equations
+from gpt_math_domains.data.tables import read_equations
+from gpt_math_domains.data.vocabulary import read_vocabulary
+from gpt_math_domains.figures.answers import plot_answers
+from gpt_math_domains.figures.curves import plot_curves
+from gpt_math_domains.figures.drawing import copy_plotly
+from gpt_math_domains.figures.labels import plot_labels
+from gpt_math_domains.figures.scale import plot_scale
+from gpt_math_domains.figures.transfer import plot_transfer
+from gpt_math_domains.files import atomic_write, write_json
+from gpt_math_domains.jobs.record import cpu_name
+from gpt_math_domains.pages.index import write_index
+from gpt_math_domains.results.answers import SPLITS, write_answers
+from gpt_math_domains.results.metrics import collect_metrics, columns, write_label_accuracy
+from gpt_math_domains.results.summary import summarize_metrics
+from gpt_math_domains.results.tables import typed, write_table
+from gpt_math_domains.run import ACCURACY
+from gpt_math_domains.training.judge import describe_equations
 
 DATA, MODELS, SEEDS, EVALUATIONS = range(1, 11), range(2, 6), 3, 200
 PROTOCOLS = ("full", "frozen", "scratch", "random_frozen")
@@ -94,7 +89,7 @@ def main() -> None:
 def make_up(directory: Path) -> None:
     """Write a data version, and of each run its tables and its record."""
     copy_plotly(directory / "plots" / "plotly.min.js")
-    generate_data_version(
+    generate_equations(
         *(10, 5, 0),
         train=directory / "train.csv",
         valid=directory / "valid.csv",
@@ -132,8 +127,7 @@ def curves(run: Mapping[str, Any], random: np.random.Generator) -> pd.DataFrame:
         | {"learning_rate": 5e-4, "seconds": step / 100, ACCURACY[run["phase"]]: accuracy}
         | losses,
     )
-    names = columns(run["phase"])
-    return frame[names].astype(dtypes(names))
+    return typed(frame, columns(run["phase"]))
 
 
 def rising(step: Any, random: np.random.Generator, labels: int | None = None) -> Any:
@@ -191,17 +185,17 @@ def collect(directory: Path) -> None:
 def draw(directory: Path) -> None:
     """Make the pages of all figures."""
 
-    def pages(phase: str, data: int, *kinds: str) -> dict[str, Path]:
+    def pages(phase: str, data: int, *kinds: str) -> dict[str, Any]:
         return {kind: page_of(directory, phase, kind, data) for kind in kinds}
 
     curve_kinds = ("overview", "accuracy", "loss")
     for data in DATA:
         metrics = paths(directory, "metrics.csv", phase="pretrain", data=data)
-        plot_pretrain(metrics, data, COLORS, **pages("pretrain", data, *curve_kinds))
+        plot_curves(metrics, data, COLORS, **pages("pretrain", data, *curve_kinds))
         answered = paths(directory, "answers.csv", phase="pretrain", data=data)
         plot_answers(answered, data, **pages("pretrain", data, "operations", "operands"))
         metrics = paths(directory, "metrics.csv", phase="finetune", data=data)
-        plot_finetune(metrics, 1, data, COLORS, **pages("finetune", data, *curve_kinds))
+        plot_curves(metrics, data, COLORS, domain=1, **pages("finetune", data, *curve_kinds))
         labels = paths(directory, "labels.csv", phase="finetune", data=data)
         plot_labels(labels, 1, data, page_of(directory, "finetune", "labels", data))
         plot_transfer(metrics, 1, data, COLORS, page_of(directory, "finetune", "transfer", data))

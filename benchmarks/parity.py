@@ -29,18 +29,13 @@ from training_step import (
 )
 from transformers import set_seed
 
-from gpt_math_domains.execution import make_executor, prepare_execution
+from gpt_math_domains.data.vocabulary import LONGEST
 from gpt_math_domains.files import write_text
-from gpt_math_domains.model import ModelSize, Parameters, initialize
-from gpt_math_domains.runs import PRECISIONS, has_bf16, prepare_torch
-from gpt_math_domains.tables import LONGEST
-from gpt_math_domains.training import (
-    BatchOrder,
-    Settings,
-    build_stack,
-    evaluate,
-    torch_generator,
-)
+from gpt_math_domains.run import ModelSize, Settings
+from gpt_math_domains.training.device import PRECISIONS, has_bf16, prepare_torch
+from gpt_math_domains.training.execution import make_executor, prepare_execution
+from gpt_math_domains.training.model import Parameters, initialize
+from gpt_math_domains.training.stack import BatchOrder, build_stack, decide, torch_generator
 
 ROOT = Path(__file__).parents[1]
 SEEDS = range(10)
@@ -132,7 +127,8 @@ def judge(
     seed: int = 0,
 ) -> list[dict[str, Any]]:
     """Return a row for each seed of stacked weights; the first is `seed`."""
-    losses, accuracies = evaluate(valid, weights, size)
+    losses, right = decide(valid, weights, size)
+    accuracies = right.double().mean(dim=(1, 2))
     rows = [
         {
             "order": "shuffled" if shuffle else "file order",

@@ -17,18 +17,22 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "workflow/scripts"))
 
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
+import numpy as np
+import torch
 
-from gpt_math_domains.equations import enumerate_family  # noqa: E402
-from gpt_math_domains.files import atomic_write  # noqa: E402
-from gpt_math_domains.model import ModelSize, initialize  # noqa: E402
-from gpt_math_domains.state import SAVE_SECONDS, SAVING_SHARE, Resume, resumable  # noqa: E402
-from gpt_math_domains.stops import Stop  # noqa: E402
-from gpt_math_domains.tables import Equations  # noqa: E402
-from gpt_math_domains.tasks import NextTokens  # noqa: E402
-from gpt_math_domains.training import Settings, Stack, build_stack, torch_generator  # noqa: E402
-from gpt_math_domains.vocabulary import Vocabulary  # noqa: E402
+from gpt_math_domains.data.equations import enumerate_family
+from gpt_math_domains.data.tables import Equations
+from gpt_math_domains.data.vocabulary import Vocabulary
+from gpt_math_domains.files import atomic_write
+from gpt_math_domains.jobs.stops import Stop
+from gpt_math_domains.run import (
+    ModelSize,
+    Settings,
+)
+from gpt_math_domains.training.model import initialize
+from gpt_math_domains.training.resume import SAVE_SECONDS, SAVING_SHARE, Resume, resumable
+from gpt_math_domains.training.stack import Stack, build_stack, torch_generator
+from gpt_math_domains.training.tasks import NextTokens
 
 REPETITIONS = 5
 VOCABULARY = Vocabulary(10)

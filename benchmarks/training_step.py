@@ -41,22 +41,23 @@ from transformers import (
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "workflow/scripts"))
 
-from gpt_math_domains.domains import LABELS  # noqa: E402
-from gpt_math_domains.equations import generate_data_version  # noqa: E402
-from gpt_math_domains.execution import CudaGraph, Eager, compile_stack  # noqa: E402
-from gpt_math_domains.model import ModelSize, initialize  # noqa: E402
-from gpt_math_domains.provenance import cpu_name  # noqa: E402
-from gpt_math_domains.runs import PRECISIONS, has_bf16, prepare_torch  # noqa: E402
-from gpt_math_domains.tables import LONGEST, read_equations  # noqa: E402
-from gpt_math_domains.tasks import DomainLabels, NextTokens  # noqa: E402
-from gpt_math_domains.training import (  # noqa: E402
-    BatchOrder,
-    Executor,
-    Settings,
-    build_stack,
-    torch_generator,
+from gpt_math_domains.data.equations import generate_equations
+from gpt_math_domains.data.labels import LABELS
+from gpt_math_domains.data.tables import read_equations
+from gpt_math_domains.data.vocabulary import (
+    LONGEST,
+    read_vocabulary,
 )
-from gpt_math_domains.vocabulary import read_vocabulary  # noqa: E402
+from gpt_math_domains.jobs.record import cpu_name
+from gpt_math_domains.run import (
+    ModelSize,
+    Settings,
+)
+from gpt_math_domains.training.device import PRECISIONS, has_bf16, prepare_torch
+from gpt_math_domains.training.execution import CudaGraph, Eager, compile_stack
+from gpt_math_domains.training.model import initialize
+from gpt_math_domains.training.stack import BatchOrder, Executor, build_stack, torch_generator
+from gpt_math_domains.training.tasks import DomainLabels, NextTokens
 
 MODELS = {2: (1, 8, 128), 4: (2, 8, 128), 6: (8, 8, 512)}
 SETTINGS = Settings(
@@ -121,7 +122,7 @@ def make_tasks(
     """Return data version 1 as tasks, training and validation, and its vocabulary's size."""
     files = {name: directory / f"{name}.csv" for name in ("train", "valid")}
     json = {name: directory / f"{name}.json" for name in ("vocabulary", "manifest")}
-    generate_data_version(10, 5, 0, **files, **json)
+    generate_equations(10, 5, 0, **files, **json)
     vocabulary = read_vocabulary(json["vocabulary"])
 
     def make(file: Path) -> BenchmarkTask:

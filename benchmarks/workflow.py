@@ -22,8 +22,8 @@ import yaml
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "workflow/scripts"))
 
-from gpt_math_domains.equations import generate_data_version  # noqa: E402
-from gpt_math_domains.files import atomic_write  # noqa: E402
+from gpt_math_domains.data.equations import generate_equations
+from gpt_math_domains.files import atomic_write
 
 REPETITIONS = 3
 VERSIONS = 20
@@ -32,8 +32,8 @@ import time
 started = time.perf_counter()
 import io, sys
 sys.path.insert(0, sys.argv[1])
-from gpt_math_domains.provenance import Record
-from gpt_math_domains.runs import Job, pretrain
+from gpt_math_domains.jobs.record import Record
+from gpt_math_domains.training.runs import Job, pretrain
 
 class FirstStep(Exception): pass
 
@@ -41,7 +41,7 @@ def first_step(progress, step):
     print(time.perf_counter() - started)
     raise FirstStep
 
-from gpt_math_domains.progress import Progress
+from gpt_math_domains.jobs.progress import Progress
 Progress.heartbeat = first_step
 settings = dict(num_train_epochs=1, eval_steps=1000, batch_size=32, learning_rate=5e-4,
     weight_decay=0.1, gradient_accumulation_steps=1, num_warmup_steps=0, shuffle=False)
@@ -108,7 +108,7 @@ def start_of_a_job() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as directory:
         names = {name: Path(directory) / f"{name}.csv" for name in ("train", "valid")}
         names |= {name: Path(directory) / f"{name}.json" for name in ("vocabulary", "manifest")}
-        generate_data_version(10, 5, 0, **names)
+        generate_equations(10, 5, 0, **names)
         command = [sys.executable, "-c", START, sys.path[0]]
         seconds = []
         for _ in range(REPETITIONS):

@@ -4,9 +4,9 @@ from xml.etree import ElementTree
 import plotly.graph_objects as go
 import pytest
 
-from gpt_math_domains.drawing import write_figure
-from gpt_math_domains.figures import add_step_buttons, set_layout
-from gpt_math_domains.images import HEIGHT, PNG_SCALE, WIDTH, export_image, read_figure
+from gpt_math_domains.figures.drawing import write_figure
+from gpt_math_domains.figures.images import HEIGHT, PNG_SCALE, WIDTH, export_image, read_figure
+from gpt_math_domains.figures.looks import add_step_buttons, set_layout
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gpt_math_domains.files import write_json
-from gpt_math_domains.watch import SECONDS, read_study, serve
+from gpt_math_domains.pages.watch import SECONDS, read_study, serve
 
 if TYPE_CHECKING:
     from tests.browser.conftest import Open

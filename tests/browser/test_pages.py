@@ -11,7 +11,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
 
-from gpt_math_domains.metrics import ACCURACY, read_metrics
+from gpt_math_domains.results.metrics import read_metrics
+from gpt_math_domains.run import ACCURACY
 from study import Repository
 
 if TYPE_CHECKING:

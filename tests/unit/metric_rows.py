@@ -5,7 +5,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from gpt_math_domains.metrics import ACCURACY, write_metrics
+from gpt_math_domains.results.metrics import write_metrics
+from gpt_math_domains.run import ACCURACY
 
 
 def row(

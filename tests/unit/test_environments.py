@@ -11,7 +11,7 @@ import pytest
 import rattler
 import yaml
 
-from gpt_math_domains.imports import PACKAGE, imported_modules
+from gpt_math_domains.study.fingerprints import PACKAGE, imported_modules
 
 ROOT = Path(__file__).parents[2]
 ENVS = ROOT / "envs"

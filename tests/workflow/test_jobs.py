@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gpt_math_domains.estimate import has_cuda
+from gpt_math_domains.study.estimate import has_cuda
 from study import Repository
 
 

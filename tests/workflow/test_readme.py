@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from gpt_math_domains.rulegraph import reduced
-from gpt_math_domains.trace import read_graph
+from gpt_math_domains.figures.rules import reduced
+from gpt_math_domains.results.rules import read_graph
 from study import ROOT, Repository
 
 README = ROOT / "README.md"

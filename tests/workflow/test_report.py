@@ -9,7 +9,7 @@ from zipfile import ZipFile
 import pytest
 import yaml
 
-from gpt_math_domains.config import load_study
+from gpt_math_domains.study.config import load_study
 from study import Repository
 
 

@@ -37,14 +37,14 @@ TALLY: Counter[str] = Counter()  # told at the end of the tests
 
 def prepare(directory: Path) -> Path:
     """Write the data to train on; return the directory."""
-    from gpt_math_domains.domains import label_data_version
-    from gpt_math_domains.equations import generate_data_version
+    from gpt_math_domains.data.equations import generate_equations
+    from gpt_math_domains.data.labels import label_domains
 
     directory.mkdir(parents=True, exist_ok=True)
     names = {name: directory / f"{name}.csv" for name in SPLITS}
     names |= {name: directory / f"{name}.json" for name in ("vocabulary", "manifest")}
-    generate_data_version(4, None, 0, **names)
-    label_data_version(
+    generate_equations(4, None, 0, **names)
+    label_domains(
         ["first_odd", "has_zero"],
         **{name: names[name] for name in (*SPLITS, "vocabulary", "manifest")},
         labelled_train=directory / "train_labels.csv",
@@ -143,9 +143,9 @@ def require_the_same(directory: Path, whole: dict[str, object]) -> None:
 
 def main() -> None:
     """Train."""
-    from gpt_math_domains.logs import job_log
-    from gpt_math_domains.provenance import Record
-    from gpt_math_domains.runs import Job, finetune, pretrain
+    from gpt_math_domains.jobs.logs import job_log
+    from gpt_math_domains.jobs.record import Record
+    from gpt_math_domains.training.runs import Job, finetune_model, pretrain_model
 
     directory, changes = Path(sys.argv[1]), json.loads(sys.argv[2])
     if limit := changes.pop("file_size", 0):
@@ -180,9 +180,9 @@ def main() -> None:
     with job_log(path) as log:
         job = Job(**fields, record=Record(directory / "run.json", inputs.values(), code), log=log)
         if finetunes:
-            finetune(job, **inputs, pretrained=[])
+            finetune_model(job, **inputs, pretrained=[])
         else:
-            pretrain(job, **inputs)
+            pretrain_model(job, **inputs)
 
 
 if __name__ == "__main__":

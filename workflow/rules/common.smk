@@ -1,6 +1,7 @@
 import json
 import os
 import sys
+from itertools import chain
 from pathlib import Path
 
 from snakemake.common.configfile import load_configfile
@@ -11,11 +12,16 @@ from snakemake.utils import update_config
 ROOT = Path(str(workflow.current_basedir)).parents[1]
 sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 
-from gpt_math_domains.config import ConfigError, check_file, load_study
-from gpt_math_domains.estimate import cpu_warning, training_request, training_seconds
-from gpt_math_domains.imports import fingerprint, rules_fingerprint
-from gpt_math_domains.locks import clear_stale_locks
-from gpt_math_domains.stops import OWNER
+from gpt_math_domains.jobs.stops import OWNER
+from gpt_math_domains.run import CHECKPOINT, DIRECTORIES, PROTOCOLS
+from gpt_math_domains.study.config import ConfigError, check_file, load_study
+from gpt_math_domains.study.estimate import (
+    cpu_warning,
+    training_request,
+    training_seconds,
+)
+from gpt_math_domains.study.fingerprints import fingerprint, rules_fingerprint
+from gpt_math_domains.study.locks import clear_stale_locks
 
 # Another workflow may use this one as a module, and jobs may ask Snakemake about this one; the lock
 # and the configuration files are those of the Snakemake that came first.
@@ -68,13 +74,19 @@ CHECKED = STUDY.model_dump(mode="json")
 TRAINING_GPUS = 0 if STUDY.device == "cpu" else 1
 # With `auto`, the file is the same on every machine, or its name would make all trainings stale.
 TRAIN_ENV = {"auto": "train", "cpu": "train-cpu", "cuda": "train-cuda"}[STUDY.device]
-# What a seed's checkpoint directory holds.
-CHECKPOINT = [
-    "config.json",
-    "model.safetensors",
-    "tokenizer.json",
-    "tokenizer_config.json",
-]
+
+# Where the files of data, labels and runs are.
+PRETRAIN, FINETUNE = DIRECTORIES["pretrain"], DIRECTORIES["finetune"]
+DATA = "<results>/data/{data}"
+LABELS = "<results>/domains/{domain}/data_{data}"
+PRETRAINED = f"<results>/{PRETRAIN}"
+FINETUNED = f"<results>/{FINETUNE}"
+
+# What runs: of each data and domain version, and all; `expand` takes what a pattern names.
+COMPARED = dict(
+    model=STUDY.run.models, protocol=STUDY.run.protocols, seed=STUDY.run.seeds
+)
+ALL = COMPARED | dict(data=STUDY.run.data, domain=STUDY.run.domains)
 
 
 wildcard_constraints:
@@ -82,7 +94,7 @@ wildcard_constraints:
     model=r"\d+",
     domain=r"\d+",
     seed=r"\d+",
-    protocol="full|frozen|scratch|random_frozen",
+    protocol="|".join(PROTOCOLS),
     figure="[a-z0-9_]+",
     format="svg|png|pdf",
 
@@ -148,25 +160,25 @@ def rules_config():
     return [f"run={json.dumps(run)}", f"figures={json.dumps(references)}"]
 
 
-def metrics_and_lost(rule, **versions):
+def metrics_and_lost(rule):
     """Return the metrics of runs, and what else is missing of runs that have metrics.
 
     Whatever was lost, or is new with one more seed, is so made again. To name all files of all runs
     instead would add a fifth to the time that Snakemake takes for thousands of them.
     """
-    metrics = expand(rule.output.metrics, **versions)
+    metrics = expand(rule.output.metrics, **ALL)
     there = list(map(os.path.exists, metrics))
     lost = [
         path
         for output in (rule.output if any(there) else [])
-        for path, has_metrics in zip(expand(output, **versions), there, strict=True)
+        for path, has_metrics in zip(expand(output, **ALL), there, strict=True)
         if has_metrics and not os.path.exists(path)
     ]
     return metrics + lost
 
 
 def starts_pretrained(wildcards):
-    return wildcards.protocol in ("full", "frozen")
+    return PROTOCOLS[wildcards.protocol].pretrained
 
 
 def report_category(wildcards):

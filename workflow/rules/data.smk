@@ -1,9 +1,9 @@
 rule generate_equations:
     output:
-        train="<results>/data/{data}/train.csv",
-        valid="<results>/data/{data}/valid.csv",
-        vocabulary="<results>/data/{data}/vocabulary.json",
-        manifest="<results>/data/{data}/manifest.json",
+        train=f"{DATA}/train.csv",
+        valid=f"{DATA}/valid.csv",
+        vocabulary=f"{DATA}/vocabulary.json",
+        manifest=f"{DATA}/manifest.json",
     log:
         "<logs>/generate_equations/data_{data}.log",
     benchmark:
@@ -19,13 +19,13 @@ rule generate_equations:
 
 rule label_domains:
     input:
-        train="<results>/data/{data}/train.csv",
-        valid="<results>/data/{data}/valid.csv",
-        vocabulary="<results>/data/{data}/vocabulary.json",
-        manifest="<results>/data/{data}/manifest.json",
+        train=f"{DATA}/train.csv",
+        valid=f"{DATA}/valid.csv",
+        vocabulary=f"{DATA}/vocabulary.json",
+        manifest=f"{DATA}/manifest.json",
     output:
-        train="<results>/domains/{domain}/data_{data}/train.csv",
-        valid="<results>/domains/{domain}/data_{data}/valid.csv",
+        train=f"{LABELS}/train.csv",
+        valid=f"{LABELS}/valid.csv",
     log:
         "<logs>/label_domains/domain_{domain}_data_{data}.log",
     benchmark:

@@ -1,27 +1,34 @@
+# What all pages share, and where those of learning curves and the figures beside them are.
+PLOTLY = "<results>/plots/plotly.min.js"
+PRETRAIN_PLOT = "<results>/plots/pretrain_{data}"
+FINETUNE_PLOT = "<results>/plots/finetune_{domain}_pretrain_{data}"
+
+
 rule copy_plotly:
     output:
-        plotly_js="<results>/plots/plotly.min.js",
+        plotly_js=PLOTLY,
     log:
         "<logs>/figures/plotly.log",
     benchmark:
         "<benchmarks>/figures/plotly.tsv"
     conda:
         "../../envs/figures.yaml"
+    params:
+        code=fingerprint("copy_plotly.py"),
     script:
         "../scripts/copy_plotly.py"
 
 
-rule plot_pretrain:
+rule plot_pretrain_curves:
     input:
         metrics=expand(
-            "<results>/pretrain/data_{data}/model_{model}/metrics.csv",
-            model=STUDY.run.models,
+            f"{PRETRAINED}/metrics.csv",
+            **COMPARED,
             allow_missing=True,
         ),
         seeds=expand(  # with one more seed, its file is missing and the figure stale
-            "<results>/pretrain/data_{data}/model_{model}/seed_{seed}/config.json",
-            model=STUDY.run.models,
-            seed=STUDY.run.seeds,
+            f"{PRETRAINED}/seed_{{seed}}/config.json",
+            **COMPARED,
             allow_missing=True,
         ),
         reference=lookup(
@@ -29,11 +36,11 @@ rule plot_pretrain:
             within=STUDY.figures.reference_curves,
             default=[],
         ),
-        plotly_js=ancient("<results>/plots/plotly.min.js"),
+        plotly_js=ancient(PLOTLY),
     output:
-        overview="<results>/plots/pretrain_{data}.html",
-        accuracy="<results>/plots/pretrain_{data}_eval_math_acc.html",
-        loss="<results>/plots/pretrain_{data}_eval_loss.html",
+        overview=f"{PRETRAIN_PLOT}.html",
+        accuracy=f"{PRETRAIN_PLOT}_eval_math_acc.html",
+        loss=f"{PRETRAIN_PLOT}_eval_loss.html",
     log:
         "<logs>/figures/pretrain_{data}.log",
     benchmark:
@@ -42,24 +49,21 @@ rule plot_pretrain:
         "../../envs/figures.yaml"
     params:
         colors=STUDY.figures.pretrain_colors,
-        code=fingerprint("plot_pretrain.py"),
+        code=fingerprint("plot_curves.py"),
     script:
-        "../scripts/plot_pretrain.py"
+        "../scripts/plot_curves.py"
 
 
-rule plot_finetune:
+rule plot_finetune_curves:
     input:
         metrics=expand(
-            "<results>/finetune/domain_{domain}/data_{data}/model_{model}/{protocol}/metrics.csv",
-            model=STUDY.run.models,
-            protocol=STUDY.run.protocols,
+            f"{FINETUNED}/metrics.csv",
+            **COMPARED,
             allow_missing=True,
         ),
         seeds=expand(
-            "<results>/finetune/domain_{domain}/data_{data}/model_{model}/{protocol}/seed_{seed}/config.json",
-            model=STUDY.run.models,
-            protocol=STUDY.run.protocols,
-            seed=STUDY.run.seeds,
+            f"{FINETUNED}/seed_{{seed}}/config.json",
+            **COMPARED,
             allow_missing=True,
         ),
         reference=lookup(
@@ -67,11 +71,11 @@ rule plot_finetune:
             within=STUDY.figures.reference_curves,
             default=[],
         ),
-        plotly_js=ancient("<results>/plots/plotly.min.js"),
+        plotly_js=ancient(PLOTLY),
     output:
-        overview="<results>/plots/finetune_{domain}_pretrain_{data}.html",
-        accuracy="<results>/plots/finetune_{domain}_pretrain_{data}_eval_domain_acc.html",
-        loss="<results>/plots/finetune_{domain}_pretrain_{data}_eval_loss.html",
+        overview=f"{FINETUNE_PLOT}.html",
+        accuracy=f"{FINETUNE_PLOT}_eval_domain_acc.html",
+        loss=f"{FINETUNE_PLOT}_eval_loss.html",
     log:
         "<logs>/figures/finetune_{domain}_pretrain_{data}.log",
     benchmark:
@@ -80,22 +84,22 @@ rule plot_finetune:
         "../../envs/figures.yaml"
     params:
         colors=STUDY.figures.finetune_colors,
-        code=fingerprint("plot_finetune.py"),
+        code=fingerprint("plot_curves.py"),
     script:
-        "../scripts/plot_finetune.py"
+        "../scripts/plot_curves.py"
 
 
 rule plot_answers:
     input:
         answers=expand(
-            "<results>/pretrain/data_{data}/model_{model}/answers.csv",
-            model=STUDY.run.models,
+            f"{PRETRAINED}/answers.csv",
+            **COMPARED,
             allow_missing=True,
         ),
-        plotly_js=ancient("<results>/plots/plotly.min.js"),
+        plotly_js=ancient(PLOTLY),
     output:
-        operations="<results>/plots/pretrain_{data}_operations.html",
-        operands="<results>/plots/pretrain_{data}_operands.html",
+        operations=f"{PRETRAIN_PLOT}_operations.html",
+        operands=f"{PRETRAIN_PLOT}_operands.html",
     log:
         "<logs>/figures/pretrain_{data}_answers.log",
     benchmark:
@@ -111,14 +115,13 @@ rule plot_answers:
 rule plot_labels:
     input:
         labels=expand(
-            "<results>/finetune/domain_{domain}/data_{data}/model_{model}/{protocol}/labels.csv",
-            model=STUDY.run.models,
-            protocol=STUDY.run.protocols,
+            f"{FINETUNED}/labels.csv",
+            **COMPARED,
             allow_missing=True,
         ),
-        plotly_js=ancient("<results>/plots/plotly.min.js"),
+        plotly_js=ancient(PLOTLY),
     output:
-        page="<results>/plots/finetune_{domain}_pretrain_{data}_labels.html",
+        page=f"{FINETUNE_PLOT}_labels.html",
     log:
         "<logs>/figures/finetune_{domain}_pretrain_{data}_labels.log",
     benchmark:
@@ -134,14 +137,13 @@ rule plot_labels:
 rule plot_transfer:
     input:
         metrics=expand(
-            "<results>/finetune/domain_{domain}/data_{data}/model_{model}/{protocol}/metrics.csv",
-            model=STUDY.run.models,
-            protocol=STUDY.run.protocols,
+            f"{FINETUNED}/metrics.csv",
+            **COMPARED,
             allow_missing=True,
         ),
-        plotly_js=ancient("<results>/plots/plotly.min.js"),
+        plotly_js=ancient(PLOTLY),
     output:
-        page="<results>/plots/finetune_{domain}_pretrain_{data}_transfer.html",
+        page=f"{FINETUNE_PLOT}_transfer.html",
     log:
         "<logs>/figures/finetune_{domain}_pretrain_{data}_transfer.log",
     benchmark:
@@ -158,8 +160,8 @@ rule plot_transfer:
 rule plot_pretrain_scale:
     input:
         summary="<results>/metrics/summary.csv",
-        manifests=expand("<results>/data/{data}/manifest.json", data=STUDY.run.data),
-        plotly_js=ancient("<results>/plots/plotly.min.js"),
+        manifests=expand(f"{DATA}/manifest.json", **ALL),
+        plotly_js=ancient(PLOTLY),
     output:
         page="<results>/plots/pretrain_scale.html",
     log:
@@ -179,8 +181,8 @@ rule plot_pretrain_scale:
 rule plot_finetune_scale:
     input:
         summary="<results>/metrics/summary.csv",
-        manifests=expand("<results>/data/{data}/manifest.json", data=STUDY.run.data),
-        plotly_js=ancient("<results>/plots/plotly.min.js"),
+        manifests=expand(f"{DATA}/manifest.json", **ALL),
+        plotly_js=ancient(PLOTLY),
     output:
         page="<results>/plots/finetune_{domain}_scale.html",
     log:
@@ -217,7 +219,7 @@ rule trace_rules:
 rule plot_rules:
     input:
         graph="<results>/rules.mmd",
-        plotly_js=ancient("<results>/plots/plotly.min.js"),
+        plotly_js=ancient(PLOTLY),
     output:
         page="<results>/plots/rules.html",
     log:
@@ -232,50 +234,42 @@ rule plot_rules:
         "../scripts/plot_rules.py"
 
 
+# The figures that the page shows, by its sections.
+SECTIONS = {
+    "pretrain": expand(rules.plot_pretrain_curves.output.accuracy, **ALL),
+    "answers": expand(rules.plot_answers.output, **ALL),
+    "finetune": expand(rules.plot_finetune_curves.output.accuracy, **ALL),
+    "labels": expand(rules.plot_labels.output, **ALL),
+    "transfer": expand(rules.plot_transfer.output, **ALL),
+    "scale": [
+        *expand(rules.plot_pretrain_scale.output, **ALL),
+        *expand(rules.plot_finetune_scale.output, **ALL),
+    ],
+    "rules": expand(rules.plot_rules.output),
+}
+# Figures with a page of their own: these, and the losses and overviews that the page links to.
+PAGES = [
+    *chain.from_iterable(SECTIONS.values()),
+    *expand(rules.plot_pretrain_curves.output.overview, **ALL),
+    *expand(rules.plot_pretrain_curves.output.loss, **ALL),
+    *expand(rules.plot_finetune_curves.output.overview, **ALL),
+    *expand(rules.plot_finetune_curves.output.loss, **ALL),
+]
+
+
 rule write_index:
     input:
+        **{f"{section}_figures": pages for section, pages in SECTIONS.items()},
         pretrain="<results>/metrics/pretrain.csv",
         finetune="<results>/metrics/finetune.csv",
         summary="<results>/metrics/summary.csv",
-        manifests=expand("<results>/data/{data}/manifest.json", data=STUDY.run.data),
-        records=[
-            *expand(
-                "<results>/pretrain/data_{data}/model_{model}/run.json",
-                data=STUDY.run.data,
-                model=STUDY.run.models,
-            ),
-            *expand(
-                "<results>/finetune/domain_{domain}/data_{data}/model_{model}/{protocol}/run.json",
-                domain=STUDY.run.domains,
-                data=STUDY.run.data,
-                model=STUDY.run.models,
-                protocol=STUDY.run.protocols,
-            ),
-        ],
-        pretrain_figures=expand(
-            "<results>/plots/pretrain_{data}_eval_math_acc.html", data=STUDY.run.data
+        manifests=expand(f"{DATA}/manifest.json", **ALL),
+        records=expand(
+            [rules.pretrain_model.output.record, rules.finetune_model.output.record],
+            **ALL,
         ),
-        finetune_figures=expand(
-            "<results>/plots/finetune_{domain}_pretrain_{data}_eval_domain_acc.html",
-            domain=STUDY.run.domains,
-            data=STUDY.run.data,
-        ),
-        answers_figures=expand(rules.plot_answers.output, data=STUDY.run.data),
-        labels_figures=expand(
-            rules.plot_labels.output, domain=STUDY.run.domains, data=STUDY.run.data
-        ),
-        transfer_figures=expand(
-            rules.plot_transfer.output, domain=STUDY.run.domains, data=STUDY.run.data
-        ),
-        scale_figures=[
-            *expand(rules.plot_pretrain_scale.output),
-            *expand(rules.plot_finetune_scale.output, domain=STUDY.run.domains),
-        ],
-        rules_figures=expand(rules.plot_rules.output),
-        comparison=(
-            rules.compare_reference.output if STUDY.figures.reference_curves else []
-        ),
-        plotly_js=ancient("<results>/plots/plotly.min.js"),
+        comparison=COMPARISON,
+        plotly_js=ancient(PLOTLY),
     output:
         page="<results>/index.html",
     log:
@@ -291,24 +285,12 @@ rule write_index:
         "../scripts/write_index.py"
 
 
-PAGES = [
-    *expand(rules.plot_pretrain.output, data=STUDY.run.data),
-    *expand(rules.plot_answers.output, data=STUDY.run.data),
-    *expand(rules.plot_finetune.output, domain=STUDY.run.domains, data=STUDY.run.data),
-    *expand(rules.plot_labels.output, domain=STUDY.run.domains, data=STUDY.run.data),
-    *expand(rules.plot_transfer.output, domain=STUDY.run.domains, data=STUDY.run.data),
-    *expand(rules.plot_pretrain_scale.output),
-    *expand(rules.plot_finetune_scale.output, domain=STUDY.run.domains),
-    *expand(rules.plot_rules.output),
-]
-
-
 # The last figure: it shows what ran before it.
 rule plot_timeline:
     input:
         PAGES,
         index="<results>/index.html",
-        plotly_js=ancient("<results>/plots/plotly.min.js"),
+        plotly_js=ancient(PLOTLY),
     output:
         page="<results>/plots/timeline.html",
     log:

@@ -1,34 +1,34 @@
 rule finetune_model:
     input:
-        train="<results>/data/{data}/train.csv",
-        valid="<results>/data/{data}/valid.csv",
-        vocabulary="<results>/data/{data}/vocabulary.json",
-        manifest="<results>/data/{data}/manifest.json",
-        train_labels="<results>/domains/{domain}/data_{data}/train.csv",
-        valid_labels="<results>/domains/{domain}/data_{data}/valid.csv",
+        train=f"{DATA}/train.csv",
+        valid=f"{DATA}/valid.csv",
+        vocabulary=f"{DATA}/vocabulary.json",
+        manifest=f"{DATA}/manifest.json",
+        train_labels=f"{LABELS}/train.csv",
+        valid_labels=f"{LABELS}/valid.csv",
         pretrained=branch(
             starts_pretrained,
             then=expand(
-                "<results>/pretrain/data_{data}/model_{model}/seed_{seed}/{file}",
+                f"{PRETRAINED}/seed_{{seed}}/{{file}}",
                 seed=STUDY.run.seeds,
                 file=["config.json", "model.safetensors"],
                 allow_missing=True,
             ),
         ),
     output:
-        metrics="<results>/finetune/domain_{domain}/data_{data}/model_{model}/{protocol}/metrics.csv",
-        labels="<results>/finetune/domain_{domain}/data_{data}/model_{model}/{protocol}/labels.csv",
-        record="<results>/finetune/domain_{domain}/data_{data}/model_{model}/{protocol}/run.json",
+        metrics=f"{FINETUNED}/metrics.csv",
+        labels=f"{FINETUNED}/labels.csv",
+        record=f"{FINETUNED}/run.json",
         checkpoints=expand(
-            "<results>/finetune/domain_{domain}/data_{data}/model_{model}/{protocol}/seed_{seed}/{file}",
+            f"{FINETUNED}/seed_{{seed}}/{{file}}",
             seed=STUDY.run.seeds,
             file=CHECKPOINT,
             allow_missing=True,
         ),
     log:
-        "<logs>/finetune/domain_{domain}/data_{data}/model_{model}/{protocol}.log",
+        f"<logs>/{FINETUNE}.log",
     benchmark:
-        "<benchmarks>/finetune/domain_{domain}/data_{data}/model_{model}/{protocol}.tsv"
+        f"<benchmarks>/{FINETUNE}.tsv"
     conda:
         f"../../envs/{TRAIN_ENV}.yaml"
     threads: 1

@@ -1,9 +1,8 @@
 rule collect_pretrain_metrics:
     input:
         metrics=expand(
-            "<results>/pretrain/data_{data}/model_{model}/metrics.csv",
-            data=STUDY.run.data,
-            model=STUDY.run.models,
+            f"{PRETRAINED}/metrics.csv",
+            **ALL,
         ),
     output:
         metrics="<results>/metrics/pretrain.csv",
@@ -23,11 +22,8 @@ rule collect_pretrain_metrics:
 rule collect_finetune_metrics:
     input:
         metrics=expand(
-            "<results>/finetune/domain_{domain}/data_{data}/model_{model}/{protocol}/metrics.csv",
-            domain=STUDY.run.domains,
-            data=STUDY.run.data,
-            model=STUDY.run.models,
-            protocol=STUDY.run.protocols,
+            f"{FINETUNED}/metrics.csv",
+            **ALL,
         ),
     output:
         metrics="<results>/metrics/finetune.csv",
@@ -81,3 +77,7 @@ rule compare_reference:
         code=fingerprint("compare_reference.py"),
     script:
         "../scripts/compare_reference.py"
+
+
+# The table of reference curves, where the study has any.
+COMPARISON = rules.compare_reference.output if STUDY.figures.reference_curves else []

@@ -1,22 +1,22 @@
 rule pretrain_model:
     input:
-        train="<results>/data/{data}/train.csv",
-        valid="<results>/data/{data}/valid.csv",
-        vocabulary="<results>/data/{data}/vocabulary.json",
-        manifest="<results>/data/{data}/manifest.json",
+        train=f"{DATA}/train.csv",
+        valid=f"{DATA}/valid.csv",
+        vocabulary=f"{DATA}/vocabulary.json",
+        manifest=f"{DATA}/manifest.json",
     output:
-        metrics="<results>/pretrain/data_{data}/model_{model}/metrics.csv",
-        record="<results>/pretrain/data_{data}/model_{model}/run.json",
+        metrics=f"{PRETRAINED}/metrics.csv",
+        record=f"{PRETRAINED}/run.json",
         checkpoints=expand(
-            "<results>/pretrain/data_{data}/model_{model}/seed_{seed}/{file}",
+            f"{PRETRAINED}/seed_{{seed}}/{{file}}",
             seed=STUDY.run.seeds,
             file=CHECKPOINT,
             allow_missing=True,
         ),
     log:
-        "<logs>/pretrain/data_{data}/model_{model}.log",
+        f"<logs>/{PRETRAIN}.log",
     benchmark:
-        "<benchmarks>/pretrain/data_{data}/model_{model}.tsv"
+        f"<benchmarks>/{PRETRAIN}.tsv"
     conda:
         f"../../envs/{TRAIN_ENV}.yaml"
     threads: 1
@@ -39,22 +39,22 @@ rule pretrain_model:
 
 rule judge_answers:
     input:
-        train="<results>/data/{data}/train.csv",
-        valid="<results>/data/{data}/valid.csv",
-        vocabulary="<results>/data/{data}/vocabulary.json",
-        manifest="<results>/data/{data}/manifest.json",
+        train=f"{DATA}/train.csv",
+        valid=f"{DATA}/valid.csv",
+        vocabulary=f"{DATA}/vocabulary.json",
+        manifest=f"{DATA}/manifest.json",
         sizes=expand(
-            "<results>/pretrain/data_{data}/model_{model}/seed_{seed}/config.json",
+            f"{PRETRAINED}/seed_{{seed}}/config.json",
             seed=STUDY.run.seeds,
             allow_missing=True,
         ),
         weights=expand(
-            "<results>/pretrain/data_{data}/model_{model}/seed_{seed}/model.safetensors",
+            f"{PRETRAINED}/seed_{{seed}}/model.safetensors",
             seed=STUDY.run.seeds,
             allow_missing=True,
         ),
     output:
-        answers="<results>/pretrain/data_{data}/model_{model}/answers.csv",
+        answers=f"{PRETRAINED}/answers.csv",
     log:
         "<logs>/judge_answers/data_{data}_model_{model}.log",
     benchmark:

@@ -9,11 +9,7 @@ rule bundle_report:
             "<results>/metrics/pretrain.csv",
             "<results>/metrics/finetune.csv",
             "<results>/metrics/summary.csv",
-            *(
-                rules.compare_reference.output
-                if STUDY.figures.reference_curves
-                else []
-            ),
+            *COMPARISON,
         ],
         page="<results>/index.html",
     output:

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gpt_math_domains.bundle import bundle_report
-from gpt_math_domains.logs import job_log
+from gpt_math_domains.jobs.logs import job_log
+from gpt_math_domains.pages.bundle import bundle_report
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake

@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from gpt_math_domains.logs import job_log
-from gpt_math_domains.metrics import collect_metrics
+from gpt_math_domains.jobs.logs import job_log
+from gpt_math_domains.results.metrics import collect_metrics
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake

@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from gpt_math_domains.gpus import leased_gpu
-from gpt_math_domains.logs import job_log
-from gpt_math_domains.provenance import Record
+from gpt_math_domains.jobs.gpus import leased_gpu
+from gpt_math_domains.jobs.logs import job_log
+from gpt_math_domains.jobs.record import Record
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -14,9 +14,9 @@ with (
     leased_gpu(snakemake.params.device, snakemake.resources.gpu_slots, log),
 ):
     # Brings torch, which shall see no other GPU.
-    from gpt_math_domains.runs import Job, checkpoint_directories, finetune
+    from gpt_math_domains.training.runs import Job, checkpoint_directories, finetune_model
 
-    finetune(
+    finetune_model(
         Job(
             run={
                 "phase": "finetune",

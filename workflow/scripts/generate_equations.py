@@ -3,14 +3,14 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gpt_math_domains.equations import generate_data_version
-from gpt_math_domains.logs import job_log
+from gpt_math_domains.data.equations import generate_equations
+from gpt_math_domains.jobs.logs import job_log
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
 
 with job_log(snakemake.log[0]):
-    generate_data_version(
+    generate_equations(
         **snakemake.params.version,
         train=Path(snakemake.output.train),
         valid=Path(snakemake.output.valid),

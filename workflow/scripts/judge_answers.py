@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gpt_math_domains.judging import judge_answers
-from gpt_math_domains.logs import job_log
+from gpt_math_domains.jobs.logs import job_log
+from gpt_math_domains.training.judge import judge_answers
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake

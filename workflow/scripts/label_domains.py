@@ -3,14 +3,14 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gpt_math_domains.domains import label_data_version
-from gpt_math_domains.logs import job_log
+from gpt_math_domains.data.labels import label_domains
+from gpt_math_domains.jobs.logs import job_log
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
 
 with job_log(snakemake.log[0]):
-    label_data_version(
+    label_domains(
         snakemake.params.domain["labels"],
         train=Path(snakemake.input.train),
         valid=Path(snakemake.input.valid),

@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from gpt_math_domains.label_curves import plot_labels
-from gpt_math_domains.logs import job_log
+from gpt_math_domains.figures.labels import plot_labels
+from gpt_math_domains.jobs.logs import job_log
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake

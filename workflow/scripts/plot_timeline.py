@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gpt_math_domains.logs import job_log
-from gpt_math_domains.timeline import plot_timeline
+from gpt_math_domains.figures.timeline import plot_timeline
+from gpt_math_domains.jobs.logs import job_log
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake

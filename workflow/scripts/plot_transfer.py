@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from gpt_math_domains.logs import job_log
-from gpt_math_domains.transfer import plot_transfer
+from gpt_math_domains.figures.transfer import plot_transfer
+from gpt_math_domains.jobs.logs import job_log
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake

@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from gpt_math_domains.logs import job_log
-from gpt_math_domains.page import SECTIONS, write_index
+from gpt_math_domains.jobs.logs import job_log
+from gpt_math_domains.pages.index import write_index
 
 if TYPE_CHECKING:
     from snakemake.script import snakemake
@@ -15,7 +15,11 @@ with job_log(snakemake.log[0]):
         snakemake.input.summary,
         snakemake.input.manifests,
         snakemake.input.records,
-        {section: getattr(snakemake.input, f"{section}_figures") for section in SECTIONS},
+        {
+            name.removesuffix("_figures"): pages
+            for name, pages in snakemake.input.items()
+            if name.endswith("_figures")
+        },
         snakemake.params.study,
         snakemake.output.page,
         snakemake.input.comparison or None,

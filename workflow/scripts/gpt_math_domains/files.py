@@ -78,3 +78,12 @@ def sha256(path: str | Path) -> str:
     """Return the SHA-256 of a file's bytes, in hexadecimal."""
     with open(path, "rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+@contextmanager
+def errors_name(path: str | Path) -> Iterator[None]:
+    """Make the ValueErrors that bad content causes one line that names the file."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{path}: {' '.join(str(error).split())}") from None

@@ -1,0 +1,189 @@
+import csv
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gpt_math_domains.data.equations import generate_equations
+from gpt_math_domains.data.labels import LABELS, label_domains, label_equations
+from gpt_math_domains.data.tables import read_labels
+from gpt_math_domains.data.vocabulary import Vocabulary
+
+DOMAIN_1 = ["first_odd", "first_even", "both_odd", "both_even", "has_zero", "no_zero"]
+ROW = b"0 14 2 10 16 2,0,1\n"
+
+
+def generate(directory: Path, digits: int, modulo: int | None, seed: int = 0) -> None:
+    generate_equations(
+        digits,
+        modulo,
+        seed,
+        train=directory / "train.csv",
+        valid=directory / "valid.csv",
+        vocabulary=directory / "vocabulary.json",
+        manifest=directory / "manifest.json",
+    )
+
+
+def label(directory: Path, labels: list[str]) -> None:
+    label_domains(
+        labels,
+        train=directory / "train.csv",
+        valid=directory / "valid.csv",
+        vocabulary=directory / "vocabulary.json",
+        manifest=directory / "manifest.json",
+        labelled_train=directory / "labelled" / "train.csv",
+        labelled_valid=directory / "labelled" / "valid.csv",
+    )
+
+
+def read_columns(path: Path) -> dict[str, list[str]]:
+    with path.open(newline="") as handle:
+        header, *rows = csv.reader(handle)
+    return {name: [row[place] for row in rows] for place, name in enumerate(header)}
+
+
+def labels_of(equation: str) -> list[str]:
+    """Answer domain version 1 from the written equation, without token ids."""
+    symbols = equation.split(" ")
+    first, second = int(symbols[0]), int(symbols[2])
+    answers = [
+        first % 2 != 0,
+        first % 2 == 0,
+        first % 2 != 0 and second % 2 != 0,
+        first % 2 == 0 and second % 2 == 0,
+        "0" in symbols,
+        "0" not in symbols,
+    ]
+    return [str(int(answer)) for answer in answers]
+
+
+def test_domain_version_1_is_these_six_labels_in_this_order() -> None:
+    assert list(LABELS) == DOMAIN_1
+
+
+@pytest.mark.parametrize(
+    ("equation", "expected"),
+    [
+        ("0 - 2 = - 2", {"first_even", "both_even", "has_zero"}),
+        ("3 - 5 = - 2", {"first_odd", "both_odd", "no_zero"}),
+        ("2 + 3 =(m) 5 0", {"first_even", "has_zero"}),
+        ("5 / 2 = 2", {"first_odd", "no_zero"}),
+        ("10 + 1 = 11", {"first_even", "no_zero"}),
+        ("10 - 10 = 0", {"first_even", "both_even", "has_zero"}),
+    ],
+)
+def test_an_equation_has_exactly_its_labels(equation: str, expected: set[str]) -> None:
+    vocabulary = Vocabulary(20)
+    symbols = equation.replace("= -", "= [neg]").split(" ")
+    tokens = [vocabulary.symbols.index(symbol) for symbol in symbols]
+    padded = np.array([tokens + [-1] * (6 - len(tokens))])
+
+    assert {name for name, told in LABELS.items() if told(padded, vocabulary)[0]} == expected
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_every_row_is_labelled_as_its_written_equation_says(data: st.DataObject) -> None:
+    digits = data.draw(st.integers(3, 13))
+    modulo = data.draw(st.none() | st.integers(2, digits - 1))
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        generate(directory, digits, modulo)
+
+        label(directory, DOMAIN_1)
+
+        for part in ("train.csv", "valid.csv"):
+            equations = read_columns(directory / part)
+            table = read_columns(directory / "labelled" / part)
+            assert list(table) == ["tokens", *DOMAIN_1]
+            assert table["tokens"] == equations["tokens"]
+            answers = [list(row) for row in zip(*(table[name] for name in DOMAIN_1), strict=True)]
+            assert answers == [labels_of(equation) for equation in equations["equation"]]
+
+
+def test_a_domain_version_may_choose_labels_and_their_order(tmp_path: Path) -> None:
+    generate(tmp_path, 10, 5)
+
+    label(tmp_path, ["no_zero", "first_odd"])
+
+    names, answers = read_labels(tmp_path / "labelled" / "valid.csv")
+    assert names == ["no_zero", "first_odd"]
+    assert answers.shape == (560, 2)
+    equations = read_columns(tmp_path / "valid.csv")["equation"]
+    no_zero_first_odd = [[labels_of(equation)[place] for place in (5, 0)] for equation in equations]
+    assert answers.astype(str).tolist() == no_zero_first_odd
+
+
+@pytest.mark.parametrize("labels", [[], ["first_odd", "prime"], ["no_zero", "no_zero"]])
+def test_labels_that_are_unknown_repeated_or_absent_are_refused(
+    labels: list[str], tmp_path: Path
+) -> None:
+    generate(tmp_path, 3, None)
+
+    with pytest.raises(ValueError, match=r"^labels are \[.*one or more of \['first_odd', .*$"):
+        label(tmp_path, labels)
+    assert not (tmp_path / "labelled").exists()
+
+
+def test_equations_of_a_larger_vocabulary_are_not_labelled(tmp_path: Path) -> None:
+    generate(tmp_path, 10, None)
+
+    with pytest.raises(ValueError, match=r"train\.csv: token 16 stands in no equation"):
+        label_equations(tmp_path / "train.csv", Vocabulary(5), DOMAIN_1, tmp_path / "labelled.csv")
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (b"", 1),
+        (b"tokens\n0 14 2 10 16 2\n", 1),
+        (b"tokens,a,a\n" + ROW, 1),
+        (b"tokens,a,b c\n" + ROW, 1),
+        (b"a,b,tokens\n" + ROW, 1),
+        (b"tokens,a,b\n" + ROW + b"0 14 2 10 16 2,0\n", 3),
+        (b"tokens,a,b\n" + ROW + b"0 14 2 10 16 2,0,2\n", 3),
+        (b"tokens,a,b\n" + ROW + b"0 14 2 10 16 2,0,1,1\n", 3),
+        (b"tokens,a,b\n" + ROW + b"0 14 2 10,0,1\n", 3),
+        (b"tokens,a,b\n" + ROW + b"0 14 -2 10 16 2,0,1\n", 3),
+        (b"tokens,a,b\n" + ROW + b"\n", 3),
+    ],
+)
+def test_a_malformed_domain_table_is_refused_with_its_file_and_line(
+    content: bytes, line: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "labelled.csv"
+    path.write_bytes(content)
+
+    with pytest.raises(ValueError, match=rf"labelled\.csv, line {line}: expected "):
+        read_labels(path)
+
+
+def test_a_domain_table_without_rows_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "labelled.csv"
+    path.write_bytes(b"tokens,a,b\n")
+
+    with pytest.raises(ValueError, match=r"labelled\.csv: the table has no equations"):
+        read_labels(path)
+
+
+@given(place=st.integers(0, 47), inserted=st.binary(max_size=3), removed=st.integers(0, 12))
+def test_a_damaged_domain_table_reads_whole_or_is_refused_in_one_line(
+    place: int, inserted: bytes, removed: int
+) -> None:
+    content = b"tokens,a,b\n" + 2 * ROW
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "labelled.csv"
+        path.write_bytes(content[:place] + inserted + content[place + removed :])
+
+        try:
+            names, answers = read_labels(path)
+        except ValueError as error:
+            assert "labelled.csv" in str(error)
+            assert len(str(error).splitlines()) == 1
+        else:
+            assert answers.shape[1] == len(names)
+            assert set(answers.flat) <= {0, 1}

@@ -1,0 +1,67 @@
+from pathlib import Path
+
+import pytest
+
+from gpt_math_domains.figures.drawing import read_drawing
+from gpt_math_domains.figures.images import read_figure
+from gpt_math_domains.figures.rules import plot_rules, rule_graph
+from gpt_math_domains.results.rules import read_graph
+
+# As Snakemake prints it, but for the colours.
+PRINTED = """\
+---
+title: DAG
+---
+flowchart TB
+\tid0[all]
+\tid1[summarize]
+\tid2[train]
+\tid3[collect]
+\tid2 --> id0
+\tid1 --> id0
+\tid3 --> id1
+\tid2 --> id3
+"""
+EDGES = [("collect", "summarize"), ("summarize", "all"), ("train", "all"), ("train", "collect")]
+
+
+def test_the_arrows_are_read_with_the_rules_names_in_one_order() -> None:
+    assert read_graph(PRINTED) == EDGES
+    assert read_graph("flowchart TB\n    b --> c\n    a --> b\n") == [("a", "b"), ("b", "c")]
+    with pytest.raises(ValueError, match="expected a Mermaid flowchart"):
+        read_graph("id0[all]\n")
+
+
+def test_every_rule_stands_right_of_those_whose_files_it_uses() -> None:
+    boxes = {box.text: box for box in rule_graph(EDGES, "Rules").layout.annotations}
+    assert set(boxes) == {"all", "collect", "summarize", "train"}
+    for first, second in EDGES:
+        assert boxes[first].x < boxes[second].x
+
+
+def test_arrows_that_follow_from_others_are_left_out() -> None:
+    _, heads = rule_graph(EDGES, "Rules").data
+    assert len(heads.x) == len(EDGES) - 1  # train --> all follows from the others
+
+
+def test_long_arrows_run_between_the_rules() -> None:
+    edges = [("a", "b"), ("b", "c"), ("c", "d"), ("other", "d")]
+    figure = rule_graph(edges, "Rules")
+    lines, heads = figure.data
+    assert list(lines.x).count(None) == len(heads.x) == len(edges)
+    boxes = [(box.x, box.y) for box in figure.layout.annotations]
+    assert len(set(boxes)) == len(boxes)
+    ends = [pair for pair in zip(lines.x, lines.y, strict=True) if pair[0] is not None]
+    assert len(set(ends) - set(boxes)) == 2  # where other --> d passes b and c
+
+
+def test_the_page_is_the_same_each_time(tmp_path: Path) -> None:
+    (tmp_path / "rules.mmd").write_text(PRINTED)
+    for name in ("first", "again"):
+        plot_rules(tmp_path / "rules.mmd", tmp_path / f"{name}.html")
+    assert (tmp_path / "first.html").read_bytes() == (tmp_path / "again.html").read_bytes()
+    assert read_figure(tmp_path / "first.html").layout.title.text == "Rules"
+    assert "train before collect" in read_drawing(tmp_path / "first.html").description
+    (tmp_path / "rules.mmd").write_text("")
+    with pytest.raises(ValueError, match=r"rules.mmd: expected a Mermaid flowchart"):
+        plot_rules(tmp_path / "rules.mmd", tmp_path / "first.html")

@@ -1,0 +1,143 @@
+import base64
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from gpt_math_domains.data.vocabulary import POSITIONS
+from gpt_math_domains.figures.images import read_figure
+from gpt_math_domains.figures.scale import plot_scale, training_flops
+from gpt_math_domains.files import write_json
+from gpt_math_domains.results.metrics import collect_metrics
+from gpt_math_domains.results.summary import summarize_metrics
+from gpt_math_domains.run import ModelSize
+from metric_rows import row, table
+
+MODELS = {
+    2: {"num_layers": 1, "num_heads": 8, "d_model": 128},
+    6: {"num_layers": 8, "num_heads": 8, "d_model": 512},
+}
+SIZES = [
+    ModelSize(**model, vocabulary_size=18, num_positions=POSITIONS) for model in MODELS.values()
+]
+
+
+@pytest.mark.parametrize("labels", [0, 6])
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_parameters_are_counted_as_the_models_have_them(size: ModelSize, labels: int) -> None:
+    shapes = size.shapes(labels or None).values()
+    assert size.parameters(labels) == sum(torch.Size(shape).numel() for shape in shapes)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_the_forward_pass_has_the_flops_that_torch_counts_in_gpt_2(size: ModelSize) -> None:
+    config: Any = GPT2Config
+    config = config(
+        n_layer=size.num_layers,
+        n_head=size.num_heads,
+        n_embd=size.d_model,
+        vocab_size=18,
+        n_positions=POSITIONS,
+        attn_implementation="eager",  # its products are counted, those of a fused kernel are not
+    )
+    gpt_2 = GPT2LMHeadModel(config).eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        gpt_2(torch.zeros(1, POSITIONS - 1, dtype=torch.long))
+    assert 3 * counter.get_total_flops() == training_flops(size, 18, pretraining=True)
+
+
+def test_a_frozen_backbone_costs_its_forward_pass_alone() -> None:
+    head = 2 * 128 * 6
+    full = training_flops(SIZES[0], 6, pretraining=False)
+    frozen = training_flops(SIZES[0], 6, pretraining=False, head_only=True)
+    assert full - 3 * head == 3 * (frozen - 3 * head)
+
+
+def numbers(values: Any) -> list[float]:
+    """Return the numbers that a page holds, be it in plotly's binary form."""
+    if isinstance(values, tuple):
+        return list(values)
+    found: list[float] = np.frombuffer(
+        base64.b64decode(values["bdata"]), np.dtype(values["dtype"])
+    ).tolist()
+    return found
+
+
+def write_study(directory: Path) -> dict[str, Any]:
+    """Write a summary of two models, pretrained and finetuned, and a manifest."""
+    for phase in ("pretrain", "finetune"):
+        rows = [
+            row(phase, seed=seed, step=step, accuracy=0.1 * model + 0.01 * seed, model=model)
+            for model in MODELS
+            for seed in (0, 1)
+            for step in (41, 82)
+        ]
+        tables = [
+            table(directory, [r for r in rows if r["model"] == model], phase, f"{phase}{model}.csv")
+            for model in MODELS
+        ]
+        collect_metrics(tables, phase, directory / f"{phase}.csv")
+    summarize_metrics(
+        directory / "pretrain.csv", directory / "finetune.csv", directory / "summary.csv"
+    )
+    write_json(directory / "manifest.json", {"digits": 10, "counts": {"train": 1287, "valid": 560}})
+    run: dict[str, Any] = {"data": 1, "num_train_epochs": 2}
+    return {
+        "data": [1],
+        "models": MODELS,
+        "labels": {1: 6},
+        "epochs": [
+            run | {"phase": "pretrain", "model": model, "domain": None, "protocol": None}
+            for model in MODELS
+        ]
+        + [
+            run | {"phase": "finetune", "model": model, "domain": 1, "protocol": "full"}
+            for model in MODELS
+        ],
+    }
+
+
+def test_points_are_the_final_accuracies_at_what_the_runs_cost(tmp_path: Path) -> None:
+    study = write_study(tmp_path)
+    page = tmp_path / "page.html"
+    plot_scale(tmp_path / "summary.csv", [tmp_path / "manifest.json"], "pretrain", study, page)
+    figure = read_figure(page)
+    parameters, steps, flops = figure.data
+    assert numbers(parameters.x) == [size.parameters() for size in SIZES]
+    assert numbers(steps.x) == [82, 82]
+    assert numbers(flops.x) == [
+        2 * 1287 * training_flops(size, 18, pretraining=True) for size in SIZES
+    ]
+    for points in figure.data:
+        assert numbers(points.y) == pytest.approx([0.205, 0.605])
+        assert list(points.text) == ["2", "6"]
+    assert [axis.title.text for axis in figure.select_xaxes()] == [
+        *("parameters", "optimizer steps", "FLOPs of training")
+    ]
+
+
+def test_finetuning_has_a_page_for_its_domain_version(tmp_path: Path) -> None:
+    study = write_study(tmp_path)
+    page = tmp_path / "page.html"
+    files = tmp_path / "summary.csv", [tmp_path / "manifest.json"]
+    plot_scale(*files, "finetune", study, page, domain=1)
+    figure = read_figure(page)
+    assert figure.layout.title.text == "Finetune Domain: 1, scale"
+    assert numbers(figure.data[0].x) == [size.parameters(6) for size in SIZES]
+
+
+def test_a_file_that_is_no_manifest_is_named(tmp_path: Path) -> None:
+    study = write_study(tmp_path)
+    write_json(tmp_path / "manifest.json", {"digits": 10})
+    with pytest.raises(ValueError, match=r"manifest.json: expected a manifest"):
+        plot_scale(
+            tmp_path / "summary.csv",
+            [tmp_path / "manifest.json"],
+            "pretrain",
+            study,
+            tmp_path / "page.html",
+        )

@@ -1,0 +1,89 @@
+from pathlib import Path
+
+import pandas as pd
+import plotly.graph_objects as go
+import pytest
+
+from gpt_math_domains.figures.transfer import plot_transfer, seed_steps, transfer
+from gpt_math_domains.results.metrics import write_metrics
+from metric_rows import row
+
+COLORS = ["#BBBBBB", "#888888"]
+
+
+def runs(curves: dict[tuple[str, int], list[list[float]]]) -> pd.DataFrame:
+    """Return finetuning runs by protocol and model: an accuracy curve for each seed."""
+    rows = [
+        row("finetune", seed=seed, step=10 * (i + 1), accuracy=accuracy, model=model)
+        | {"protocol": protocol}
+        for (protocol, model), seeds in curves.items()
+        for seed, curve in enumerate(seeds)
+        for i, accuracy in enumerate(curve)
+    ]
+    return pd.DataFrame(rows)
+
+
+STUDY = {
+    ("full", 2): [[0.5, 0.95, 1.0], [0.92, 0.95, 0.98]],
+    ("scratch", 2): [[0.5, 0.5, 0.91], [0.5, 0.6, 0.7]],
+}
+
+
+def points(figure: go.Figure, axis: str, symbol: str) -> list[tuple[float, float]]:
+    """Return where the markers of a plot are that have a symbol."""
+    return [
+        (float(x), float(y))
+        for trace in figure.data
+        if trace.yaxis == axis and trace.marker.symbol == symbol and trace.showlegend is False
+        for x, y in zip(trace.x, trace.y, strict=True)
+    ]
+
+
+def test_first_steps_keep_the_seeds_that_never_got_there() -> None:
+    found = seed_steps(runs(STUDY), 0.9)
+    assert found.to_numpy().tolist() == [
+        ["full", 2, 0, 20, True],
+        ["full", 2, 1, 10, True],
+        ["scratch", 2, 0, 30, True],
+        ["scratch", 2, 1, 30, False],
+    ]
+
+
+def test_every_seed_is_a_point_and_those_that_never_got_there_are_open_triangles() -> None:
+    figure = transfer(runs(STUDY), COLORS, "title")
+    assert points(figure, "y", "circle-open") == [(20, 0), (10, 0), (30, 1)]
+    assert points(figure, "y", "triangle-right-open") == [(30, 1)]
+    assert points(figure, "y2", "circle-open") == [(30, 0)]
+    assert points(figure, "y2", "triangle-right-open") == [(30, 0), (30, 1), (30, 1)]
+
+
+def test_a_mean_with_its_interval_stands_only_where_all_seeds_got_there() -> None:
+    figure = transfer(runs(STUDY), COLORS, "title")
+    assert points(figure, "y", "circle") == [(15, 0)]
+    assert points(figure, "y2", "circle") == []
+    [mean] = [t for t in figure.data if t.marker.symbol == "circle" and list(t.x) == [15]]
+    assert mean.error_x.arrayminus[0] == pytest.approx(15 - 1)  # cut off at the first step
+
+
+def test_models_lie_apart_in_the_band_of_their_protocol() -> None:
+    both = {(p, m): seeds for (p, _), seeds in STUDY.items() for m in (2, 4)}
+    figure = transfer(runs(both), COLORS, "title")
+    heights = {y for _, y in points(figure, "y", "circle-open")}
+    heights |= {y for _, y in points(figure, "y", "square-open")}
+    assert len(heights) == 4
+    assert figure.layout.yaxis.ticktext == ("full", "scratch")
+    assert {round(y) for y in heights} == {0, 1}
+    assert {t.name for t in figure.data if t.showlegend is not False} == {"2", "4"}
+
+
+def test_one_seed_is_drawn_without_interval_and_a_page_is_written(tmp_path: Path) -> None:
+    one = runs({("full", 2): [[0.5, 1.0]]})
+    figure = transfer(one, COLORS, "title")
+    assert points(figure, "y", "circle") == [(20, 0)]
+    write_metrics(
+        [{str(k): v for k, v in r.items()} for r in one.to_dict("records")],
+        "finetune",
+        tmp_path / "metrics.csv",
+    )
+    plot_transfer([tmp_path / "metrics.csv"], 1, 1, COLORS, tmp_path / "page.html")
+    assert "domain_acc" in (tmp_path / "page.html").read_text()

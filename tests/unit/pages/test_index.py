@@ -1,0 +1,446 @@
+import re
+from collections.abc import Mapping, Sequence
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gpt_math_domains.figures.curves import learning_curves
+from gpt_math_domains.figures.drawing import write_figure
+from gpt_math_domains.files import write_json
+from gpt_math_domains.pages.index import read_provenance, write_index
+from gpt_math_domains.results.metrics import collect_metrics, read_runs, write_metrics
+from gpt_math_domains.results.summary import summarize_metrics
+from gpt_math_domains.run import ACCURACY
+
+SETTINGS = {
+    "num_train_epochs": 1000,
+    "eval_steps": 1000,
+    "batch_size": 32,
+    "learning_rate": 5e-4,
+    "weight_decay": 0.1,
+    "gradient_accumulation_steps": 1,
+    "num_warmup_steps": 1000,
+    "shuffle": False,
+}
+
+
+RECORD: dict[str, Any] = {
+    "run": {"phase": "pretrain", "data": 1, "model": 2, "domain": None, "protocol": None},
+    "model": {"num_layers": 1, "num_heads": 8, "d_model": 128},
+    "device": "Processor",
+    "precision": "fp32",
+    "execution": "compiled",
+    "threads": 1,
+    "versions": {"python": "3.11.7", "torch": "2.13.0", "numpy": "2.4.6"},
+    "code": "0123456789abcdef",
+    "git": {"commit": "f" * 40, "dirty": False},
+    "inputs": {"train.csv": "a" * 64},
+    "started": "2026-01-02T03:04:05+00:00",
+    "ended": "2026-01-02T03:05:05+00:00",
+    "seconds": 60.5,
+    "resumes": 0,
+}
+
+
+def study(**other: Any) -> dict[str, Any]:
+    return {
+        "name": "published",
+        "models": {
+            10: {"num_layers": 8, "num_heads": 8, "d_model": 512},
+            2: {"num_layers": 1, "num_heads": 8, "d_model": 128},
+        },
+        "data": {1: {"digits": 10, "modulo": 5}},
+        "domains": {1: {"labels": ["first_odd", "has_zero"]}},
+        "seeds": [0, 1, 2],
+        "protocols": ["full", "frozen"],
+        "training": [
+            {"phase": "pretrain", "data": 1, "model": 2, "domain": None, "protocol": None},
+            {"phase": "finetune", "data": 1, "model": 2, "domain": 1, "protocol": "full"},
+        ],
+        "figures": {"pretrain_colors": ["#00BBBB"], "finetune_colors": ["#BBBBBB"]},
+    } | other
+
+
+LAST = {"pretrain": (0.4, 0.5, 0.6)}
+
+
+def figure(directory: Path, phase: str, metrics: Sequence[Path]) -> Path:
+    """Write the page of a phase's figure."""
+    name = {"pretrain": "pretrain_1", "finetune": "finetune_1_pretrain_1"}[phase]
+    metric = ACCURACY[phase]
+    path = directory / f"{name}_eval_{metric}.html"
+    write_figure(learning_curves(read_runs(metrics, phase), metric, ["#00BBBB"], name), path)
+    return path
+
+
+def write_page(
+    directory: Path,
+    study: dict[str, Any],
+    protocols: tuple[str, ...] = ("full", "frozen"),
+    seconds: float = 1.0,
+    records: Sequence[object] = (RECORD,),
+    last: Mapping[str, Sequence[float]] = LAST,
+) -> str:
+    """Write tables of a small study and the page about them; return the page."""
+    paths: dict[str, list[Path]] = {"pretrain": [], "finetune": []}
+    for phase in paths:
+        for protocol in protocols if phase == "finetune" else (None,):
+            rows = [
+                {
+                    "phase": phase,
+                    "data": 1,
+                    "model": 2,
+                    "domain": 1 if protocol else None,
+                    "protocol": protocol,
+                    "seed": seed,
+                    "step": step,
+                    "epoch": step / 41,
+                    "learning_rate": 5e-4,
+                    "train_loss": 1.0,
+                    "eval_loss": 1.0,
+                    ACCURACY[phase]: accuracy,
+                    "seconds": seconds,
+                }
+                for seed, end in enumerate(last.get(protocol or phase, LAST["pretrain"]))
+                for step, accuracy in ((1000, 0.25), (12000, end))
+            ]
+            path = directory / f"{phase}_{len(paths[phase])}.csv"
+            write_metrics(rows, phase, path)
+            paths[phase].append(path)
+        collect_metrics(paths[phase], phase, directory / f"{phase}.csv")
+    pretrain, finetune = directory / "pretrain.csv", directory / "finetune.csv"
+    summary, page = directory / "summary.csv", directory / "index.html"
+    summarize_metrics(pretrain, finetune, summary)
+    files = [directory / f"run_{number}.json" for number in range(len(records))]
+    for file, record in zip(files, records, strict=True):
+        write_json(file, record)
+    figures = {
+        phase: [figure(directory, phase, paths[phase])] if paths[phase] else [] for phase in paths
+    }
+    manifests = [directory / f"manifest_{version}.json" for version in study["data"]]
+    for manifest, version in zip(manifests, study["data"].values(), strict=True):
+        counts = {"train": 1287, "valid": 560}
+        write_json(manifest, {"digits": version["digits"], "counts": counts})
+    write_index(pretrain, finetune, summary, manifests, files, figures, study, page)
+    return page.read_text(encoding="utf-8")
+
+
+class Outline(HTMLParser):
+    """Collects a page's tables as rows of text, its headings, links and open elements."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tables: dict[str, list[list[str]]] = {}
+        self.headings: list[tuple[str, str]] = []
+        self.links: list[str] = []
+        self.open: list[str] = []
+        self.figures: dict[str, str] = {}
+        self.landmarks: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in ("meta", "link", "br"):
+            self.open.append(tag)
+        if tag == "a":
+            self.links.append(dict(attrs)["href"] or "")
+        if dict(attrs).get("class") == "plot":
+            self.figures[dict(attrs)["id"] or ""] = dict(attrs)["data-description"] or ""
+        if tag in ("header", "nav", "main"):
+            self.landmarks.append(tag)
+        if tag == "tr":
+            list(self.tables.values())[-1].append([])
+        if tag in ("td", "th"):
+            list(self.tables.values())[-1][-1].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        tag = self.open[-1] if self.open else ""
+        if tag == "caption":
+            self.tables[data] = []
+        if tag in ("td", "th"):
+            list(self.tables.values())[-1][-1][-1] += data
+        if re.fullmatch("h[1-6]", tag):
+            self.headings.append((tag, data))
+
+
+def test_the_page_has_an_outline_and_closes_what_it_opens(tmp_path: Path) -> None:
+    outline = Outline(write_page(tmp_path, study()))
+    assert outline.open == []
+    assert outline.landmarks == ["header", "nav", "main"]
+    assert outline.headings == [
+        ("h1", "GPT Math Domains: published"),
+        ("h2", "Study"),
+        ("h2", "Math Symbol Prediction"),
+        ("h2", "Domain Prediction"),
+        ("h2", "Does pretraining help?"),
+        ("h2", "Summary"),
+        ("h2", "Provenance"),
+    ]
+
+
+def test_a_study_may_do_without_a_name(tmp_path: Path) -> None:
+    unnamed = study()
+    del unnamed["name"]
+    page = write_page(tmp_path, unnamed)
+    assert Outline(page).headings[0] == ("h1", "GPT Math Domains")
+    assert "<title>GPT Math Domains</title>" in page
+
+
+def test_a_model_has_more_parameters_where_the_vocabulary_is_larger(tmp_path: Path) -> None:
+    data = {1: {"digits": 10, "modulo": 5}, 3: {"digits": 20, "modulo": 5}}
+    models = {2: {"num_layers": 1, "num_heads": 8, "d_model": 128}}
+    tables = Outline(write_page(tmp_path, study(data=data, models=models))).tables
+    assert tables["Models"][1][-1] == "201,728 to 203,008"
+
+
+def test_the_tables_tell_what_was_run(tmp_path: Path) -> None:
+    training = [run | SETTINGS for run in study()["training"]]
+    training[0]["num_train_epochs"] = 2000
+    page = write_page(tmp_path, study(training=training))
+    tables = Outline(page).tables
+    assert tables["Models"] == [
+        ["model", "num_layers", "num_heads", "d_model", "parameters"],
+        ["2", "1", "8", "128", "201,728"],
+        ["10", "8", "8", "512", "25,232,896"],
+    ]
+    assert tables["Data"] == [
+        ["data", "digits", "modulo", "vocabulary", "train", "valid"],
+        ["1", "10", "5", "18", "1,287", "560"],
+    ]
+    assert tables["Domains"] == [["domain", "labels"], ["1", "first_odd, has_zero"]]
+    assert tables["Training"] == [
+        ["phase", "data", "model", "domain", "protocol", "num_train_epochs"],
+        ["pretrain", "1", "2", "", "", "2,000"],
+        ["finetune", "1", "2", "1", "full", "1,000"],
+    ]
+    [together] = re.findall(r"The same in all of them:([^<]*)<", page)
+    assert " ".join(together.split()) == (
+        "eval_steps 1,000; batch_size 32; learning_rate 0.0005; weight_decay 0.1; "
+        "gradient_accumulation_steps 1; num_warmup_steps 1,000; shuffle no."
+    )
+
+
+def test_each_figure_stands_inline_with_its_content_in_words_and_links_to_its_pages(
+    tmp_path: Path,
+) -> None:
+    page = write_page(tmp_path, study())
+    outline = Outline(page)
+    assert '<script src="plots/plotly.min.js"></script>' in page
+    assert outline.figures == {
+        "pretrain_1_eval_math_acc": "model 2: 0.25 at 1,000, 0.5 at 12,000",
+        "finetune_1_pretrain_1_eval_domain_acc": "model 2 full: 0.25 at 1,000, 0.5 at 12,000; "
+        "model 2 frozen: 0.25 at 1,000, 0.5 at 12,000",
+    }
+    assert [link for link in outline.links if not link.startswith("#")] == [
+        "plots/pretrain_1_eval_math_acc.html",
+        "plots/pretrain_1_eval_loss.html",
+        "plots/pretrain_1.html",
+        "plots/finetune_1_pretrain_1_eval_domain_acc.html",
+        "plots/finetune_1_pretrain_1_eval_loss.html",
+        "plots/finetune_1_pretrain_1.html",
+        "metrics/pretrain.csv",
+        "metrics/finetune.csv",
+        "metrics/summary.csv",
+    ]
+
+
+def test_links_within_the_page_lead_to_its_headings(tmp_path: Path) -> None:
+    page = write_page(tmp_path, study())
+    names = [link[1:] for link in Outline(page).links if link.startswith("#")]
+    assert names
+    assert [name for name in names if f'id="{name}"' not in page] == []
+
+
+def test_what_the_seeds_tell_is_stated_and_what_they_do_not_is_not(tmp_path: Path) -> None:
+    far = {"full": (0.95, 0.96, 0.97), "scratch": (0.6, 0.62, 0.61)}
+    page = write_page(tmp_path, study(), protocols=("full", "scratch"), last=far)
+    assert "ends at a higher domain_acc than from random weights (scratch)" in page
+    assert '<ul class="findings">' in page
+    assert Outline(page).tables["Pretrained and random starts compared"][1][:5] == [
+        *("1", "1", "2", "full", "scratch")
+    ]
+    near = {"full": (0.5, 0.7, 0.6), "scratch": (0.6, 0.5, 0.7)}
+    page = write_page(tmp_path, study(), protocols=("full", "scratch"), last=near)
+    assert "ends at a" not in page
+    assert '<ul class="findings">' not in page
+
+
+def test_one_seed_proves_nothing_and_the_page_says_so(tmp_path: Path) -> None:
+    one = {"pretrain": (0.5,), "full": (0.95,), "scratch": (0.6,)}
+    page = write_page(tmp_path, study(seeds=[0]), protocols=("full", "scratch"), last=one)
+    assert "With one seed there are no intervals" in page
+    assert '<ul class="findings">' not in page
+
+
+def test_a_study_without_both_starts_says_what_is_missing(tmp_path: Path) -> None:
+    page = write_page(tmp_path, study(), protocols=("full",))
+    assert "a study needs runs with a pretrained and with a random start" in page
+    assert "Pretrained and random starts compared" not in page
+
+
+def test_the_results_are_rounded_for_reading(tmp_path: Path) -> None:
+    tables = Outline(write_page(tmp_path, study())).tables
+    [columns, pretrain, *finetune] = tables["Results"]
+    assert dict(zip(columns, pretrain, strict=True)) == {
+        "phase": "pretrain",
+        "data": "1",
+        "model": "2",
+        "domain": "",
+        "protocol": "",
+        "metric": "math_acc",
+        "seeds": "3",
+        "steps": "12,000",
+        "final": "0.500 [0.252, 0.748]",
+        "best": "0.500 [0.252, 0.748]",
+        "best at step": "12,000 [12,000 to 12,000]",
+        "first step at 0.5": "2 of 3 seeds",
+        "first step at 0.9": "0 of 3 seeds",
+        "first step at 0.99": "0 of 3 seeds",
+    }
+    assert [row[3:6] for row in finetune] == [
+        ["1", "frozen", "domain_acc"],
+        ["1", "full", "domain_acc"],
+    ]
+
+
+def test_the_provenance_of_each_run_is_told(tmp_path: Path) -> None:
+    run = {"phase": "finetune", "data": 1, "model": 2, "domain": 1, "protocol": "full"}
+    changed = {"run": run, "git": {"commit": "f" * 40, "dirty": True}}
+    page = write_page(tmp_path, study(), records=[RECORD, RECORD | changed])
+    [columns, *rows] = Outline(page).tables["Provenance"]
+    assert dict(zip(columns, rows[0], strict=True)) == {
+        "phase": "pretrain",
+        "data": "1",
+        "model": "2",
+        "domain": "",
+        "protocol": "",
+        "commit": "ffffffffffff",
+    }
+    assert "device Processor; precision fp32; execution compiled; threads 1; python 3.11.7;" in page
+    assert rows[1][:5] == ["finetune", "1", "2", "1", "full"]
+    assert rows[1][-1] == "ffffffffffff and changes"
+
+
+def test_a_run_outside_a_repository_has_no_commit(tmp_path: Path) -> None:
+    page = write_page(tmp_path, study(), records=[RECORD | {"git": None}])
+    assert "commit" not in Outline(page).tables["Provenance"][0]
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        None,
+        [],
+        "run",
+        {},
+        RECORD | {"run": 1},
+        RECORD | {"git": {}},
+        RECORD | {"git": {"commit": 1, "dirty": False}},
+        RECORD | {"versions": None},
+        {key: value for key, value in RECORD.items() if key != "device"},
+    ],
+)
+def test_a_file_that_is_no_record_is_refused_by_name(tmp_path: Path, record: object) -> None:
+    with pytest.raises(ValueError, match=r"^[^\n]*run_0\.json: expected a run's record, [^\n]*$"):
+        write_page(tmp_path, study(), records=[record])
+    assert not (tmp_path / "index.html").exists()
+
+
+def test_a_study_of_pretraining_alone_says_so(tmp_path: Path) -> None:
+    page = write_page(tmp_path, study(domains={}, training=[]), protocols=())
+    assert "This study has no such runs." in page
+    assert "domain" not in Outline(page).tables["Results"][0]
+
+
+def test_the_same_study_gives_the_same_page_whenever_and_however_long_it_ran(
+    tmp_path: Path,
+) -> None:
+    later = RECORD | {"started": "2027-01-01T00:00:00+00:00", "ended": "2027-01-01T00:00:09+00:00"}
+    again = later | {"seconds": 9.5, "resumes": 1}
+    page = write_page(tmp_path, study())
+    assert page == write_page(tmp_path, study(), seconds=99.5, records=[again])
+
+
+def test_the_page_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
+    assert not re.search("https?:|//[a-z]", write_page(tmp_path, study()))
+
+
+HOSTILE = '</script><script>alert("1")</script><img src=x onerror=alert(2)>\'"&'
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"name": HOSTILE},
+        {"seeds": [HOSTILE]},
+        {"domains": {1: {"labels": [HOSTILE]}}},
+        {"models": {2: {"num_layers": 1, "num_heads": HOSTILE, "d_model": 128}}},
+        {"training": [{"phase": HOSTILE, "shuffle": HOSTILE}]},
+    ],
+)
+def test_hostile_text_in_the_study_stays_text(tmp_path: Path, other: dict[str, Any]) -> None:
+    plain, page = write_page(tmp_path, study()), write_page(tmp_path, study(**other))
+    assert "<img" not in page
+    assert page.count("<script") == plain.count("<script")
+    assert "&lt;img src=x onerror=alert(2)&gt;" in page
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"device": HOSTILE},
+        {"code": [HOSTILE]},
+        {"execution": {HOSTILE: HOSTILE}},
+        {"run": RECORD["run"] | {"protocol": HOSTILE}},
+        {"versions": RECORD["versions"] | {"torch": HOSTILE}},
+    ],
+)
+def test_hostile_text_in_a_record_stays_text(tmp_path: Path, other: dict[str, Any]) -> None:
+    plain = write_page(tmp_path, study())
+    page = write_page(tmp_path, study(), records=[RECORD | other])
+    assert "<img" not in page
+    assert page.count("<script") == plain.count("<script")
+    assert "&lt;img src=x onerror=alert(2)&gt;" in page
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from([*RECORD, *RECORD["run"], "commit", "dirty"]), inner)
+    ),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(JSON | st.builds(lambda key, value: RECORD | {key: value}, st.sampled_from([*RECORD]), JSON))
+def test_any_record_is_read_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, record: object
+) -> None:
+    path = tmp_path_factory.mktemp("record") / "run.json"
+    write_json(path, record)
+    try:
+        told = read_provenance(path)
+    except ValueError as error:
+        assert str(error).startswith(f"{path}: expected a run's record")
+        assert len(str(error).splitlines()) == 1
+    else:
+        assert isinstance(told["commit"], str)
+
+
+def test_hostile_text_in_the_tables_stays_text(tmp_path: Path) -> None:
+    plain = write_page(tmp_path, study())
+    page = write_page(tmp_path, study(), protocols=("full", HOSTILE))
+    assert "<img" not in page
+    assert page.count("<script") == plain.count("<script")

@@ -1,0 +1,233 @@
+"""What is found, and that nothing is found where the metrics do not say so."""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+import pytest
+from scipy.stats import ttest_ind
+
+from gpt_math_domains.results.findings import (
+    comparison_rows,
+    in_steps,
+    pretraining_findings,
+    protocol_findings,
+    saved_steps,
+    verdict,
+)
+from gpt_math_domains.results.statistics import difference
+from gpt_math_domains.run import ACCURACY
+from metric_rows import row
+
+Curves = Sequence[Sequence[float]]  # accuracies by seed and evaluation
+Runs = Mapping[tuple[int, str], Curves] | Mapping[tuple[int, None], Curves]
+
+
+def frame(phase: str, runs: Runs, data: int = 1) -> pd.DataFrame:
+    """Return metrics of runs by model and protocol, evaluated at steps 10, 20, 30 ..."""
+    return pd.DataFrame(
+        row(
+            phase,
+            seed=seed,
+            step=10 * (place + 1),
+            accuracy=accuracy,
+            model=model,
+            data=data,
+            protocol=protocol,
+        )
+        for (model, protocol), curves in runs.items()
+        for seed, curve in enumerate(curves)
+        for place, accuracy in enumerate(curve)
+    )
+
+
+def pretrained(*models: Curves) -> pd.DataFrame:
+    """Return metrics of pretraining models 2, 4, 6 ..."""
+    return frame("pretrain", {(2 * i + 2, None): curves for i, curves in enumerate(models)})
+
+
+def finetuned(**protocols: Curves) -> pd.DataFrame:
+    """Return metrics of finetuning model 2 with several protocols."""
+    return frame("finetune", {(2, protocol): curves for protocol, curves in protocols.items()})
+
+
+def table(*curves: Sequence[float]) -> pd.DataFrame:
+    """Return accuracies by step (10, 20 ...) and seed."""
+    steps = [10 * (place + 1) for place in range(len(curves[0]))]
+    return pd.DataFrame(dict(enumerate(curves)), index=steps)
+
+
+# Three seeds that reach 0.9 at step 20, and three that do so at step 80.
+EARLY = [[0.5, 0.95, *[0.99] * 8], [0.5, 0.94, *[0.98] * 8], [0.4, 0.92, *[0.97] * 8]]
+LATE = [[*[0.5] * 7, 0.95, 0.99, 0.99], [*[0.5] * 7, 0.93, 0.97, 0.96], [*[0.4] * 7, 0.9, 0.9, 0.9]]
+NEVER = [[0.5] * 10, [0.51] * 10, [0.52] * 10]
+
+
+def test_paired_differences_have_the_t_interval_of_the_textbook() -> None:
+    """Differences 1, 2, 3: mean 2, standard error 1/sqrt(3), t of 2 degrees of freedom 4.3027."""
+    found = difference(pd.Series([5.0, 5.0, 5.0]), pd.Series([4.0, 3.0, 2.0]))
+    assert found is not None
+    assert (found.mean, found.low, found.high) == pytest.approx(
+        (2, 2 - 2.48414, 2 + 2.48414), abs=1e-5
+    )
+    assert found.sign == 0
+
+
+def test_other_seeds_are_compared_by_welchs_t() -> None:
+    values = pd.Series([1.0, 2.0, 3.0], index=[0, 1, 2])
+    others = pd.Series([9.0, 11.0, 13.0, 11.0], index=[5, 6, 7, 8])
+    found = difference(values, others)
+    expected = ttest_ind(values, others, equal_var=False).confidence_interval(0.95)
+    assert found is not None
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    assert found.sign == -1
+
+
+@pytest.mark.parametrize(
+    ("values", "others"),
+    [
+        ({0: 0.5}, {0: 0.4}),  # one seed
+        ({0: 0.5, 1: 0.6}, {0: 0.4, 1: 0.5}),  # ties: the difference does not vary
+        ({0: 1.0, 1: 1.0}, {0: 1.0, 1: 1.0}),
+        ({0: 0.5}, {1: 0.4, 2: 0.3}),  # other seeds, one of them alone
+        ({0: 0.5, 1: 0.5}, {2: 0.4, 3: 0.4}),  # other seeds, and nothing varies
+    ],
+)
+def test_where_nothing_varies_or_one_seed_stands_alone_there_is_no_interval(
+    values: dict[int, float], others: dict[int, float]
+) -> None:
+    assert difference(pd.Series(values), pd.Series(others)) is None
+
+
+def test_saved_steps_lie_between_the_evaluations_before_and_after() -> None:
+    """Reached in (10, 20] and (70, 80]: 60 steps, with variance 2 * 10^2 / 12 for each seed."""
+    found = saved_steps(table(*EARLY), table(*LATE), 0.9)
+    assert found is not None
+    assert found.mean == 60
+    half = 4.302653 * (200 / 12 / 3) ** 0.5
+    assert (found.low, found.high) == pytest.approx((60 - half, 60 + half), rel=1e-6)
+    assert in_steps(found) == "60 [50, 70]"
+
+
+def test_reaching_it_at_the_same_evaluation_saves_nothing() -> None:
+    found = saved_steps(table(*EARLY), table(*EARLY), 0.9)
+    assert found is not None
+    assert (found.mean, found.sign) == (0, 0)
+
+
+def test_seeds_that_never_get_there_give_a_bound() -> None:
+    saved = saved_steps(table(*EARLY), table(*NEVER), 0.9)
+    assert saved is not None and saved.sign == 1
+    assert in_steps(saved) == "at least 78"  # 100 - 15, less the half width
+    lost = saved_steps(table(*NEVER), table(*EARLY), 0.9)
+    assert lost is not None and lost.sign == -1
+    assert in_steps(lost) == "at least 78"
+
+
+def test_nothing_is_known_where_both_miss_it_or_seeds_differ_or_stand_alone() -> None:
+    assert saved_steps(table(*NEVER), table(*NEVER), 0.9) is None
+    assert saved_steps(table(*EARLY), table(*EARLY).rename(columns={0: 7}), 0.9) is None
+    assert saved_steps(table(EARLY[0]), table(LATE[0]), 0.9) is None
+
+
+def test_the_highest_model_is_named_with_those_that_it_is_surely_above() -> None:
+    metrics = pretrained(
+        [[0.1, 0.30], [0.1, 0.31], [0.1, 0.32]],
+        [[0.1, 0.60], [0.1, 0.62], [0.1, 0.61]],
+        [[0.1, 0.55], [0.1, 0.66], [0.1, 0.59]],  # lower, but not surely
+    )
+    assert pretraining_findings(metrics) == [
+        "On data 1, model 4 ends at the highest math_acc, 0.610: "
+        "0.300 [0.275, 0.325] above model 2."
+    ]
+
+
+def test_one_seed_or_equal_models_give_no_finding() -> None:
+    assert pretraining_findings(pretrained([[0.1, 0.3]], [[0.1, 0.6]])) == []
+    same = [[0.1, 0.5], [0.1, 0.6]]
+    assert pretraining_findings(pretrained(same, same)) == []
+    assert pretraining_findings(pretrained([[0.1, 0.3], [0.1, 0.4]])) == []
+
+
+def test_saved_steps_and_a_higher_end_are_told() -> None:
+    metrics = finetuned(full=EARLY, scratch=NEVER)
+    steps, ends = protocol_findings(metrics)
+    assert steps == (
+        "On data 1, finetuning everything from the pretrained checkpoint (full) reaches a "
+        "domain_acc of 0.9 earlier than from random weights (scratch): model 2 by at least 78 "
+        "steps (scratch gets there in 0 of 3 seeds within 100 steps)."
+    )
+    assert ends.startswith(
+        "On data 1, finetuning everything from the pretrained checkpoint (full) ends at a higher "
+        "domain_acc than from random weights (scratch): model 2 by 0.470 ["
+    )
+
+
+def test_a_pretrained_start_that_is_behind_is_told_too() -> None:
+    metrics = finetuned(frozen=NEVER, random_frozen=EARLY)
+    steps, ends = protocol_findings(metrics)
+    assert "(frozen) reaches a domain_acc of 0.9 later than on a random one" in steps
+    assert "(frozen) ends at a lower domain_acc than on a random one (random_frozen)" in ends
+
+
+@pytest.mark.parametrize(
+    "protocols",
+    [
+        {"full": EARLY},  # nothing to compare with
+        {"full": EARLY, "random_frozen": LATE},  # nor here
+        {"full": EARLY[:1], "scratch": LATE[:1]},  # one seed
+        {"full": NEVER, "scratch": NEVER},  # ties, and nobody gets there
+    ],
+)
+def test_what_the_runs_do_not_support_is_not_told(protocols: dict[str, Curves]) -> None:
+    metrics = finetuned(**protocols)
+    assert protocol_findings(metrics) == []
+    assert verdict(metrics) is None
+
+
+def test_runs_of_other_lengths_are_not_compared_at_their_ends() -> None:
+    short = [curve[:9] for curve in NEVER]
+    told = protocol_findings(finetuned(full=EARLY, scratch=short))
+    assert len(told) == 1
+    assert "earlier" in told[0]
+
+
+def test_models_and_versions_are_told_apart() -> None:
+    runs = {(2, "full"): EARLY, (2, "scratch"): LATE, (4, "full"): LATE, (4, "scratch"): EARLY}
+    second = frame("finetune", runs, data=3).assign(domain=2)
+    metrics = pd.concat([frame("finetune", runs), second])
+    told = [text for text in protocol_findings(metrics) if "domain_acc of 0.9 " in text]
+    assert [text.partition(", finetuning")[0] for text in told] == [
+        *["On domain 1, data 1"] * 2,
+        *["On domain 2, data 3"] * 2,
+    ]
+    assert told[0].endswith(
+        "earlier than from random weights (scratch): model 2 by 60 [50, 70] steps."
+    )
+    assert told[1].endswith(
+        "later than from random weights (scratch): model 4 by 60 [50, 70] steps."
+    )
+
+
+def test_the_verdict_counts_all_comparisons_also_those_that_tell_nothing() -> None:
+    runs = {(2, "full"): EARLY, (2, "scratch"): LATE, (4, "full"): NEVER, (4, "scratch"): NEVER}
+    assert verdict(frame("finetune", runs)) == (
+        "Of 2 comparisons of a pretrained with a random start, all weights trained, the pretrained "
+        "one reaches a domain_acc of 0.9 earlier in 1, later in 0, and in 1 the seeds do not tell."
+    )
+
+
+def test_the_table_shows_every_comparison_told_or_not() -> None:
+    runs = {(2, "full"): EARLY, (2, "scratch"): NEVER, (4, "full"): LATE, (4, "scratch"): LATE}
+    first, second = comparison_rows(frame("finetune", runs))
+    assert (first["model"], first["pretrained"], first["random"]) == (2, "full", "scratch")
+    assert first["steps saved to 0.9"] == "≥ 78"
+    assert first["final difference"].startswith("0.470 [")
+    assert second["steps saved to 0.9"] == "0 [-10, 10]"
+    assert second["final difference"] == ""
+
+
+def test_a_table_without_runs_finds_nothing() -> None:
+    for phase, find in (("pretrain", pretraining_findings), ("finetune", protocol_findings)):
+        assert find(pd.DataFrame(columns=[*row(phase)])) == []
+    empty = pd.DataFrame(columns=[*row("finetune"), ACCURACY["finetune"]])
+    assert verdict(empty.loc[:, ~empty.columns.duplicated()]) is None

@@ -1,0 +1,184 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+from snakemake.common.configfile import load_configfile
+from snakemake.utils import update_config
+
+from gpt_math_domains.study import estimate
+from gpt_math_domains.study.config import Study, load_study
+from gpt_math_domains.study.estimate import (
+    PROCESS_MB,
+    START_MINUTES,
+    cpu_warning,
+    training_request,
+    training_seconds,
+)
+from training_job import SETTINGS
+
+CONFIG = Path(__file__).parents[3] / "config"
+HOUR, DAY = 3600, 86_400
+
+
+def seconds(
+    seeds: int = 1,
+    digits: int = 10,
+    modulo: int | None = 5,
+    num_layers: int = 2,
+    d_model: int = 128,
+    num_train_epochs: int = 100,
+    batch_size: int = 32,
+    gradient_accumulation_steps: int = 1,
+) -> float:
+    return training_seconds(
+        {"digits": digits, "modulo": modulo},
+        {"num_layers": num_layers, "d_model": d_model},
+        SETTINGS
+        | {
+            "num_train_epochs": num_train_epochs,
+            "batch_size": batch_size,
+            "gradient_accumulation_steps": gradient_accumulation_steps,
+        },
+        seeds,
+    )
+
+
+def study(*overlays: str) -> Study:
+    config: dict[str, Any] = load_configfile(CONFIG / "config.yaml")
+    for overlay in overlays:
+        update_config(config, load_configfile(CONFIG / overlay))
+    return load_study(config)
+
+
+def estimates(study: Study) -> list[float]:
+    """Return the seconds of each run, as the workflow asks for them."""
+    return [
+        training_seconds(
+            study.data[run["data"]].model_dump(),
+            study.models[run["model"]].model_dump(),
+            {key: run[key] for key in SETTINGS},
+            len(study.run.seeds),
+        )
+        for run in study.runs()
+    ]
+
+
+@pytest.fixture(autouse=True)
+def no_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(estimate, "has_cuda", lambda: False)
+
+
+@pytest.mark.parametrize(
+    ("key", "smaller", "larger"),
+    [
+        ("num_train_epochs", 100, 101),
+        ("digits", 10, 11),
+        ("modulo", None, 2),
+        ("modulo", 2, 3),
+        ("num_layers", 2, 3),
+        ("d_model", 128, 136),
+        ("seeds", 1, 2),
+    ],
+)
+def test_more_work_takes_longer(key: str, smaller: Any, larger: int) -> None:
+    assert 0 < seconds(**{key: smaller}) < seconds(**{key: larger})
+
+
+def test_larger_batches_of_the_same_equations_take_fewer_steps() -> None:
+    assert seconds(batch_size=64) < seconds(batch_size=32)
+    assert seconds(gradient_accumulation_steps=4) == seconds(batch_size=128)
+
+
+def test_an_estimate_grows_with_the_epochs_in_proportion() -> None:
+    assert seconds(num_train_epochs=300) == pytest.approx(3 * seconds(num_train_epochs=100))
+
+
+def test_the_published_study_on_a_cpu_is_warned_of_with_the_way_out() -> None:
+    warning = cpu_warning(estimates(study()), cores=2)
+    assert warning is not None
+    assert "No CUDA device found" in warning
+    assert "days for these 12 runs" in warning
+    assert "`make quick`" in warning
+    assert len(warning.splitlines()) == 1
+
+
+def test_the_quick_study_is_not_warned_of() -> None:
+    assert cpu_warning(estimates(study("quick.yaml")), cores=2) is None
+
+
+def test_a_device_makes_the_warning_needless(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(estimate, "has_cuda", lambda: True)
+    assert cpu_warning(estimates(study()), cores=2) is None
+
+
+def test_nothing_to_train_is_not_warned_of() -> None:
+    assert cpu_warning([], cores=2) is None
+
+
+@pytest.mark.parametrize(
+    ("runs", "cores", "span"),
+    [
+        ([2 * HOUR], 4, "2.0 hours"),
+        ([HOUR, HOUR], 1, "2.0 hours"),
+        ([HOUR, HOUR], 2, "1.0 hours"),
+        ([DAY, HOUR], 2, "24.0 hours"),
+        ([4 * DAY, 4 * DAY], 1, "8.0 days"),
+        ([1000 * DAY] * 3, 2, "1,500.0 days"),
+    ],
+)
+def test_the_time_told_is_that_of_runs_side_by_side_on_the_cores(
+    runs: list[float], cores: int, span: str
+) -> None:
+    warning = cpu_warning(runs, cores)
+    assert warning is not None
+    assert f"takes about {span} for these {len(runs)} runs." in warning
+
+
+SMALL: dict[str, Any] = {
+    "version": {"digits": 10, "modulo": 5},
+    "model": {"num_layers": 2, "num_heads": 8, "d_model": 128},
+    "settings": SETTINGS | {"num_train_epochs": 5000, "eval_steps": 5000, "batch_size": 32},
+    "seeds": 1,
+}
+
+
+def changed(section: str, **keys: int) -> dict[str, Any]:
+    return SMALL | {section: SMALL[section] | keys}
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize(
+    "more",
+    [
+        changed("settings", num_train_epochs=20_000),
+        changed("version", digits=20),
+        changed("model", num_layers=8, d_model=512),
+    ],
+    ids=["steps", "data", "model"],
+)
+def test_a_longer_training_asks_for_more_time(more: dict[str, Any], device: str) -> None:
+    small, large = (training_request(**run, device=device) for run in (SMALL, more))
+    assert START_MINUTES < small["minutes"] < large["minutes"]
+
+
+def test_more_seeds_and_larger_models_ask_for_more_memory() -> None:
+    one = training_request(**SMALL)["megabytes"]
+    large = changed("model", num_layers=8, d_model=512)
+    assert PROCESS_MB < one < training_request(**large)["megabytes"]
+    assert one < training_request(**SMALL | {"seeds": 16})["megabytes"]
+    assert (
+        training_request(**large)["megabytes"]
+        < training_request(**large, precision="fp64")["megabytes"]
+    )
+
+
+def test_each_attempt_asks_for_more_up_to_the_most_that_it_may() -> None:
+    first, third = (training_request(**SMALL, attempt=attempt) for attempt in (1, 3))
+    assert third == {what: 3 * asked for what, asked in first.items()}
+    limited = training_request(**SMALL, attempt=3, max_minutes=first["minutes"])
+    assert limited == third | {"minutes": first["minutes"]}
+
+
+def test_a_run_asks_for_more_time_than_it_is_estimated_to_take() -> None:
+    for run in (SMALL, changed("model", num_layers=8, d_model=512)):
+        assert 60 * training_request(**run)["minutes"] > 1.9 * training_seconds(**run)

@@ -1,0 +1,214 @@
+"""Every executor takes the same steps."""
+
+import multiprocessing
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from gpt_math_domains.data.equations import enumerate_family
+from gpt_math_domains.data.tables import Equations
+from gpt_math_domains.data.vocabulary import Vocabulary
+from gpt_math_domains.run import ModelSize, Settings
+from gpt_math_domains.training.execution import (
+    COMPILE_STEPS,
+    CudaGraph,
+    make_executor,
+    prepare_execution,
+)
+from gpt_math_domains.training.model import initialize
+from gpt_math_domains.training.stack import (
+    BatchOrder,
+    Stack,
+    build_stack,
+    clip_scale,
+    torch_generator,
+)
+from gpt_math_domains.training.tasks import DomainLabels, NextTokens, Task
+
+VOCABULARY = Vocabulary(10)
+SIZE = ModelSize(2, 4, 32, VOCABULARY.size, 7)
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+def settings(epochs: int = 10) -> Settings:
+    return Settings(
+        num_train_epochs=epochs,
+        eval_steps=20,
+        batch_size=16,
+        learning_rate=5e-3,
+        weight_decay=0.1,
+        gradient_accumulation_steps=1,
+        num_warmup_steps=10,
+        shuffle=True,
+    )
+
+
+def prepare(
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float64,
+    epochs: int = 10,
+    seeds: Sequence[int] = (3, 11),
+    kind: str = "language",
+    products: torch.dtype | None = None,
+) -> tuple[Stack, BatchOrder]:
+    """A stack, dropout on, that trains on 85 equations."""
+    tokens = enumerate_family(VOCABULARY, "subtract", None)[:85]
+    equations = Equations(tokens, (tokens >= 0).sum(axis=1), np.full(len(tokens), 4))
+    labels = None if kind == "language" else (tokens[:, :1] + [0, 1]) % 2
+    task: Task = (
+        NextTokens.of(equations, VOCABULARY, device, dtype)
+        if labels is None
+        else DomainLabels.of(equations, labels.astype(np.uint8), VOCABULARY, device, dtype)
+    )
+    generators = [torch_generator(seed, "weights") for seed in seeds]
+    weights = initialize(SIZE, generators, None if labels is None else 2, dtype)
+    stack = build_stack(
+        task,
+        SIZE,
+        {name: value.to(device) for name, value in weights.items()},
+        settings(epochs),
+        # The device without values has no generators either.
+        [torch_generator(seed, "dropout", device.replace("meta", "cpu")) for seed in seeds],
+        head_only=kind == "head only",
+        products=products,
+    )
+    return stack, BatchOrder(len(task), settings(epochs), seeds, device)
+
+
+def take_steps(execution: str, steps: int, **where: Any) -> Stack:
+    stack, order = prepare(**where)
+    notes: list[str] = []
+    before = {name: value.clone() for name, value in stack.state().items()}
+    prepared = prepare_execution(execution, stack, order, settings(), notes.append)
+    assert (prepared, notes) == (execution, [f"executor {execution}"])
+    assert all(torch.equal(value, before[name]) for name, value in stack.state().items())
+    executor = make_executor(prepared, stack, order, settings())
+    assert list(executor.run(1, steps))[-1] == steps
+    return stack
+
+
+@pytest.mark.parametrize("kind", ["language", "labels", "head only"])
+def test_compiled_steps_equal_eager_ones(kind: str) -> None:
+    take_steps("compiled", 1, seeds=[5])  # what is compiled for one stack serves no other
+    eager, compiled = take_steps("eager", 12, kind=kind), take_steps("compiled", 12, kind=kind)
+    torch.testing.assert_close(compiled.loss_sum, eager.loss_sum, rtol=1e-9, atol=0)
+    for name, value in eager.parameters.items():
+        torch.testing.assert_close(compiled.parameters[name], value, rtol=1e-7, atol=1e-8)
+
+
+@pytest.mark.parametrize("execution", ["eager", "compiled"])
+def test_bf16_rounds_products_but_neither_weights_nor_moments(execution: str) -> None:
+    exact = take_steps("eager", 30, dtype=torch.float32)
+    rounded = take_steps(execution, 30, dtype=torch.float32, products=torch.bfloat16)
+    assert not torch.equal(rounded.loss_sum, exact.loss_sum)
+    torch.testing.assert_close(rounded.loss_sum, exact.loss_sum, rtol=0.02, atol=0)
+    for group in rounded.groups:
+        assert group.values.dtype == group.mean.dtype == group.square.dtype == torch.float32
+        lost = group.values - group.values.bfloat16().float()
+        assert lost.abs().max() > 0
+
+
+@pytest.mark.parametrize("products", [None, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("kind", ["language", "labels", "head only"])
+def test_a_step_asks_the_device_for_no_value(kind: str, products: torch.dtype | None) -> None:
+    """Captured steps may not. On a device that has none, asking is an error."""
+    stack, order = prepare("meta", torch.float32, kind=kind, products=products)
+    losses, gradients = stack.differentiate(stack.parameters, order.rows(1))
+    scale = clip_scale(gradients)
+    assert (losses.is_meta, scale.is_meta, losses.shape) == (True, True, (2,))
+    with pytest.raises(RuntimeError):
+        losses.tolist()
+
+
+@needs_cuda
+@pytest.mark.parametrize("kind", ["language", "labels", "head only"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_captured_steps_equal_eager_ones_bit_for_bit(dtype: torch.dtype, kind: str) -> None:
+    """30 steps are replays of several steps and of one."""
+    eager = take_steps("eager", 30, device="cuda", dtype=dtype, kind=kind)
+    captured = take_steps("cuda_graph", 30, device="cuda", dtype=dtype, kind=kind)
+    assert torch.equal(captured.loss_sum, eager.loss_sum)
+    for name, value in eager.parameters.items():
+        assert torch.equal(captured.parameters[name], value), name
+
+
+@needs_cuda
+def test_a_captured_run_can_stop_and_go_on_at_any_step() -> None:
+    whole = take_steps("cuda_graph", 30, device="cuda")
+    stack, order = prepare("cuda")
+    executor = CudaGraph(stack, order, settings())
+    for first, last in ((1, 1), (2, 12), (13, 30)):
+        list(executor.run(first, last))
+    for name, value in whole.parameters.items():
+        assert torch.equal(stack.parameters[name], value), name
+
+
+@pytest.mark.parametrize(
+    ("steps", "seeds", "wanted"),
+    [
+        (COMPILE_STEPS - 6, [0], "eager"),
+        (COMPILE_STEPS, [0], "compiled"),
+        (COMPILE_STEPS // 2, [0, 1], "compiled"),
+    ],
+)
+def test_a_cpu_run_is_compiled_only_if_it_is_long(
+    steps: int, seeds: list[int], wanted: str
+) -> None:
+    stack, order = prepare(epochs=steps // 6, seeds=seeds)
+    ignore: Callable[[str], None] = lambda note: None  # noqa: E731
+    assert prepare_execution("auto", stack, order, settings(steps // 6), ignore) == wanted
+
+
+def test_without_a_compiler_a_run_is_eager_and_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    stack, order = prepare()
+    notes: list[str] = []
+    assert prepare_execution("compiled", stack, order, settings(), notes.append) == "eager"
+    assert notes == [
+        "no C++ compiler found: the steps are carried out eagerly",
+        "executor eager",
+    ]
+
+
+def compile_with(compiler: Path) -> tuple[list[str], bool]:
+    """In a process of its own: what is noted, and whether the steps are the eager ones."""
+    os.environ |= {
+        "CXX": str(compiler),
+        "TORCHINDUCTOR_CACHE_DIR": str(compiler.with_name("cache")),
+    }
+    eager = take_steps("eager", 3)
+    stack, order = prepare()
+    notes: list[str] = []
+    prepared = prepare_execution("compiled", stack, order, settings(), notes.append)
+    executor = make_executor(prepared, stack, order, settings())
+    assert list(executor.run(1, 3)) == [1, 2, 3]
+    return notes, torch.equal(stack.loss_sum, eager.loss_sum)
+
+
+def test_with_a_broken_compiler_a_run_is_eager_and_says_so(tmp_path: Path) -> None:
+    broken = tmp_path / "g++"
+    broken.write_text("#!/bin/sh\necho no headers >&2\nexit 1\n")
+    broken.chmod(0o755)
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        notes, same = pool.submit(compile_with, broken).result()
+    assert [note.split(":")[0] for note in notes] == [
+        "torch.compile failed, the steps are carried out eagerly",
+        "executor eager",
+    ]
+    assert same
+
+
+def test_capturing_on_a_cpu_is_refused_in_one_line() -> None:
+    stack, order = prepare()
+    ignore: Callable[[str], None] = lambda note: None  # noqa: E731
+    with pytest.raises(ValueError, match="config: execution = 'cuda_graph'") as caught:
+        prepare_execution("cuda_graph", stack, order, settings(), ignore)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,303 @@
+"""Training follows `transformers.Trainer`, and seeds in a stack never meet."""
+
+from collections.abc import Sized
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainerCallback, TrainingArguments
+
+from gpt_math_domains.data.equations import enumerate_family
+from gpt_math_domains.data.tables import Equations
+from gpt_math_domains.data.vocabulary import Vocabulary
+from gpt_math_domains.run import ModelSize, Settings, evaluation_steps, learning_rate
+from gpt_math_domains.training.execution import Eager, make_executor, prepare_execution
+from gpt_math_domains.training.model import NoDropout, Parameters, forward, initialize, token_logits
+from gpt_math_domains.training.stack import (
+    BatchOrder,
+    Stack,
+    build_stack,
+    decide,
+    torch_generator,
+    train,
+)
+from gpt_math_domains.training.tasks import DomainLabels, NextTokens
+
+VOCABULARY = Vocabulary(10)
+SIZE = ModelSize(1, 4, 32, VOCABULARY.size, 7)
+SETTINGS = Settings(
+    num_train_epochs=10,
+    eval_steps=20,
+    batch_size=16,
+    learning_rate=5e-3,
+    weight_decay=0.1,
+    gradient_accumulation_steps=1,
+    num_warmup_steps=10,
+    shuffle=False,
+)
+
+
+def subtraction(count: int = 85) -> Equations:
+    """Equations of 5 and 6 tokens; 85 of them make five batches of 16 and one of 5."""
+    tokens = enumerate_family(VOCABULARY, "subtract", None)[:count]
+    return Equations(tokens, (tokens >= 0).sum(axis=1), np.full(len(tokens), 4))
+
+
+def language_task(dtype: torch.dtype = torch.float64) -> NextTokens:
+    return NextTokens.of(subtraction(), VOCABULARY, "cpu", dtype)
+
+
+def label_task() -> DomainLabels:
+    equations = subtraction()
+    labels = ((equations.tokens[:, :1] + [0, 1]) % 2).astype(np.uint8)
+    return DomainLabels.of(equations, labels, VOCABULARY, "cpu", torch.float64)
+
+
+def fresh(seeds: list[int], labels: int | None = None) -> Parameters:
+    generators = [torch_generator(seed, "weights") for seed in seeds]
+    return initialize(SIZE, generators, labels, torch.float64)
+
+
+def stack(
+    task: Any, seeds: list[int], settings: Settings = SETTINGS, dropout: float = 0.0, **more: Any
+) -> Stack:
+    labels = 2 if isinstance(task, DomainLabels) else None
+    generators = [torch_generator(seed, "dropout") for seed in seeds]
+    parameters = fresh(seeds, labels)
+    return build_stack(task, SIZE, parameters, settings, generators, dropout=dropout, **more)
+
+
+def run(
+    stacked: Stack, seeds: list[int], settings: Settings, steps: int, execution: str = "eager"
+) -> list[list[float]]:
+    """Take the first steps of a run; return the losses summed after each step."""
+    order = BatchOrder(len(stacked.task), settings, seeds, "cpu")
+    name = prepare_execution(execution, stacked, order, settings, print)
+    executor = make_executor(name, stacked, order, settings)
+    return [stacked.loss_sum.tolist() for _ in executor.run(1, steps)]
+
+
+class Recorder(TrainerCallback):
+    """Keeps the learning rate that each of Trainer's steps uses."""
+
+    def __init__(self) -> None:
+        self.rates: list[float] = []
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        self.rates.append(more["optimizer"].param_groups[0]["lr"])
+
+
+class InOrder(Trainer):
+    """Trainer without shuffling, and with a loss that is not cast to float32."""
+
+    def _get_train_sampler(self, *args: Any, **more: Any) -> Any:
+        return torch.utils.data.SequentialSampler(cast(Sized, self.train_dataset))
+
+    def compute_loss(self, model: Any, inputs: Any, *args: Any, **more: Any) -> Any:
+        logits = model(inputs["input_ids"]).logits[:, :-1]
+        return F.cross_entropy(logits.flatten(0, 1), inputs["labels"][:, 1:].flatten())
+
+
+def trained_by_transformers(directory: Path) -> tuple[GPT2LMHeadModel, list[float], set[str]]:
+    """Train seed 0 with Trainer; return the model, its learning rates, and what decays."""
+    task = language_task()
+    sequences = torch.cat([task.tokens, task.targets[:, -1:]], dim=1)[:-1]
+    padding = torch.cat([task.weights[:, :1], task.weights], dim=1)[:-1] == 0
+    labels = sequences.masked_fill(padding, -100)
+    dataset = [
+        {"input_ids": ids, "labels": wanted} for ids, wanted in zip(sequences, labels, strict=True)
+    ]
+    config = GPT2Config(
+        vocab_size=SIZE.vocabulary_size,
+        n_positions=SIZE.num_positions,
+        n_embd=SIZE.d_model,
+        n_layer=SIZE.num_layers,
+        n_head=SIZE.num_heads,
+        resid_pdrop=0.0,
+        embd_pdrop=0.0,
+        attn_pdrop=0.0,
+    )
+    model = GPT2LMHeadModel(config).double()
+    model.load_state_dict({n: v[0] for n, v in fresh([0]).items()}, strict=False)
+    recorder = Recorder()
+    trainer = InOrder(
+        model=model,
+        args=TrainingArguments(
+            output_dir=str(directory),
+            num_train_epochs=SETTINGS.num_train_epochs,
+            per_device_train_batch_size=SETTINGS.batch_size,
+            learning_rate=SETTINGS.learning_rate,
+            weight_decay=SETTINGS.weight_decay,
+            warmup_steps=SETTINGS.num_warmup_steps,
+            report_to=[],
+            save_strategy="no",
+            logging_strategy="no",
+            disable_tqdm=True,
+            use_cpu=True,
+        ),
+        train_dataset=dataset,
+        callbacks=[recorder],
+    )
+    trainer.train()
+    assert trainer.optimizer is not None
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    decaying = {
+        names[id(parameter)]
+        for group in trainer.optimizer.param_groups
+        if group["weight_decay"] > 0
+        for parameter in group["params"]
+    }
+    return model, recorder.rates, decaying
+
+
+@pytest.mark.parametrize("execution", ["eager", "compiled"])
+def test_rates_decay_groups_and_weights_follow_trainer_over_sixty_steps(
+    tmp_path: Path, execution: str
+) -> None:
+    model, rates, decaying = trained_by_transformers(tmp_path)
+    stacked = stack(language_task(), [0])
+    total = SETTINGS.total_steps(len(stacked.task))
+    run(stacked, [0], SETTINGS, total, execution)
+
+    assert total == len(rates) == 60  # six batches an epoch, the last one short
+    assert rates == pytest.approx([learning_rate(s, total, SETTINGS) for s in range(1, total + 1)])
+    assert decaying == {
+        name for group in stacked.groups if group.weight_decay > 0 for name in group.shapes
+    }
+    for name, wanted in model.named_parameters():
+        torch.testing.assert_close(
+            stacked.parameters[name][0], wanted, rtol=1e-7, atol=1e-9, msg=name
+        )
+
+
+@pytest.mark.parametrize("make", [language_task, label_task])
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_a_seed_in_a_stack_equals_the_same_seed_alone(make: Any, shuffle: bool) -> None:
+    settings = Settings(**{**vars(SETTINGS), "shuffle": shuffle})
+    together = stack(make(), [3, 11, 5], settings)
+    losses = run(together, [3, 11, 5], settings, 50)
+    alone = stack(make(), [11], settings)
+    losses_alone = run(alone, [11], settings, 50)
+    for stacked_loss, loss in zip(losses, losses_alone, strict=True):
+        assert stacked_loss[1] == pytest.approx(loss[0], rel=1e-9)
+    for name, value in alone.parameters.items():
+        # The gradient of a key bias is 0 but for rounding, which AdamW scales up.
+        torch.testing.assert_close(together.parameters[name][1:2], value, rtol=1e-9, atol=1e-9)
+
+
+def test_a_seed_draws_the_same_dropout_in_a_stack_as_alone() -> None:
+    together, alone = (stack(language_task(), seeds, dropout=0.1) for seeds in ([3, 11], [11]))
+    losses = run(together, [3, 11], SETTINGS, 10)
+    losses_alone = run(alone, [11], SETTINGS, 10)
+    for stacked_loss, loss in zip(losses, losses_alone, strict=True):
+        assert stacked_loss[1] == pytest.approx(loss[0], rel=1e-9)
+
+
+def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
+    stacked = stack(language_task(), [0, 1], dropout=0.1)
+    stacked.dropout.draw()
+    masks = stacked.dropout.mask((2, 1000))
+    assert not torch.equal(masks[0], masks[1])
+    assert (masks == 0).double().mean().item() == pytest.approx(0.1, abs=0.03)
+    assert masks.unique().tolist() == pytest.approx([0, 1 / 0.9], rel=1e-4)
+
+
+def test_each_seed_is_clipped_by_its_own_norm() -> None:
+    """A seed with enormous gradients does not shrink its neighbour's step."""
+    quiet, loud = stack(language_task(), [0]), stack(language_task(), [0, 1])
+    with torch.no_grad():
+        loud.parameters["transformer.wte.weight"][1] *= 1000
+    run(quiet, [0], SETTINGS, 3)
+    run(loud, [0, 1], SETTINGS, 3)
+    for name, value in quiet.parameters.items():
+        torch.testing.assert_close(loud.parameters[name][:1], value, rtol=1e-9, atol=1e-12)
+
+
+def test_accumulated_batches_equal_one_large_batch() -> None:
+    large = Settings(**{**vars(SETTINGS), "batch_size": 32})
+    parts = Settings(**{**vars(SETTINGS), "gradient_accumulation_steps": 2})
+    whole, split = stack(language_task(), [0], large), stack(language_task(), [0], parts)
+    run(whole, [0], large, 12)
+    run(split, [0], parts, 12)
+    for name, value in whole.parameters.items():
+        torch.testing.assert_close(split.parameters[name], value, rtol=1e-8, atol=1e-10)
+
+
+def test_only_the_head_of_a_frozen_model_changes() -> None:
+    frozen = stack(label_task(), [0, 1], dropout=0.1, head_only=True)
+    before = {name: value.detach().clone() for name, value in frozen.parameters.items()}
+    run(frozen, [0, 1], SETTINGS, 30)
+    changed = {n for n, value in frozen.parameters.items() if not torch.equal(value, before[n])}
+    assert changed == {"score.weight"}
+
+
+def test_file_order_is_the_same_every_epoch_and_the_last_batch_is_filled_up() -> None:
+    order = BatchOrder(85, SETTINGS, [0, 1], "cpu")
+    first = torch.cat([order.rows(step) for step in range(1, 7)], dim=1)
+    second = torch.cat([order.rows(step) for step in range(7, 13)], dim=1)
+    wanted = [*range(85), *[85] * 11]
+    assert first.tolist() == second.tolist() == [wanted, wanted]
+
+
+def test_shuffled_epochs_hold_every_example_once_and_can_be_asked_for_in_any_order() -> None:
+    settings = Settings(**{**vars(SETTINGS), "shuffle": True})
+    order, later = (BatchOrder(85, settings, [0, 1], "cpu") for _ in range(2))
+    batches = [order.rows(step) for step in range(1, 13)]
+    for seed in range(2):
+        epochs = [torch.cat([b[seed] for b in batches[i : i + 6]]) for i in (0, 6)]
+        assert all(sorted(epoch.tolist())[:85] == list(range(85)) for epoch in epochs)
+        assert epochs[0].tolist() != epochs[1].tolist()
+    assert batches[0][0].tolist() != batches[0][1].tolist()
+    assert torch.equal(later.rows(8), batches[7])
+    assert torch.equal(later.rows(2), batches[1])
+
+
+def test_evaluations_are_regular_early_and_at_the_end() -> None:
+    assert evaluation_steps(2100, 1000) == [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000, 2000, 2100]
+    assert evaluation_steps(7, 3) == [1, 2, 3, 4, 6, 7]
+
+
+def test_a_run_yields_an_evaluation_at_each_of_these_steps() -> None:
+    task, valid = language_task(), language_task()
+    stacked = stack(task, [0, 1], dropout=0.1)
+    beats: list[int] = []
+    order = BatchOrder(len(task), SETTINGS, [0, 1], "cpu")
+    executor = Eager(stacked, order, SETTINGS)
+    found = list(train(stacked, valid, order, SETTINGS, executor, beats.append))
+    assert [evaluation.step for evaluation in found] == evaluation_steps(60, 20)
+    assert beats == list(range(1, 61))
+    assert found[-1].epoch == 10
+    assert all(len(evaluation.accuracy) == 2 for evaluation in found)
+    assert found[-1].eval_loss < found[0].eval_loss
+
+
+def test_accuracy_counts_whole_answers() -> None:
+    task = language_task()
+    stacked = stack(task, [0])
+    run(stacked, [0], SETTINGS, 40)
+    _, decided = decide(task, stacked.parameters, SIZE)
+    accuracy = decided.double().mean(dim=(1, 2))
+    with torch.no_grad():
+        tokens = task.tokens[None, :-1]
+        states, _ = forward(stacked.parameters, SIZE, tokens, NoDropout(task.weights))
+        guesses = token_logits(stacked.parameters, states).view(*tokens.shape[1:], -1).argmax(-1)
+    right = 0
+    for guess, tokens in zip(guesses, subtraction().tokens, strict=True):
+        answer = [int(token) for token in tokens[4:] if token >= 0]
+        right += guess[3 : 3 + len(answer)].tolist() == answer
+    assert 0 < right < len(task)
+    assert accuracy.item() == pytest.approx(right / len(task))
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_and_names_step_and_seed() -> None:
+    task = language_task()
+    stacked = stack(task, [4, 9])
+    with torch.no_grad():
+        stacked.parameters["transformer.wte.weight"][1] = torch.nan
+    order = BatchOrder(len(task), SETTINGS, [4, 9], "cpu")
+    executor = Eager(stacked, order, SETTINGS)
+    with pytest.raises(FloatingPointError, match=r"seed 9 .* step 1"):
+        list(train(stacked, task, order, SETTINGS, executor, lambda step: None))

@@ -1,0 +1,1 @@
+"""What results look like: a module for each kind of figure, on what all of them share."""

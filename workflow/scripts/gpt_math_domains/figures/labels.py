@@ -1,0 +1,100 @@
+"""How well each domain label is told, over the optimizer steps."""
+
+from collections.abc import Sequence
+from itertools import cycle
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from gpt_math_domains.figures.drawing import write_figure
+from gpt_math_domains.figures.looks import (
+    ACCURACY_RANGE,
+    COLORS,
+    MARKERS,
+    SYMBOLS,
+    add_step_buttons,
+    choice_menu,
+    finetune_title,
+    panel_height,
+    protocols,
+    require_only,
+    set_layout,
+    text_of,
+)
+from gpt_math_domains.results.metrics import read_label_accuracy
+
+
+def label_curves(table: pd.DataFrame, title: str) -> go.Figure:
+    """Draw the accuracy of each label, a plot for each model version and a line for each label.
+
+    A line is the mean over seeds. Of several protocols, `full` (or else the first) is drawn and a
+    menu chooses another.
+
+    Args:
+        table: runs of one data and domain version, as `metrics.read_label_accuracy` returns them.
+        title: the figure's title.
+    """
+    models = sorted(table["model"].unique().tolist())
+    labels = list(dict.fromkeys(table["label"]))
+    looks = dict(zip(labels, zip(cycle(COLORS), cycle(SYMBOLS), strict=False), strict=False))
+    figure = make_subplots(
+        rows=len(models),
+        shared_xaxes=True,
+        vertical_spacing=0.2 / len(models),
+        subplot_titles=[f"model {model}" for model in models],
+    )
+    shown = []
+    for protocol in protocols(table):
+        for row, model in enumerate(models, start=1):
+            run = table[(table["protocol"].fillna("") == protocol) & (table["model"] == model)]
+            for label, (color, symbol) in looks.items():
+                values = run[run["label"] == label].pivot(
+                    index="step", columns="seed", values="accuracy"
+                )
+                figure.add_scatter(
+                    x=values.index.to_numpy(),
+                    y=values.mean(axis=1).to_numpy(),
+                    customdata=np.column_stack([values.min(axis=1), values.max(axis=1)]),
+                    mode="lines+markers",
+                    line={"color": color, "width": 2.5},
+                    marker={"symbol": symbol, "size": 7, "maxdisplayed": MARKERS},
+                    name=text_of(label),
+                    legendgroup=label,
+                    showlegend=row == 1,
+                    visible=protocol == protocols(table)[0],
+                    hovertemplate=f"{text_of(label)}<br>model {model}, {text_of(protocol)}<br>"
+                    "step %{x:,}<br>accuracy %{y:.4f}<br>"
+                    f"mean of {values.shape[1]} seeds "
+                    "(%{customdata[0]:.4f} to %{customdata[1]:.4f})<extra></extra>",
+                    row=row,
+                    col=1,
+                )
+                shown.append(protocol)
+    set_layout(figure, title, legend="label", height=panel_height(len(models)))
+    figure.update_xaxes(title_text="step", row=len(models))
+    figure.update_yaxes(range=ACCURACY_RANGE)
+    figure.update_yaxes(title_text="accuracy", row=(len(models) + 1) // 2)
+    add_step_buttons(figure)
+    choice_menu(figure, protocols(table), shown, below=75)  # the buttons, on narrow screens
+    return figure
+
+
+def plot_labels(inputs: Sequence[str | Path], domain: int, data: int, output: str | Path) -> None:
+    """Write the page about the labels of a domain version on a data version.
+
+    Args:
+        inputs: the runs' accuracies of each label.
+        domain: the domain version.
+        data: the data version.
+        output: the page.
+
+    Raises:
+        ValueError: a table is malformed or of other runs.
+    """
+    table = read_label_accuracy(inputs)
+    require_only(table, "domain", domain)
+    require_only(table, "data", data)
+    write_figure(label_curves(table, f"{finetune_title(domain, data)}, labels"), output)

@@ -1,0 +1,156 @@
+"""What all figures share: how they look, and the pages that they are drawn on."""
+
+import html
+from collections.abc import Sequence
+from itertools import cycle
+
+import pandas as pd
+import plotly.graph_objects as go
+
+AXES = {
+    "math_acc": "eval/math_acc",
+    "domain_acc": "eval/domain_acc",
+    "eval_loss": "eval/loss",
+    "train_loss": "train/loss",
+}
+DASHES = ("solid", "dash", "dashdot", "12px,4px")  # dots are for reference curves
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star")
+MARKERS = 12  # shown on a line, at most
+# Told apart with any colour vision (Okabe and Ito 2008, "Color Universal Design"); not yellow,
+# which is too pale on white.
+COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000")
+LAYOUT = {
+    "template": "none",
+    "font": {"family": "system-ui, sans-serif", "size": 14, "color": "#222222"},
+    # Right above the plot, below plotly's buttons, and at the left edge: fits narrow screens.
+    "title": {"x": 0, "pad": {"b": 12, "l": 12}, "y": 1, "yref": "paper", "yanchor": "bottom"},
+    "legend": {"title": {"text": "model"}, "tracegroupgap": 2},
+    "hovermode": "closest",
+    "hoverlabel": {"align": "left"},
+    "margin": {"l": 70, "r": 20, "t": 80, "b": 60},
+}
+AXIS = {
+    "gridcolor": "#E5E5E5",
+    "linecolor": "#888888",
+    "showline": True,
+    "zeroline": False,
+    "rangemode": "tozero",
+}
+ACCURACY_RANGE = (0, 1.03)  # so that a line at 1 is drawn whole
+MENU = {  # below the plot, at its right edge, beside the axis title
+    "x": 1,
+    "xanchor": "right",
+    "y": 0,
+    "yanchor": "top",
+    "pad": {"t": 30, "r": 0},
+    "font": {"size": 12},
+    "bgcolor": "#FFFFFF",
+    "bordercolor": "#888888",
+}
+
+
+def pretrain_title(data: int) -> str:
+    """Return the title of a data version's pretraining figures."""
+    return f"Pretrain Data:{data}"
+
+
+def finetune_title(domain: int, data: int) -> str:
+    """Return the title of a domain version's finetuning figures on a data version."""
+    return f"Finetune Domain: {domain} Pretrain Data:{data}"
+
+
+def protocols(metrics: pd.DataFrame) -> list[str]:
+    """Return the protocols in a metrics table, the one to draw first; in pretraining `[""]`."""
+    found = metrics["protocol"].fillna("").unique().tolist()
+    return sorted(found, key=lambda protocol: protocol != "full")
+
+
+def model_looks(metrics: pd.DataFrame, colors: Sequence[str]) -> dict[int, dict[str, str]]:
+    """Return `color` and `symbol` of each model version, which are repeated if too few."""
+    looks = zip(cycle(colors), cycle(SYMBOLS), strict=False)
+    return {
+        model: {"color": color, "symbol": symbol}
+        for model, (color, symbol) in zip(
+            sorted(metrics["model"].unique().tolist()), looks, strict=False
+        )
+    }
+
+
+def text_of(value: str) -> str:
+    """Return text that plotly.js, which reads some HTML tags, shows as it is."""
+    return html.escape(value, quote=False)
+
+
+def set_layout(
+    figure: go.Figure, title: str, legend: str = "model", height: int | None = None
+) -> None:
+    """Give a figure its title and the looks that all have.
+
+    Args:
+        figure: to change.
+        title: of the figure.
+        legend: the legend's title.
+        height: in pixels, where several plots need more than most windows are high.
+    """
+    figure.update_layout(LAYOUT, title_text=text_of(title), legend_title_text=legend, height=height)
+    figure.update_xaxes(AXIS)
+    figure.update_yaxes(AXIS)
+    if figure.layout.annotations:  # titles of plots, which the figure's own stands above
+        figure.update_annotations(font_size=13)
+        figure.update_layout(title_pad_b=30, margin_t=100)
+
+
+def panel_height(rows: int) -> int:
+    """Return the height of a figure with some rows of plots, in pixels."""
+    return max(480, 160 + 260 * rows)
+
+
+def choice_menu(
+    figure: go.Figure, choices: Sequence[str], shown: Sequence[str], below: int = 30
+) -> None:
+    """Let the reader choose which traces are drawn, if there is a choice.
+
+    Args:
+        figure: to change.
+        choices: their names, the one drawn first at the start.
+        shown: the choice to which each trace belongs.
+        below: the plot, where the menu stands, in pixels.
+    """
+    if len(choices) < 2:
+        return
+    buttons = [
+        {
+            "label": text_of(choice),
+            "method": "restyle",
+            "args": [{"visible": [name == choice for name in shown]}],
+        }
+        for choice in choices
+    ]
+    place = {"x": 0, "xanchor": "left", "pad": {"t": below}, "direction": "up"}
+    menu = MENU | place | {"type": "dropdown", "buttons": buttons, "active": 0}
+    figure.update_layout(updatemenus=[*figure.layout.updatemenus, menu], margin_b=below + 45)
+
+
+def add_step_buttons(figure: go.Figure) -> None:
+    """Let the reader choose between linear and logarithmic steps on all horizontal axes."""
+    axes = [axis.plotly_name for axis in figure.select_xaxes()]
+    buttons = [
+        {
+            "label": label,
+            "method": "relayout",
+            "args": [
+                {f"{axis}.type": kind for axis in axes}
+                | {f"{axis}.autorange": True for axis in axes}
+            ],
+        }
+        for label, kind in (("linear", "linear"), ("log", "log"))
+    ]
+    menu = MENU | {"type": "buttons", "direction": "right", "buttons": buttons, "active": 0}
+    figure.update_layout(updatemenus=[*figure.layout.updatemenus, menu])
+
+
+def require_only(metrics: pd.DataFrame, name: str, value: int) -> None:
+    """Raise ValueError unless a table has rows and one version only."""
+    found = metrics[name].unique().tolist()
+    if found != [value]:
+        raise ValueError(f"the metrics are of {name} versions {found}; the figure is of {value}")

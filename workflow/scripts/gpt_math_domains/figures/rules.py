@@ -1,0 +1,145 @@
+"""The rules of the workflow and which uses whose files, as Snakemake tells them."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import igraph
+import plotly.graph_objects as go
+
+from gpt_math_domains.figures.drawing import write_figure
+from gpt_math_domains.figures.looks import set_layout, text_of
+from gpt_math_domains.files import errors_name
+from gpt_math_domains.results.rules import read_graph
+
+Edge = tuple[str, str]
+
+_WIDE = 14  # characters
+_COLUMN = 100  # pixels, at least
+
+
+def rule_graph(edges: list[Edge], title: str) -> go.Figure:
+    """Draw the rules in columns, each to the right of those whose files it uses.
+
+    An arrow that follows from others is left out (the transitive reduction): most rules need the
+    equations, and the target needs all.
+
+    The order in the columns is that of Sugiyama, Tagawa and Toda (1981, "Methods for Visual
+    Understanding of Hierarchical System Structures").
+
+    Args:
+        edges: of a graph without cycles, as `trace.read_graph` returns them.
+        title: the figure's title.
+    """
+    columns = _columns(edges)
+    paths, places = _place(reduced(edges), columns)
+    lines: list[tuple[float | None, float | None]] = []
+    heads = []
+    for path in paths:
+        lines += [*(places[point] for point in path), (None, None)]
+        (x_0, y_0), (x_1, y_1) = places[path[-2]], places[path[-1]]
+        heads.append(((x_0 + x_1) / 2, (y_0 + y_1) / 2))
+    figure = go.Figure()
+    traces: list[tuple[Sequence[tuple[float | None, float | None]], dict[str, Any]]] = [
+        (lines, {"mode": "lines", "line": {"color": "#999999", "width": 1.5}}),
+        (heads, {"mode": "markers", "marker": {"color": "#666666", "symbol": "triangle-right"}}),
+    ]
+    for points, style in traces:
+        figure.add_scatter(
+            x=[x for x, _ in points],
+            y=[y for _, y in points],
+            hoverinfo="skip",
+            showlegend=False,
+            **style,
+        )
+    set_layout(figure, title)
+    for rule in columns:
+        x, y = places[rule]
+        figure.add_annotation(
+            x=x,
+            y=y,
+            text=_in_two_lines(text_of(rule)),
+            showarrow=False,
+            font={"size": 11},
+            bgcolor="#FFFFFF",
+            bordercolor="#0072B2",
+            borderpad=4,
+        )
+    figure.layout.meta = {
+        "description": "; ".join(f"{first} before {second}" for first, second in reduced(edges)),
+        "min_width": _COLUMN * (max(columns.values()) + 1),
+    }
+    widest = max(y for _, y in places.values())
+    figure.update_layout(height=160 + 50 * round(widest + 1), margin={"l": 20, "b": 20})
+    figure.update_xaxes(visible=False, range=[-0.5, max(columns.values()) + 0.5])
+    figure.update_yaxes(visible=False, range=[widest + 0.5, -0.5])
+    return figure
+
+
+def plot_rules(graph: str | Path, output: str | Path) -> None:
+    """Write the page with the rule graph of a Mermaid flowchart.
+
+    Raises:
+        ValueError: the file is no such graph.
+        OSError: the file cannot be read.
+    """
+    with errors_name(graph):
+        edges = read_graph(Path(graph).read_text(encoding="utf-8"))
+    write_figure(rule_graph(edges, "Rules"), output)
+
+
+def _in_two_lines(rule: str) -> str:
+    """Return a rule's name, broken at an underscore if it is wider than a column."""
+    breaks = [place for place, letter in enumerate(rule) if letter == "_"]
+    if len(rule) <= _WIDE or not breaks:
+        return rule
+    middle = min(breaks, key=lambda place: abs(place + 1 - len(rule) / 2))
+    return f"{rule[: middle + 1]}<br>{rule[middle + 1 :]}"
+
+
+def _columns(edges: list[Edge]) -> dict[str, int]:
+    """Return the column of each rule: one more than the last of those it uses."""
+    columns = dict.fromkeys(sorted({rule for edge in edges for rule in edge}), 0)
+    for _ in columns:  # a path is not longer than there are rules
+        for first, second in edges:
+            columns[second] = max(columns[second], columns[first] + 1)
+    return columns
+
+
+def reduced(edges: list[Edge]) -> list[Edge]:
+    """Return the edges between rules that are joined in no other way."""
+    after: dict[str, set[str]] = {}
+    columns = _columns(edges)
+    for rule in sorted(columns, key=lambda rule: -columns[rule]):
+        uses = {second for first, second in edges if first == rule}
+        after[rule] = uses.union(*(after[other] for other in uses))
+    return [
+        (first, second)
+        for first, second in edges
+        if not any(second in after[other] for start, other in edges if start == first)
+    ]
+
+
+def _place(
+    edges: list[Edge], columns: dict[str, int]
+) -> tuple[list[list[str]], dict[str, tuple[float, float]]]:
+    """Return the points that each edge runs through, by name, and where all points are.
+
+    An edge over several columns gets a point in each, so that it runs between the rules there.
+    """
+    layers, paths = dict(columns), []
+    for first, second in edges:
+        between = [f"{first} {second} {n}" for n in range(columns[first] + 1, columns[second])]
+        layers |= {name: columns[first] + 1 + n for n, name in enumerate(between)}
+        paths.append([first, *between, second])
+    names = list(layers)
+    number = {name: place for place, name in enumerate(names)}
+    steps = [(number[a], number[b]) for path in paths for a, b in pairwise(path)]
+    graph = igraph.Graph(n=len(names), edges=steps, directed=True)
+    layout = graph.layout_sugiyama(layers=[layers[name] for name in names])
+    across = [x for x, _ in layout.coords]
+    least = min(across)
+    return paths, {
+        name: (float(layers[name]), x - least) for name, x in zip(names, across, strict=True)
+    }

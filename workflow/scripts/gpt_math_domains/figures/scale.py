@@ -1,0 +1,186 @@
+"""Scale: final accuracy against parameters, steps and floating-point operations."""
+
+from collections.abc import Iterable, Mapping
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from gpt_math_domains.data.manifest import read_sizes
+from gpt_math_domains.data.vocabulary import POSITIONS
+from gpt_math_domains.figures.drawing import write_figure
+from gpt_math_domains.figures.looks import (
+    ACCURACY_RANGE,
+    AXES,
+    COLORS,
+    SYMBOLS,
+    protocols,
+    set_layout,
+    text_of,
+)
+from gpt_math_domains.results.summary import read_summary
+from gpt_math_domains.run import ACCURACY, PROTOCOLS, RUN, ModelSize
+
+MEASURES = {
+    "parameters": "parameters",
+    "steps": "optimizer steps",
+    "flops": "FLOPs of training",
+}
+# Where a point's model is written: models may have the same cost and accuracy.
+CORNERS = ("bottom right", "bottom left", "top right", "top left")
+
+
+def scale(runs: pd.DataFrame, metric: str, title: str) -> go.Figure:
+    """Draw the final accuracy against parameters, steps and FLOPs, one line for each data version.
+
+    A point is the mean over a run's seeds, with its 95% interval (Student t); lines join the models
+    in ascending order of the measure. Of several protocols, `full` (or else the first) is drawn
+    and the others wait in the legend.
+
+    Args:
+        runs: the summary of the runs of one phase (and domain version), as `summary.read_summary`
+            returns it, with the columns `parameters` and `flops`.
+        metric: `math_acc` or `domain_acc`.
+        title: the figure's title.
+    """
+    figure = make_subplots(rows=len(MEASURES), vertical_spacing=0.13)
+    data_colors = dict(zip(sorted(set(runs["data"])), cycle(COLORS), strict=False))
+    symbols = dict(zip(sorted(set(runs["model"])), cycle(SYMBOLS), strict=False))
+    corners = dict(zip(symbols, cycle(CORNERS), strict=False))
+    drawn, *others = protocols(runs) if len(runs) else [""]
+    for protocol in (drawn, *others):
+        heading = text_of(protocol) if others else None
+        for data, color in data_colors.items():
+            chosen = runs[(runs["data"] == data) & (runs["protocol"].fillna("") == protocol)]
+            for row, measure in enumerate(MEASURES, start=1):
+                points = chosen.sort_values([measure, "model"])
+                mean = points["final_mean"]
+                figure.add_scatter(
+                    x=points[measure].to_numpy(),
+                    y=mean.to_numpy(),
+                    error_y={
+                        "array": points["final_high"] - mean,
+                        "arrayminus": mean - points["final_low"],
+                    },
+                    mode="lines+markers+text",
+                    line={"color": color, "width": 1.5, "dash": "dot" if row > 1 else "solid"},
+                    marker={"size": 10, "symbol": points["model"].map(symbols).tolist()},
+                    text=points["model"].astype(str).tolist(),
+                    textposition=points["model"].map(corners).tolist(),
+                    name=f"data {data}",
+                    legendgroup=f"{protocol} {data}",
+                    legendgrouptitle={"text": heading},
+                    showlegend=row == 1,
+                    visible=True if protocol == drawn else "legendonly",
+                    hovertemplate=f"model %{{text}}, data {data}"
+                    + (f", {text_of(protocol)}" if protocol else "")
+                    + f"<br>{MEASURES[measure]} %{{x:,.4~s}}<br>{AXES[metric]} %{{y:.4f}}"
+                    "<extra></extra>",
+                    row=row,
+                    col=1,
+                )
+            heading = None
+    set_layout(figure, title, legend="", height=960)
+    for row, (measure, words) in enumerate(MEASURES.items(), start=1):
+        figure.update_xaxes(title_text=words, range=_log_range(runs[measure]), row=row)
+    figure.update_xaxes(type="log", exponentformat="SI")
+    figure.update_yaxes(title_text=AXES[metric], range=ACCURACY_RANGE)
+    return figure
+
+
+def plot_scale(
+    summary_csv: str | Path,
+    manifests: Iterable[str | Path],
+    phase: str,
+    study: Mapping[str, Any],
+    output: str | Path,
+    domain: int | None = None,
+) -> None:
+    """Write the page about the accuracy that a phase's runs get for their cost.
+
+    Args:
+        summary_csv: the summary of all runs.
+        manifests: of the data versions, in the order of `study`'s.
+        phase: `pretrain` or `finetune`.
+        study: `data`, the data versions; `models`, a mapping from version to settings; `labels`,
+            a mapping from domain version to their number; `epochs`, a list of mappings with a
+            run's keys and `num_train_epochs`.
+        output: the page.
+        domain: the domain version, in finetuning.
+
+    Raises:
+        ValueError: a file is malformed.
+    """
+    summary = read_summary(summary_csv)
+    runs = summary[summary["phase"] == phase]
+    if domain is not None:
+        runs = runs[runs["domain"] == domain]
+    sizes = {data: read_sizes(path) for data, path in zip(study["data"], manifests, strict=True)}
+    costs = [_costs(run, sizes, study) for run in runs.to_dict("records")]
+    measured = pd.DataFrame(costs, columns=["parameters", "flops"], index=runs.index)
+    title = "Pretrain, scale" if domain is None else f"Finetune Domain: {domain}, scale"
+    write_figure(scale(runs.join(measured), ACCURACY[phase], title), output)
+
+
+def _log_range(values: "pd.Series[float]") -> list[float] | None:
+    """Return the range of a logarithmic axis, wide enough for readable ticks, of some values."""
+    if values.empty:
+        return None
+    low, high = np.log10([values.min(), values.max()])
+    room = max(0.15, 0.05 * (high - low))
+    return [float(low - room), float(high + room)]
+
+
+def _costs(
+    run: Mapping[Any, Any], sizes: Mapping[int, Mapping[str, int]], study: Mapping[str, Any]
+) -> tuple[int, int]:
+    """Return the parameters of a run's model and the FLOPs of its training."""
+    vocabulary, examples = (sizes[run["data"]][name] for name in ("vocabulary", "train"))
+    model = study["models"][run["model"]]
+    size = ModelSize(**model, vocabulary_size=vocabulary, num_positions=POSITIONS)
+    pretraining = run["phase"] == "pretrain"
+    labels = 0 if pretraining else study["labels"][run["domain"]]
+    [epochs] = [
+        told["num_train_epochs"]
+        for told in study["epochs"]
+        if all(told[key] == (None if pd.isna(run[key]) else run[key]) for key in RUN)
+    ]
+    flops = training_flops(
+        size,
+        vocabulary if pretraining else labels,
+        pretraining=pretraining,
+        head_only=not pretraining and PROTOCOLS[run["protocol"]].head_only,
+    )
+    return size.parameters(labels), epochs * examples * flops
+
+
+def training_flops(
+    size: ModelSize, outputs: int, *, pretraining: bool, head_only: bool = False
+) -> int:
+    """Return the FLOPs of training on one equation once.
+
+    Matrix products are counted, a multiplication and an addition as two, and the backward pass as
+    twice the forward pass (Kaplan et al. 2020, "Scaling Laws for Neural Language Models", section
+    2.1; the attention's products as in Hoffmann et al. 2022, "Training Compute-Optimal Large
+    Language Models", appendix F). With D `d_model`, L `num_layers` and T = `num_positions` - 1
+    tokens, a forward pass takes
+
+        T L (24 D^2 + 4 T D) + 2 n D outputs
+
+    in which n is T where each token predicts the next, and 1 where the last tells the labels. Our
+    finetuning takes fewer: its last block computes little for the other tokens.
+
+    Args:
+        size: of the model.
+        outputs: size of the vocabulary, or number of labels.
+        pretraining: whether each token predicts the next.
+        head_only: whether the classification head alone is trained.
+    """
+    width, tokens = size.d_model, size.num_positions - 1
+    blocks = tokens * size.num_layers * (24 * width**2 + 4 * tokens * width)
+    head = 2 * (tokens if pretraining else 1) * width * outputs
+    return (1 if head_only else 3) * blocks + 3 * head

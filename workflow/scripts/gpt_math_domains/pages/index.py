@@ -1,0 +1,319 @@
+"""The study's page: its question, what was run, what came out, and where that comes from."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from gpt_math_domains.data.manifest import read_sizes
+from gpt_math_domains.data.vocabulary import POSITIONS
+from gpt_math_domains.figures.drawing import (
+    Drawing,
+    drawing_script,
+    figure_element,
+    read_drawing,
+    templates,
+)
+from gpt_math_domains.files import read_json, write_text
+from gpt_math_domains.results.findings import (
+    comparison_rows,
+    pretraining_findings,
+    protocol_findings,
+    verdict,
+)
+from gpt_math_domains.results.metrics import read_metrics
+from gpt_math_domains.results.reference import read_comparison
+from gpt_math_domains.results.summary import THRESHOLDS, read_summary
+from gpt_math_domains.run import ACCURACY, RUN, ModelSize
+
+_HERE = Path(__file__).parent
+_MODEL = ["model", "num_layers", "num_heads", "d_model", "parameters"]
+_DATA = ["data", "digits", "modulo", "vocabulary", "train", "valid"]
+_DOMAIN = ["domain", "labels"]
+_TRAINING = [
+    *RUN,
+    "num_train_epochs",
+    "eval_steps",
+    "batch_size",
+    "learning_rate",
+    "weight_decay",
+    "gradient_accumulation_steps",
+    "num_warmup_steps",
+    "shuffle",
+]
+_PROVENANCE = [
+    *RUN,
+    "device",
+    "precision",
+    "execution",
+    "threads",
+    "python",
+    "torch",
+    "numpy",
+    "code",
+    "commit",
+]
+
+
+def write_index(
+    pretrain_csv: str | Path,
+    finetune_csv: str | Path,
+    summary_csv: str | Path,
+    manifests: Iterable[str | Path],
+    records: Iterable[str | Path],
+    figures: Mapping[str, Sequence[str | Path]],
+    study: Mapping[str, Any],
+    output: str | Path,
+    comparison_csv: str | Path | None = None,
+) -> None:
+    """Write the page that shows a whole study; the same files and study give the same bytes.
+
+    Its links expect the layout of the results directory, with the page on top.
+
+    Args:
+        pretrain_csv: the metrics of all pretraining runs.
+        finetune_csv: the metrics of all finetuning runs.
+        summary_csv: the summary of both.
+        manifests: of the data versions, in the order of `study`'s.
+        records: what each run's job told of itself, `run.json`.
+        figures: the pages of figures to show, by section; sections that the template does not name
+            come after those that it does.
+        study: see `render`.
+        output: the page.
+        comparison_csv: the runs against reference curves, if there are any.
+
+    Raises:
+        ValueError: a table, a manifest, a record or a figure's page is malformed.
+        KeyError: `study` lacks a key.
+    """
+    page = render(
+        {**study, **_sizes(study, manifests)},
+        read_metrics(pretrain_csv),
+        read_metrics(finetune_csv),
+        read_summary(summary_csv),
+        {
+            section: [(Path(path).stem, read_drawing(path)) for path in paths]
+            for section, paths in figures.items()
+        },
+        map(read_provenance, records),
+        None if comparison_csv is None else read_comparison(comparison_csv),
+    )
+    write_text(output, page)
+
+
+def render(
+    study: Mapping[str, Any],
+    pretrain: pd.DataFrame,
+    finetune: pd.DataFrame,
+    summary: pd.DataFrame,
+    figures: Mapping[str, Sequence[tuple[str, Drawing]]],
+    provenance: Iterable[Mapping[str, Any]],
+    comparison: pd.DataFrame | None = None,
+    live: Mapping[str, Any] | None = None,
+) -> str:
+    """Return the page of a study.
+
+    Args:
+        study: `name`, if it has one; `models`, `data` and `domains`, mappings from version to
+            settings (a model may have `parameters`, a data version `vocabulary`, `train` and
+            `valid`); `seeds`; `training`, a mapping for each run with its keys and settings.
+        pretrain: metrics of the finished pretraining runs.
+        finetune: metrics of the finished finetuning runs.
+        summary: of these runs, as `summary.summarize` returns it.
+        figures: by section, each with its name, which is that of its page in `plots/`.
+        provenance: of each run, as `read_provenance` returns it.
+        comparison: with reference curves, as `comparison.read_comparison` returns it.
+        live: of a study that still runs; see `watch`.
+
+    Raises:
+        KeyError: `study` lacks a key.
+    """
+    return (
+        templates(_HERE)
+        .get_template("index.html.jinja")
+        .render(
+            name=study.get("name", ""),
+            script=drawing_script(),
+            live=live,
+            seeds=study["seeds"],
+            tables=[
+                _table("Models", _MODEL, _versions("model", study["models"])),
+                _table("Data", _DATA, _versions("data", study["data"])),
+                _table("Domains", _DOMAIN, _versions("domain", study["domains"])),
+            ],
+            training=_table("Training", _TRAINING, study["training"], fold=True),
+            figures={
+                section: [_shown(name, drawing) for name, drawing in shown]
+                for section, shown in figures.items()
+            },
+            verdict=verdict(finetune),
+            pretraining_findings=pretraining_findings(pretrain),
+            protocol_findings=protocol_findings(finetune),
+            comparisons=_comparisons(comparison_rows(finetune)),
+            results=_results(summary),
+            reference=_reference(comparison),
+            provenance=_table("Provenance", _PROVENANCE, provenance, fold=True),
+        )
+    )
+
+
+def _sizes(study: Mapping[str, Any], manifests: Iterable[str | Path]) -> dict[str, Any]:
+    """Return a study's data versions with how many equations they have, its models with parameters.
+
+    These depend on the vocabulary, so they are a range where there are several.
+    """
+    data = {
+        version: {**settings, **read_sizes(path)}
+        for (version, settings), path in zip(study["data"].items(), manifests, strict=True)
+    }
+    models = {}
+    for version, settings in study["models"].items():
+        vocabularies = [sizes["vocabulary"] for sizes in data.values()]
+        counts = [
+            ModelSize(**settings, vocabulary_size=size, num_positions=POSITIONS).parameters()
+            for size in vocabularies
+        ]
+        ends = dict.fromkeys(f"{count:,}" for count in (min(counts), max(counts)))
+        models[version] = {**settings, "parameters": " to ".join(ends)}
+    return {"data": data, "models": models}
+
+
+def _versions(name: str, section: Mapping[Any, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return a section's settings with the version among them, in ascending order."""
+    return [{name: version, **section[version]} for version in sorted(section, key=int)]
+
+
+def _table(
+    caption: str,
+    columns: Sequence[str],
+    rows: Iterable[Mapping[str, Any]],
+    fold: bool = False,
+) -> dict[str, Any]:
+    """Return a table of text, without the columns that are empty in every row.
+
+    With `fold`, columns of settings with one value in all of several rows are told once, in
+    `common`.
+    """
+    cells = [[_cell(row.get(column), column) for column in columns] for row in rows]
+    kept, common = [], []
+    for place, column in enumerate(columns):
+        values = {row[place] for row in cells}
+        if values <= {""}:
+            continue
+        if fold and column not in RUN and len(cells) > 1 and len(values) == 1:
+            common.append((column, values.pop()))
+        else:
+            kept.append(place)
+    return {
+        "caption": caption,
+        "columns": [columns[i] for i in kept],
+        "rows": [[row[i] for i in kept] for row in cells],
+        "common": common,
+    }
+
+
+def _cell(value: Any, column: str) -> str:
+    """Return a value as people read it."""
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if pd.isna(value):
+        return ""
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, int) and column not in RUN:  # versions are names, not numbers
+        return f"{value:,}"
+    return str(value)
+
+
+def _shown(name: str, drawing: Drawing) -> dict[str, Any]:
+    """Return a figure's element and the words around it."""
+    # Zooming is for the figure's own page: here, a finger on a figure scrolls.
+    # There are no buttons of plotly's either, so the title moves up.
+    margin = drawing.layout.get("margin", {})
+    layout = drawing.layout | {
+        "dragmode": False,
+        "font": drawing.layout.get("font", {}) | {"size": 12},
+        "title": drawing.layout.get("title", {}) | {"font": {"size": 15}},
+        "margin": margin | {"t": margin.get("t", 80) - 35},
+    }
+    base = next((name.removesuffix(f"_eval_{m}") for m in ACCURACY.values() if m in name), None)
+    pages = {"larger": name}
+    if base:
+        pages |= {"loss": f"{base}_eval_loss", "all metrics": base}
+    return {
+        "title": drawing.title,
+        "description": drawing.description,
+        "links": {text: f"plots/{page}.html" for text, page in pages.items()},
+        "element": figure_element(replace(drawing, layout=layout), name),
+    }
+
+
+def _comparisons(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what pretraining changes as a table of text."""
+    return _table("Pretrained and random starts compared", list(rows[0]) if rows else [], rows)
+
+
+def _reference(comparison: pd.DataFrame | None) -> dict[str, Any]:
+    """Return the runs against reference curves as a table of text, each at its last step."""
+    rows = []
+    if comparison is not None:
+        last = comparison.groupby(RUN, dropna=False)["step"].transform("max")
+        for row in comparison[comparison["step"] == last].to_dict("records"):
+            shown = {column: row[column] for column in [*RUN, "step", "metric"]}
+            shown |= {name: f"{row[name]:.3f}" for name in ("reference", "mean", "difference")}
+            known = not pd.isna(row["standard_errors"])
+            rows.append(
+                shown
+                | {"in standard errors": f"{row['standard_errors']:.1f}" if known else ""}
+                | {"seeds": row["seeds"]}
+            )
+    return _table("Reference and reproduced", list(rows[0]) if rows else [], rows)
+
+
+def _results(summary: pd.DataFrame) -> dict[str, Any]:
+    """Return the summary as a table of text."""
+    rows = []
+    for row in summary.to_dict("records"):
+        shown = {column: row[column] for column in [*RUN, "metric", "seeds", "steps"]}
+        for column in ("final", "best"):
+            shown[column] = _interval(row, column, ".3f", ", ")
+        shown["best at step"] = _interval(row, "best_step", ",.0f", " to ")
+        for threshold in THRESHOLDS:
+            shown[f"first step at {threshold}"] = (
+                _interval(row, f"step_{threshold}", ",.0f", " to ")
+                if row[f"reached_{threshold}"] == row["seeds"]
+                else f"{row[f'reached_{threshold}']} of {row['seeds']} seeds"
+            )
+        rows.append(shown)
+    return _table("Results", list(rows[0]) if rows else [], rows)
+
+
+def _interval(row: Mapping[Any, Any], name: str, digits: str, between: str) -> str:
+    """Return a mean and, where there is one, its interval."""
+    mean, low, high = (row[f"{name}_{part}"] for part in ("mean", "low", "high"))
+    if pd.isna(low):
+        return f"{mean:{digits}}"
+    return f"{mean:{digits}} [{low:{digits}}{between}{high:{digits}}]"
+
+
+def read_provenance(path: str | Path) -> dict[str, Any]:
+    """Return what a run's record tells, without what differs when the run is repeated.
+
+    Raises:
+        ValueError: the file is no such record.
+    """
+    record = read_json(path)
+    try:
+        git: Any = {"commit": "", "dirty": False} if record["git"] is None else record["git"]
+        told = record | record["versions"] | record["run"]
+        return {name: told[name] for name in _PROVENANCE[:-1]} | {
+            "commit": git["commit"][:12] + (" and changes" if git["dirty"] else "")
+        }
+    except (KeyError, TypeError):
+        raise ValueError(
+            f"{path}: expected a run's record, with run, versions, git, {', '.join(_PROVENANCE)}"
+        ) from None

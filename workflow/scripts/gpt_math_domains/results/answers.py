@@ -1,0 +1,64 @@
+"""The table of answers: which equations a pretrained model gets right, seed by seed."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from gpt_math_domains.data.vocabulary import OPERATIONS
+from gpt_math_domains.files import errors_name
+from gpt_math_domains.results.tables import (
+    TEXT,
+    WHOLE,
+    WHOLE_OR_NOTHING,
+    empty_table,
+    read_table,
+    require,
+    typed,
+    write_table,
+)
+
+SPLITS = ("train", "valid")
+COLUMNS = {
+    "data": WHOLE,
+    "model": WHOLE,
+    "seed": WHOLE,
+    "split": TEXT,
+    "operation": TEXT,
+    "modulo": WHOLE_OR_NOTHING,
+    "a": WHOLE,
+    "b": WHOLE,
+    "right": WHOLE,
+}
+_EQUATION = list(COLUMNS)[:-1]
+
+
+def write_answers(frame: pd.DataFrame, path: str | Path) -> None:
+    """Write one model's answers, a row for each seed and equation, train before validation.
+
+    Args:
+        frame: the columns `COLUMNS`: `a` and `b` are the operands, `modulo` is missing without
+            one, and `right` is 1 where the whole answer is predicted, given all before it.
+        path: the CSV to publish.
+    """
+    write_table(typed(frame, COLUMNS), path)
+
+
+def read_answers(inputs: Iterable[str | Path]) -> pd.DataFrame:
+    """Read tables that `write_answers` wrote into one.
+
+    Raises:
+        ValueError: one line that names the file and what is wrong with it.
+        OSError: a file cannot be read.
+    """
+    frames = []
+    for path in inputs:
+        with errors_name(path):
+            frame = read_table(path, COLUMNS)
+            for name, allowed in (("split", SPLITS), ("operation", OPERATIONS)):
+                require(frame, name, frame[name].isin(allowed), ", ".join(allowed))
+            require(frame, "right", frame["right"].isin([0, 1]), "0 or 1")
+            repeated = frame.duplicated(_EQUATION)
+            require(frame, "b", ~repeated, "each equation once for each seed of a model")
+        frames.append(frame)
+    return pd.concat(frames or [empty_table(COLUMNS)], ignore_index=True)

@@ -1,0 +1,88 @@
+"""Tables of results as typed CSV files: one way to read, check and write all of them.
+
+A table's columns are a mapping from name to pandas dtype, in order; its module has them.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from gpt_math_domains.files import atomic_write
+from gpt_math_domains.run import RUN
+
+Columns = Mapping[str, str]
+
+TEXT, WHOLE, WHOLE_OR_NOTHING, NUMBER = "string", "int64", "Int64", "float64"
+_PATTERNS = {
+    WHOLE: (r"[0-9]{1,18}", "a whole number"),
+    WHOLE_OR_NOTHING: (r"[0-9]{0,18}", "a whole number or nothing"),
+    NUMBER: (r"(-?[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]+)?|-?inf)?", "a number"),
+}
+RUN_COLUMNS = dict(zip(RUN, [TEXT, WHOLE, WHOLE, WHOLE_OR_NOTHING, TEXT], strict=True))
+
+
+def read_table(path: str | Path, *allowed: Columns) -> pd.DataFrame:
+    """Read a table; floats get the nearest double, an empty field is a missing value.
+
+    Args:
+        path: the CSV.
+        allowed: the columns that the table may have, one or more such tables.
+
+    Raises:
+        ValueError: other columns, or a field that is none of its type.
+        OSError: the file cannot be read.
+    """
+    text = read_fields(path)
+    for columns in allowed:
+        if list(text) == list(columns):
+            return parse_fields(text, columns)
+    wanted = " or ".join(str(list(columns)) for columns in allowed)
+    raise ValueError(f"has the columns {list(text)}; allowed are {wanted}")
+
+
+def read_fields(path: str | Path) -> pd.DataFrame:
+    """Read the fields of a CSV as text."""
+    text = pd.read_csv(path, dtype=str, keep_default_na=False)
+    if not isinstance(text.index, pd.RangeIndex):  # pandas took the first field for a row label
+        raise ValueError("has rows with more fields than the header")
+    return text
+
+
+def parse_fields(text: pd.DataFrame, columns: Columns) -> pd.DataFrame:
+    """Turn text into each column's type."""
+    for name, dtype in columns.items():
+        if dtype in _PATTERNS:
+            pattern, allowed = _PATTERNS[dtype]
+            require(text, name, text[name].str.fullmatch(pattern), allowed)
+    return text.where(text != "").astype(columns)
+
+
+def typed(frame: pd.DataFrame, columns: Columns) -> pd.DataFrame:
+    """Return the columns of a table, each in its type."""
+    return frame[list(columns)].astype(columns)
+
+
+def empty_table(columns: Columns) -> pd.DataFrame:
+    """Return a table without rows."""
+    return pd.DataFrame(columns=list(columns)).astype(columns)
+
+
+def write_table(frame: pd.DataFrame, path: str | Path) -> None:
+    """Publish a table as CSV; pandas writes floats by their shortest exact digits."""
+    with atomic_write(path) as handle:
+        frame.to_csv(handle, index=False, lineterminator="\n")
+
+
+def require(frame: pd.DataFrame, name: str, holds: "pd.Series[bool]", allowed: str) -> None:
+    """Raise ValueError for the first row in which a column's value is not allowed."""
+    if not holds.all():
+        bad = frame[~holds].iloc[0].fillna("").astype(str)
+        keys = [key for key in (*RUN, "seed", "step") if bad.get(key)]
+        row = ", ".join(f"{key} {bad[key]}" for key in keys)
+        raise ValueError(f"{name} is {bad[name] or 'empty'} at {row}; allowed: {allowed}")
+
+
+def require_accuracy(frame: pd.DataFrame, name: str) -> None:
+    """Raise ValueError where an accuracy is none."""
+    require(frame, name, frame[name].between(0, 1), "0 to 1")

@@ -1,0 +1,431 @@
+"""The study's configuration: one source for validation, `config/schema.json` and the reference.
+
+Nothing here imports torch, so that building the job graph stays fast.
+"""
+
+import difflib
+import re
+import reprlib
+import typing
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    ValidationError,
+    model_validator,
+)
+
+from gpt_math_domains.data.labels import LABELS
+from gpt_math_domains.run import ACCURACY, PROTOCOLS, RUN
+
+if TYPE_CHECKING:
+    Phase = str
+    Protocol = str
+    Label = str
+else:
+    Phase, Protocol, Label = (Literal[tuple(names)] for names in (ACCURACY, PROTOCOLS, LABELS))
+
+
+def _exponent(value: object) -> object:
+    """Return the number that `5e-4` means; YAML takes it for text, as it wants `5.0e-4`."""
+    if isinstance(value, str) and re.fullmatch(r"\d+\.?\d*[eE][-+]?\d+", value):
+        return float(value)
+    return value
+
+
+LIMIT = 10**18  # above any number that makes sense, and within 64 bits
+
+Version = Annotated[StrictInt, Field(ge=0, lt=LIMIT)]
+Positive = Annotated[StrictInt, Field(ge=1, lt=LIMIT)]
+Natural = Annotated[StrictInt, Field(ge=0, lt=LIMIT)]
+Rate = Annotated[StrictFloat, Field(gt=0, allow_inf_nan=False), BeforeValidator(_exponent)]
+Decay = Annotated[StrictFloat, Field(ge=0, allow_inf_nan=False), BeforeValidator(_exponent)]
+Figure = Annotated[str, Field(pattern=r"^(finetune_\d+_)?pretrain_\d+$")]
+Color = Annotated[str, Field(pattern=r"^#[0-9A-Fa-f]{6}$")]
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot run; the message has one line for each fault."""
+
+
+class Section(BaseModel):
+    """A part of the configuration: unknown keys are faults, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _refuse_repetition(section: Section) -> None:
+    """Raise ValueError if one of a section's lists has a value twice."""
+    for key, values in section:
+        if len(set(values)) < len(values):
+            raise ValueError(f"{key} = {values}: each value may stand there once")
+
+
+class PathVars(Section):
+    """Where the outputs go."""
+
+    results: Annotated[str, Field(min_length=1)] = Field(
+        description="directory of all outputs, relative to the working directory"
+    )
+
+
+class Selection(Section):
+    """What this study runs, out of what is defined below."""
+
+    data: list[Version] = Field(min_length=1, description="data versions")
+    models: list[Version] = Field(min_length=1, description="model versions")
+    domains: list[Version] = Field(description="domain versions; empty: pretraining only")
+    protocols: list[Protocol] = Field(
+        min_length=1, description="how finetuning starts and what may change"
+    )
+    seeds: list[Natural] = Field(
+        min_length=1, description="independent repetitions, trained side by side in one job"
+    )
+
+    @model_validator(mode="after")
+    def _no_repetition(self) -> Self:
+        _refuse_repetition(self)
+        return self
+
+
+class DataVersion(Section):
+    """Which equations there are."""
+
+    digits: Annotated[StrictInt, Field(ge=2, lt=LIMIT)] = Field(
+        description="number of digit symbols, written 0 .. digits - 1"
+    )
+    modulo: Annotated[StrictInt, Field(ge=2, lt=LIMIT)] | None = Field(
+        description="largest modulus: families for 2 .. modulo; null: none"
+    )
+    split_seed: Annotated[StrictInt, Field(ge=0, lt=2**32)] = Field(
+        default=0, description="seed of the split into train and validation"
+    )
+
+    @model_validator(mode="after")
+    def _modulus_is_a_digit(self) -> Self:
+        if self.modulo is not None and self.modulo >= self.digits:
+            raise ValueError(
+                f"modulo = {self.modulo}: must be smaller than digits = {self.digits}, "
+                "since a modulus is written as one digit symbol"
+            )
+        return self
+
+
+class ModelVersion(Section):
+    """A GPT-2 size; everything else is GPT-2's default."""
+
+    num_layers: Positive = Field(description="transformer blocks")
+    num_heads: Positive = Field(description="attention heads; must divide d_model")
+    d_model: Positive = Field(description="width of the hidden state")
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> Self:
+        if self.d_model % self.num_heads:
+            raise ValueError(f"num_heads = {self.num_heads}: must divide d_model = {self.d_model}")
+        return self
+
+
+class DomainVersion(Section):
+    """Which yes/no labels an equation gets."""
+
+    labels: list[Label] = Field(min_length=1, description="label names, in column order")
+
+    @model_validator(mode="after")
+    def _no_repetition(self) -> Self:
+        _refuse_repetition(self)
+        return self
+
+
+class Training(Section):
+    """How a phase trains."""
+
+    num_train_epochs: Positive = Field(description="passes over the training equations")
+    eval_steps: Positive = Field(
+        description="evaluate every so many optimizer steps "
+        "(and always at 1, 2, 4, ... 512 and at the end)"
+    )
+    batch_size: Positive = Field(description="equations in a batch")
+    learning_rate: Rate = Field(description="peak learning rate of AdamW")
+    weight_decay: Decay = Field(description="weight decay; none on biases and LayerNorm")
+    gradient_accumulation_steps: Positive = Field(description="batches in an optimizer step")
+    num_warmup_steps: Natural = Field(
+        description="optimizer steps of linear warmup; then linear decay to 0"
+    )
+    shuffle: StrictBool = Field(
+        description="a new order each epoch and seed; false: always in file order"
+    )
+
+
+class Override(Section):
+    """Training settings for the runs that match every given one of the first five keys."""
+
+    phase: Phase | None = Field(default=None, description="which runs: phase")
+    data: Version | None = Field(default=None, description="which runs: data version")
+    model: Version | None = Field(default=None, description="which runs: model version")
+    domain: Version | None = Field(default=None, description="which runs: domain version")
+    protocol: Protocol | None = Field(default=None, description="which runs: protocol")
+    num_train_epochs: Positive | None = Field(default=None, description="as in the phase's section")
+    eval_steps: Positive | None = Field(default=None, description="as in the phase's section")
+    batch_size: Positive | None = Field(default=None, description="as in the phase's section")
+    learning_rate: Rate | None = Field(default=None, description="as in the phase's section")
+    weight_decay: Decay | None = Field(default=None, description="as in the phase's section")
+    gradient_accumulation_steps: Positive | None = Field(
+        default=None, description="as in the phase's section"
+    )
+    num_warmup_steps: Natural | None = Field(default=None, description="as in the phase's section")
+    shuffle: StrictBool | None = Field(default=None, description="as in the phase's section")
+
+    def settings(self) -> dict[str, Any]:
+        """Return the settings given here."""
+        return {
+            key: getattr(self, key)
+            for key in Training.model_fields
+            if getattr(self, key) is not None
+        }
+
+    def matches(self, run: Mapping[str, Any]) -> bool:
+        """Tell whether every match key given here has the run's value."""
+        return all(getattr(self, key) in (None, run[key]) for key in RUN)
+
+
+class Figures(Section):
+    """How the figures look."""
+
+    pretrain_colors: list[Color] = Field(
+        min_length=1, description="line colours in pretraining figures, by model"
+    )
+    finetune_colors: list[Color] = Field(
+        min_length=1, description="line colours in finetuning figures, by model"
+    )
+    reference_curves: dict[Figure, Annotated[str, Field(min_length=1)]] = Field(
+        description="CSV tables (`model`, `step` and the accuracy) of curves to set beside the "
+        "study's own, such as published ones, by figure: `{pretrain_1: published.csv}`"
+    )
+
+
+class Study(Section):
+    """A whole study."""
+
+    pathvars: PathVars
+    run: Selection
+    data: dict[Version, DataVersion] = Field(description="data versions, by number")
+    models: dict[Version, ModelVersion] = Field(description="model versions, by number")
+    domains: dict[Version, DomainVersion] = Field(description="domain versions, by number")
+    pretrain: Training
+    finetune: Training
+    overrides: list[Override] = Field(
+        description="exceptions to the two sections above; the last match wins"
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        description="where training runs; auto: CUDA where there is one, else the CPU"
+    )
+    gpu_slots: Positive = Field(
+        description="trainings that may share one GPU; results do not depend on it"
+    )
+    precision: Literal["fp32", "tf32", "bf16", "fp64"] = Field(
+        description="floating-point format of training; bf16: of the blocks' matrix products, with "
+        "fp32 weights and sums; tf32: the same on GPUs, with 10-bit factors"
+    )
+    execution: Literal["auto", "eager", "compiled", "cuda_graph"] = Field(
+        description="how training steps are carried out; auto: what is fastest for the run"
+    )
+    figures: Figures
+
+    @model_validator(mode="after")
+    def _selected_is_defined(self) -> Self:
+        for key in ("data", "models", "domains"):
+            defined = sorted(getattr(self, key))
+            for version in getattr(self.run, key):
+                if version not in defined:
+                    raise ValueError(
+                        f"run.{key} = {version}: not defined under {key}, which has {defined}"
+                    )
+        for number, override in enumerate(self.overrides):
+            for key, section in (("data", "data"), ("model", "models"), ("domain", "domains")):
+                version, defined = getattr(override, key), sorted(getattr(self, section))
+                if version is not None and version not in defined:
+                    raise ValueError(
+                        f"overrides.{number}.{key} = {version}: not defined under {section}, "
+                        f"which has {defined}"
+                    )
+        return self
+
+    def training(
+        self,
+        phase: Phase,
+        data: int,
+        model: int,
+        domain: int | None = None,
+        protocol: Protocol | None = None,
+    ) -> dict[str, Any]:
+        """Return the training settings of one run, overrides applied."""
+        run = dict(phase=phase, data=data, model=model, domain=domain, protocol=protocol)
+        settings = getattr(self, phase).model_dump()
+        for override in self.overrides:
+            if override.matches(run):
+                settings.update(override.settings())
+        return typing.cast(dict[str, Any], settings)
+
+    def runs(self) -> Iterator[dict[str, Any]]:
+        """Yield every selected run as phase, data, model, domain, protocol and its settings."""
+        for data in self.run.data:
+            for model in self.run.models:
+                run = dict(phase="pretrain", data=data, model=model, domain=None, protocol=None)
+                yield run | self.training("pretrain", data, model)
+        for domain in self.run.domains:
+            for data in self.run.data:
+                for model in self.run.models:
+                    for protocol in self.run.protocols:
+                        run = dict(
+                            phase="finetune",
+                            data=data,
+                            model=model,
+                            domain=domain,
+                            protocol=protocol,
+                        )
+                        yield run | self.training("finetune", data, model, domain, protocol)
+
+    def used(self) -> dict[str, Any]:
+        """Return the part of this configuration that its runs use; it is a configuration too."""
+        runs, overrides = list(self.runs()), self.overrides
+        for override in self.overrides:
+            others = [other for other in overrides if other is not override]
+            if list(self.model_copy(update={"overrides": others}).runs()) == runs:
+                overrides = others
+        used = self.model_dump()
+        for key in ("data", "models", "domains"):
+            used[key] = {version: used[key][version] for version in getattr(self.run, key)}
+        return used | {"overrides": [item.model_dump(exclude_none=True) for item in overrides]}
+
+    def tables(self) -> dict[str, Any]:
+        """Return what a page tells about the study: the selected versions and runs."""
+
+        def selected(key: str) -> dict[int, dict[str, Any]]:
+            defined = getattr(self, key)
+            return {version: defined[version].model_dump() for version in getattr(self.run, key)}
+
+        return {
+            "models": selected("models"),
+            "data": selected("data"),
+            "domains": selected("domains"),
+            "protocols": self.run.protocols,
+            "seeds": self.run.seeds,
+            "training": list(self.runs()),
+            "figures": self.figures.model_dump(),
+        }
+
+    def costs(self, phase: Phase) -> dict[str, Any]:
+        """Return what the cost of a phase's runs depends on; see `scale.plot_scale`."""
+        return {
+            "data": self.run.data,
+            "models": {model: self.models[model].model_dump() for model in self.run.models},
+            "labels": {domain: len(self.domains[domain].labels) for domain in self.run.domains},
+            "epochs": [
+                {key: run[key] for key in (*RUN, "num_train_epochs")}
+                for run in self.runs()
+                if run["phase"] == phase
+            ],
+        }
+
+
+def load_study(config: Mapping[str, Any]) -> Study:
+    """Validate a merged configuration.
+
+    Raises:
+        ConfigError: with one line for each fault: key, value, what is allowed.
+    """
+    try:
+        return Study.model_validate(config)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_describe(fault) for fault in error.errors())) from None
+
+
+def check_file(path: str | Path) -> None:
+    """Refuse what a reader of YAML passes over: a key that stands twice in a section, and code.
+
+    Raises:
+        ConfigError: in one line that names the file, the line and the key.
+    """
+    try:
+        root = yaml.compose(Path(path).read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigError(f"config: {path}: not YAML: {' '.join(str(error).split())}") from None
+    seen, waiting = set(), [root]
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen:  # an alias
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+        elif isinstance(node, yaml.MappingNode):
+            waiting += [value for _, value in node.value]
+            names = [key.value for key, _ in node.value]
+            for number, (key, _) in enumerate(node.value):
+                place = (
+                    f"config: {path}, line {key.start_mark.line + 1}: {_printable(str(key.value))}"
+                )
+                if key.value in names[:number]:
+                    raise ConfigError(f"{place}: this key stands twice in its section")
+                if key.value == "__use_yte__":  # has Snakemake evaluate values as Python
+                    raise ConfigError(f"{place}: a configuration holds values, not code")
+
+
+PLAIN = {  # where pydantic speaks of Python
+    "model_type": "must be a section with keys of its own",
+    "dict_type": "must be a section with keys of its own",
+    "too_short": "must have at least one item",
+}
+
+
+def _describe(fault: Any) -> str:
+    """Turn one of pydantic's faults into `config: key = value: what is allowed`."""
+    location, kind = fault["loc"], fault["type"]
+    key = _printable(".".join(str(part) for part in location if part != "[key]"))
+    if kind == "extra_forbidden":
+        known = list(_section(location[:-1]).model_fields)
+        near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.0)
+        return f"config: {key}: unknown key; did you mean {near[0]}? Known keys: {', '.join(known)}"
+    if kind == "missing":
+        return f"config: {key}: this key is missing"
+    if kind == "value_error":
+        own = str(fault["ctx"]["error"])
+        return f"config: {key}.{own}" if key else f"config: {own}"
+    message = PLAIN.get(kind, fault["msg"][:1].lower() + fault["msg"][1:])
+    return f"config: {key} = {_short(fault['input'])}: {message}"
+
+
+def _printable(key: str) -> str:
+    """Return a key in a form that keeps a message in one line."""
+    return key if key.isprintable() else ascii(key)
+
+
+def _short(value: object) -> str:
+    """Return a value as a message shows it, cut off where it is long, or deep as aliases are."""
+    short = reprlib.Repr()
+    short.maxstring = short.maxother = 80
+    try:
+        text = short.repr(value)
+    except ValueError:  # an integer of more digits than Python writes
+        return "..."
+    return text if len(text) <= 200 else f"{text[:200]}..."
+
+
+def _section(location: tuple[int | str, ...]) -> type[Section]:
+    """Return the section class that stands at a location of the configuration."""
+    found: Any = Study
+    for part in location:
+        if isinstance(found, type) and issubclass(found, Section):
+            found = found.model_fields[str(part)].annotation
+        else:  # dict[Version, Section] or list[Section]
+            found = typing.get_args(found)[-1]
+    return typing.cast(type[Section], found)

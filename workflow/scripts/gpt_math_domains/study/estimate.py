@@ -1,0 +1,148 @@
+"""What a training takes, roughly, asked before it starts and without torch: time and memory.
+
+The same estimate warns of long training on a CPU and tells a scheduler what to set aside.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+from gpt_math_domains.data.equations import TRAIN_SHARE
+from gpt_math_domains.data.vocabulary import LONGEST, OPERATIONS, POSITIONS, Vocabulary
+from gpt_math_domains.jobs.memory import training_bytes
+from gpt_math_domains.run import ModelSize, Settings
+
+LONG = 3600.0  # seconds of training worth a warning
+
+START_MINUTES = 10  # of a job: importing, compiling, evaluating and saving
+MARGIN = 2  # times the estimated seconds: it is right within a factor of two or so
+PROCESS_MB = 4096  # of a job before its model: Snakemake, Python, PyTorch, compiling, CUDA
+MEGABYTE = 10**6
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How fast a device takes training steps.
+
+    Attributes:
+        layer_seconds: fixed cost of a layer in a step.
+        seeds_share_it: whether that cost is one for all seeds.
+        flops: rate of the matrix products, fp32.
+    """
+
+    layer_seconds: float
+    seeds_share_it: bool
+    flops: float
+
+
+SPEEDS = {
+    # One core: within a third of the steps in `benchmarks/README.md`, busy hours aside. Finetuning
+    # takes less.
+    "cpu": Speed(layer_seconds=1.5e-3, seeds_share_it=False, flops=90e9),
+    # Not measured. Meant to be slow for a limit: some hundred kernels of an eager step of a layer,
+    # started one by one, and a quarter of the peak rate of an NVIDIA A100.
+    "cuda": Speed(layer_seconds=1e-3, seeds_share_it=True, flops=5e12),
+}
+
+
+def training_seconds(
+    version: Mapping[str, Any],
+    model: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    seeds: int,
+    device: str = "cpu",
+) -> float:
+    """Return the seconds that a run takes on one core or GPU.
+
+    A step costs 6 FLOPs for each of a layer's 12 d_model^2 weights and each token (Kaplan et al.
+    2020, "Scaling Laws for Neural Language Models", section 2.1), and a fixed time per layer.
+
+    Args:
+        version: `digits` and `modulo` of the data version.
+        model: `num_layers` and `d_model`.
+        settings: of the run.
+        seeds: how many train side by side.
+        device: a key of `SPEEDS`.
+    """
+    speed = SPEEDS[device]
+    tokens = LONGEST * Settings(**settings).step_rows
+    flops = 6 * 12 * model["num_layers"] * model["d_model"] ** 2 * tokens
+    layers = model["num_layers"] * speed.layer_seconds * (1 if speed.seeds_share_it else seeds)
+    return float(_steps(version, settings) * (layers + seeds * flops / speed.flops))
+
+
+def training_request(
+    version: Mapping[str, Any],
+    model: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    seeds: int,
+    *,
+    device: str = "cpu",
+    precision: str = "fp32",
+    attempt: int = 1,
+    max_minutes: int | None = None,
+) -> dict[str, int]:
+    """Return the `minutes` and `megabytes` that a run asks a scheduler for.
+
+    Time is `START_MINUTES` and `MARGIN` times `training_seconds`; memory is `PROCESS_MB` and
+    `memory.training_bytes`. Both are taken `attempt` times: a training goes on where the attempt
+    before it was stopped, so an estimate that was too low costs one more start.
+
+    Args:
+        version: `digits` and `modulo` of the data version.
+        model: `num_layers`, `num_heads` and `d_model`.
+        settings: of the run.
+        seeds: how many train side by side.
+        device: a key of `SPEEDS`.
+        precision: as in the configuration.
+        attempt: from 1.
+        max_minutes: the most that may be asked for.
+    """
+    seconds = training_seconds(version, model, settings, seeds, device)
+    minutes = attempt * (START_MINUTES + round(MARGIN * seconds / 60))
+    size = ModelSize(
+        **model, vocabulary_size=Vocabulary(version["digits"]).size, num_positions=POSITIONS
+    )
+    needed = training_bytes(
+        **model,
+        parameters=size.parameters(),
+        num_positions=POSITIONS,
+        seeds=seeds,
+        batch_size=settings["batch_size"],
+        gradient_accumulation_steps=settings["gradient_accumulation_steps"],
+        evaluations=_steps(version, settings) // settings["eval_steps"],
+        value_bytes=8 if precision == "fp64" else 4,
+    )
+    return {
+        "minutes": min(minutes, max_minutes or minutes),
+        "megabytes": attempt * (PROCESS_MB + needed // MEGABYTE),
+    }
+
+
+def _steps(version: Mapping[str, Any], settings: Mapping[str, Any]) -> int:
+    """Return about how many optimizer steps a run has: never fewer than it has."""
+    pairs = len(OPERATIONS) * version["digits"] ** 2 * (version["modulo"] or 1)
+    return Settings(**settings).total_steps(ceil(TRAIN_SHARE * pairs))
+
+
+def cpu_warning(seconds: Iterable[float], cores: int) -> str | None:
+    """Return what to say before training that takes `seconds` a run starts on a CPU.
+
+    None if a CUDA device seems to be there, or it is soon done.
+    """
+    runs = list(seconds)
+    if sum(runs) < LONG or has_cuda():
+        return None
+    hours = max(sum(runs) / max(1, min(cores, len(runs))), max(runs)) / 3600
+    span = f"{hours:,.1f} hours" if hours < 48 else f"{hours / 24:,.1f} days"
+    return (
+        f"No CUDA device found: training runs on the CPU, which takes about {span} for "
+        f"these {len(runs)} runs. The quick study, `make quick`, takes minutes."
+    )
+
+
+def has_cuda() -> bool:
+    """Tell whether an NVIDIA driver is loaded, without importing torch."""
+    return Path("/dev/nvidiactl").exists() or Path("/dev/dxg").exists()

@@ -1,0 +1,151 @@
+"""Checkpoints that plain `transformers` loads: config, weights and tokenizer of each seed.
+
+The files are written without `transformers`, which takes seconds to import.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
+
+from gpt_math_domains.data.vocabulary import Vocabulary
+from gpt_math_domains.files import atomic_write, read_json, write_json, write_text
+from gpt_math_domains.run import (
+    CONFIG,
+    HEAD,
+    TOKENIZER,
+    TOKENIZER_CONFIG,
+    WEIGHTS,
+    ModelSize,
+)
+from gpt_math_domains.training.model import INITIAL_STD, LAYER_NORM_EPSILON, Parameters
+
+# In the order of ModelSize's fields.
+SIZE_KEYS = ("n_layer", "n_head", "n_embd", "vocab_size", "n_positions")
+
+
+def write_checkpoints(
+    directories: Sequence[Path],
+    parameters: Parameters,
+    size: ModelSize,
+    vocabulary: Vocabulary,
+    labels: Sequence[str] | None = None,
+) -> None:
+    """Write one checkpoint directory for each seed of parameters `[R, ...]`.
+
+    Args:
+        directories: one for each seed, in stack order.
+        parameters: of all seeds.
+        size: of each model.
+        vocabulary: of the data version.
+        labels: names of the labels that the head tells; None for a language model.
+    """
+    config = _config(size, vocabulary, labels)
+    for seed, directory in enumerate(directories):
+        write_json(directory / CONFIG, config)
+        weights = {name: value[seed].detach().cpu() for name, value in parameters.items()}
+        with atomic_write(directory / WEIGHTS, "wb") as handle:
+            handle.write(save(weights, metadata={"format": "pt"}))
+        write_text(directory / TOKENIZER, tokenizer(vocabulary).to_str(pretty=True) + "\n")
+        write_json(directory / TOKENIZER_CONFIG, _tokenizer_config(size))
+
+
+def read_checkpoints(directories: Sequence[Path]) -> tuple[Parameters, ModelSize]:
+    """Return the stacked parameters `[R, ...]`, without a head, and their size.
+
+    Raises:
+        ValueError: a directory is no checkpoint of this project, or the sizes differ.
+    """
+    sizes, stacks = zip(*map(_read_checkpoint, directories), strict=True)
+    if len(set(sizes)) > 1:
+        raise ValueError(f"{directories[0].parent}: its checkpoints differ in size: {sizes}")
+    names = stacks[0].keys()
+    return {name: torch.stack([weights[name] for weights in stacks]) for name in names}, sizes[0]
+
+
+def _read_checkpoint(directory: Path) -> tuple[ModelSize, Parameters]:
+    """Return the size and the parameters of one seed, without a head."""
+    path = directory / CONFIG
+    config = read_json(path)
+    numbers = [config.get(key) for key in SIZE_KEYS] if isinstance(config, dict) else [None]
+    if not all(type(number) is int and number > 0 for number in numbers):
+        raise ValueError(f"{path}: {', '.join(SIZE_KEYS)} must stand there, integers above 0")
+    size = ModelSize(*numbers)
+    path = directory / WEIGHTS
+    try:
+        weights = load(path.read_bytes())
+    except (SafetensorError, KeyError) as error:
+        raise ValueError(f"{path}: not a safetensors file ({error!r})") from None
+    # Asked first, so that an absurd number of layers builds no absurd list of shapes.
+    if size.num_layers > len(weights):
+        raise ValueError(f"{path}: {len(weights)} tensors, too few for {size.num_layers} layers")
+    found = {name: tuple(value.shape) for name, value in weights.items() if name != HEAD}
+    wanted = size.shapes()
+    if found != wanted:
+        wrong = min(wanted.items() ^ found.items())[0]
+        raise ValueError(
+            f"{path}: {wrong!r} is {found.get(wrong, 'missing')}, "
+            f"but {CONFIG} asks for {wanted.get(wrong, 'no such tensor')}"
+        )
+    return size, {name: weights[name] for name in wanted}
+
+
+def tokenizer(vocabulary: Vocabulary) -> Tokenizer:
+    """Return a tokenizer from equations as they are written, `3 - 5 = - 2`, to ids and back.
+
+    A `-` is the negative sign where it follows an equality sign, and the operation elsewhere.
+    A symbol outside the vocabulary raises an exception when it is encoded.
+    """
+    ids = {symbol: number for number, symbol in enumerate(vocabulary.symbols)}
+    negative = vocabulary.symbols[vocabulary.negative]
+    made = Tokenizer(models.WordLevel(ids, unk_token="[unk]"))
+    made.normalizer = normalizers.Replace(Regex(r"=\s+-"), f"= {negative}")
+    made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    made.decoder = decoders.Sequence(
+        [decoders.WordPiece(prefix="##", cleanup=False), decoders.Replace(negative, "-")]
+    )
+    made.add_special_tokens([vocabulary.symbols[vocabulary.eos]])
+    return made
+
+
+def _tokenizer_config(size: ModelSize) -> dict[str, Any]:
+    return {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "eos_token": "[eos]",
+        "pad_token": "[eos]",
+        "model_max_length": size.num_positions,
+        "clean_up_tokenization_spaces": False,
+    }
+
+
+def _config(
+    size: ModelSize, vocabulary: Vocabulary, labels: Sequence[str] | None
+) -> dict[str, Any]:
+    kind = "GPT2LMHeadModel" if labels is None else "GPT2ForSequenceClassification"
+    config: dict[str, Any] = {
+        "architectures": [kind],
+        "model_type": "gpt2",
+        "vocab_size": size.vocabulary_size,
+        "n_positions": size.num_positions,
+        "n_embd": size.d_model,
+        "n_layer": size.num_layers,
+        "n_head": size.num_heads,
+        "activation_function": "gelu_new",
+        "layer_norm_epsilon": LAYER_NORM_EPSILON,
+        "initializer_range": INITIAL_STD,
+        "tie_word_embeddings": True,
+        "bos_token_id": vocabulary.eos,
+        "eos_token_id": vocabulary.eos,
+        "pad_token_id": vocabulary.eos,
+    }
+    if labels is not None:
+        config |= {
+            "problem_type": "multi_label_classification",
+            "id2label": {str(number): label for number, label in enumerate(labels)},
+            "label2id": {label: number for number, label in enumerate(labels)},
+        }
+    return config

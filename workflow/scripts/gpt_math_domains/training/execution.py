@@ -1,0 +1,232 @@
+"""Executors: the same training step taken eagerly, compiled, or captured in a CUDA graph."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from types import FunctionType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gpt_math_domains.run import Settings, learning_rate
+from gpt_math_domains.training.stack import (
+    BETA_1,
+    BETA_2,
+    EPSILON,
+    BatchOrder,
+    Executor,
+    Stack,
+    clip_scale,
+    training_step,
+)
+
+# Steps times seeds from which compiling pays on a CPU: it takes 12 to 75 s and saves 1.7 ms of a
+# step and seed of model 2, 3.4 ms of model 4 and 20 ms of model 6 (benchmarks/README.md).
+COMPILE_STEPS = 12_000
+REPLAY_STEPS = 8  # training steps in a captured graph
+BLOCK_STEPS = 1024  # steps whose batches lie on the device at once
+WARMUP_STEPS = 3  # before a capture, so that libraries have set themselves up
+
+
+def prepare_execution(
+    name: str,
+    stack: Stack,
+    order: BatchOrder,
+    settings: Settings,
+    note: Callable[[str], None],
+) -> str:
+    """Return how steps are carried out here: `eager`, `compiled` or `cuda_graph`.
+
+    Where that is `compiled`, the stack's step is: what fails at it decides the bits of a run, so it
+    must be known before a saved state is read.
+
+    Args:
+        name: one of these, or `auto` for what is fastest for this run.
+        stack: just built; its state stays.
+        order: of the examples.
+        settings: of the run.
+        note: told what it is, and why if that is not what the name says.
+
+    Raises:
+        ValueError: `cuda_graph` is asked for without a CUDA device.
+    """
+    cuda = stack.rate.is_cuda
+    if name == "auto":
+        steps = settings.total_steps(order.examples) * len(order.seeds)
+        name = "cuda_graph" if cuda else "compiled" if steps >= COMPILE_STEPS else "eager"
+    if name == "cuda_graph" and not cuda:
+        raise ValueError("config: execution = 'cuda_graph': training is on the CPU; use auto")
+    if name == "compiled" and not cuda and not _has_compiler():
+        note("no C++ compiler found: the steps are carried out eagerly")
+        name = "eager"
+    if name == "compiled":
+        compile_stack(stack)
+        try:
+            with _undone(stack):
+                training_step(stack, order.rows(1))
+        except torch._dynamo.exc.TorchDynamoException as error:
+            note(f"torch.compile failed, the steps are carried out eagerly: {error!r}"[:500])
+            del stack.update  # the instance's: that of the class is the eager one
+            name = "eager"
+    note(f"executor {name}")
+    return name
+
+
+def make_executor(name: str, stack: Stack, order: BatchOrder, settings: Settings) -> Executor:
+    """Return the executor for a name that `prepare_execution` returned, the stack's state read."""
+    return (CudaGraph if name == "cuda_graph" else Eager)(stack, order, settings)
+
+
+def compile_stack(stack: Stack) -> None:
+    """Have torch.compile generate the steps of a stack when it takes the first."""
+    options: dict[str, Any] = {
+        # Shapes and objects stay as they are throughout a run: nothing to check at each step.
+        "guard_filter_fn": torch.compiler.skip_all_guards_unsafe,
+        "cpp.threads": torch.get_num_threads(),
+        "cpp_wrapper": not stack.rate.is_cuda,  # calls between kernels in C++ too
+    }
+    # Without checks, what is compiled for one stack must not serve another: compiled code belongs
+    # to a code object, so each stack gets one of its own.
+    own = FunctionType(_update.__code__.replace(), _update.__globals__)
+    compiled = torch.compile(own, fullgraph=True, dynamic=False, options=options)
+    stack.update = partial(compiled, stack)  # type: ignore[method-assign]
+
+
+def _update(stack: Stack, rows: Tensor) -> Tensor:
+    """Do what `Stack.update` does in a form that compiles well.
+
+    AdamW is written out, as torch's fused one cannot be compiled, and its plain one computes the
+    bias corrections again for each value.
+    """
+    parameters = dict(stack.parameters)
+    for group in stack.groups:
+        parameters |= group.views()
+    losses, gradients = stack.differentiate(parameters, rows)
+    stack.loss_sum += losses
+    stack.steps += 1
+    steps, rate = stack.steps[0].double(), stack.rate.double()
+    # Learning rate; that over the mean's bias correction; what corrects the root of the square.
+    scalars = torch.stack([rate, rate / (1 - BETA_1**steps), (1 - BETA_2**steps).rsqrt()])
+    # A product with 1 ends a kernel: the scalars would be computed again for each value, and torch
+    # 2.13 fails at fusing several seeds' norms with their updates.
+    factors = torch.cat([clip_scale(gradients), scalars[:, None].to(losses.dtype)])
+    factors = torch.mm(factors, losses.new_ones(1, 1))
+    scale, (rate, size, correction) = factors[:-3], factors[-3:, 0].unbind()
+    for group, gradient in zip(stack.groups, gradients, strict=True):
+        gradient = gradient * scale
+        group.mean.lerp_(gradient, 1 - BETA_1)
+        group.square.mul_(BETA_2).addcmul_(gradient, gradient, value=1 - BETA_2)
+        group.values.mul_(1 - rate * group.weight_decay)
+        group.values.sub_(size * group.mean / (group.square.sqrt() * correction + EPSILON))
+    return losses
+
+
+@contextmanager
+def _undone(stack: Stack) -> Iterator[None]:
+    """Bring a stack back to where it was before the block, also after an error in it."""
+    before = {name: value.clone() for name, value in stack.state().items()}
+    generators = [generator.get_state() for generator in stack.dropout.generators]
+    try:
+        yield
+    finally:
+        for name, value in stack.state().items():
+            value.copy_(before[name])
+        for generator, state in zip(stack.dropout.generators, generators, strict=True):
+            generator.set_state(state)
+
+
+def _has_compiler() -> bool:
+    """Tell whether there is a C++ compiler for torch.compile."""
+    return shutil.which(os.environ.get("CXX", "g++")) is not None
+
+
+class Eager:
+    """Carries out one step after the other.
+
+    Args:
+        stack: to train.
+        order: of the examples.
+        settings: of the run.
+    """
+
+    def __init__(self, stack: Stack, order: BatchOrder, settings: Settings) -> None:
+        self._stack = stack
+        self._order = order
+        self._settings = settings
+        self._total_steps = settings.total_steps(order.examples)
+
+    def run(self, first: int, last: int) -> Iterator[int]:
+        """Take steps `first` to `last`; yield each when it is done."""
+        for step in range(first, last + 1):
+            self._stack.rate.fill_(learning_rate(step, self._total_steps, self._settings))
+            training_step(self._stack, self._order.rows(step))
+            yield step
+
+
+class CudaGraph:
+    """Replays captured steps: one launch for `REPLAY_STEPS` of them.
+
+    Batches and learning rates of a block of steps lie on the device; a counter there tells a
+    captured step which are its own, so that nothing comes from the host in between.
+
+    Args:
+        stack: to train, on a CUDA device.
+        order: of the examples.
+        settings: of the run.
+    """
+
+    def __init__(self, stack: Stack, order: BatchOrder, settings: Settings) -> None:
+        self._stack = stack
+        self._order = order
+        self._settings = settings
+        self._total_steps = settings.total_steps(order.examples)
+        rows = order.rows(1)
+        self._rows = torch.stack([rows] * BLOCK_STEPS)
+        self._rates = torch.zeros(BLOCK_STEPS, dtype=torch.float64, device=rows.device)
+        self._place = torch.zeros(1, dtype=torch.int64, device=rows.device)
+        self._warm_up()
+        self._one, self._several = self._capture(1), self._capture(REPLAY_STEPS)
+
+    def run(self, first: int, last: int) -> Iterator[int]:
+        """Take steps `first` to `last`; yield the last one launched, after each launch."""
+        for start in range(first, last + 1, BLOCK_STEPS):
+            steps = range(start, min(start + BLOCK_STEPS, last + 1))
+            rates = [learning_rate(step, self._total_steps, self._settings) for step in steps]
+            self._rates[: len(steps)] = torch.tensor(rates, dtype=torch.float64)
+            torch.stack([self._order.rows(step) for step in steps], out=self._rows[: len(steps)])
+            self._place.zero_()
+            done = start - 1
+            while done < steps[-1]:
+                several = steps[-1] - done >= REPLAY_STEPS
+                (self._several if several else self._one).replay()
+                done += REPLAY_STEPS if several else 1
+                yield done
+
+    def _step(self) -> None:
+        """Take the step that the counter points at, and move it on."""
+        self._stack.rate.copy_(self._rates.index_select(0, self._place)[0])
+        training_step(self._stack, self._rows.index_select(0, self._place)[0])
+        self._place += 1
+
+    def _warm_up(self) -> None:
+        """Take a few steps, which libraries and the optimizer need, and undo them."""
+        with _undone(self._stack):
+            stream = torch.cuda.Stream()
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
+                for _ in range(WARMUP_STEPS):
+                    self._step()
+            torch.cuda.synchronize()
+
+    def _capture(self, steps: int) -> torch.cuda.CUDAGraph:
+        """Return a graph of so many consecutive steps."""
+        graph = torch.cuda.CUDAGraph()
+        for generator in self._stack.dropout.generators:
+            graph.register_generator_state(generator)
+        with torch.cuda.graph(graph):
+            for _ in range(steps):
+                self._step()
+        return graph

@@ -1,0 +1,287 @@
+"""One training job from input files to output files: pretraining or finetuning, all its seeds."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+import torch
+
+from gpt_math_domains.data.manifest import check_manifest
+from gpt_math_domains.data.tables import read_equations, read_labels
+from gpt_math_domains.data.vocabulary import POSITIONS, Vocabulary, read_vocabulary
+from gpt_math_domains.files import errors_name
+from gpt_math_domains.jobs.memory import free_bytes, require_memory, training_bytes
+from gpt_math_domains.jobs.progress import Progress
+from gpt_math_domains.jobs.record import Record, cpu_name
+from gpt_math_domains.jobs.stops import Stop
+from gpt_math_domains.results.metrics import write_label_accuracy, write_metrics
+from gpt_math_domains.run import ACCURACY, PROTOCOLS, ModelSize, Settings
+from gpt_math_domains.training.checkpoint import read_checkpoints, write_checkpoints
+from gpt_math_domains.training.device import PRECISIONS, has_bf16, prepare_torch
+from gpt_math_domains.training.execution import make_executor, prepare_execution
+from gpt_math_domains.training.model import Parameters, initialize
+from gpt_math_domains.training.resume import resumable
+from gpt_math_domains.training.stack import BatchOrder, build_stack, torch_generator, train
+from gpt_math_domains.training.tasks import DomainLabels, NextTokens, Task
+
+
+@dataclass(frozen=True)
+class Job:
+    """What both phases need to know.
+
+    Attributes:
+        run: phase, data, model, domain and protocol; the last two None in pretraining.
+        model: `num_layers`, `num_heads`, `d_model`.
+        settings: the fields of `run.Settings`.
+        seeds: in stack order.
+        device: `auto`, `cpu` or `cuda`.
+        precision: a key of `PRECISIONS`.
+        execution: see `execution.prepare_execution`.
+        threads: of the CPU.
+        metrics_csv: to write.
+        record: of the job, to write beside the metrics.
+        checkpoints: directories to write, one for each seed.
+        log: where progress is told in full.
+        labels_csv: to write in finetuning: accuracy of each label.
+    """
+
+    run: Mapping[str, Any]
+    model: Mapping[str, int]
+    settings: Mapping[str, Any]
+    seeds: Sequence[int]
+    device: str
+    precision: str
+    execution: str
+    threads: int
+    metrics_csv: Path
+    record: Record
+    checkpoints: Sequence[Path]
+    log: TextIO
+    labels_csv: Path | None = None
+
+    def size(self, vocabulary: Vocabulary) -> ModelSize:
+        """Return the size of the run's models."""
+        return ModelSize(**self.model, vocabulary_size=vocabulary.size, num_positions=POSITIONS)
+
+    def initialize(self, size: ModelSize, num_labels: int | None = None) -> Parameters:
+        """Draw the initial parameters of all seeds, on the CPU."""
+        generators = [torch_generator(seed, "weights") for seed in self.seeds]
+        return initialize(size, generators, num_labels, PRECISIONS[self.precision][0])
+
+    def require_memory(self, size: ModelSize, examples: int, device: str) -> None:
+        """Refuse a run that does not fit.
+
+        Raises:
+            ValueError: with the bytes that it needs and those that are free.
+        """
+        settings = Settings(**self.settings)
+        needed = training_bytes(
+            **self.model,
+            parameters=size.parameters(),
+            num_positions=size.num_positions,
+            seeds=len(self.seeds),
+            batch_size=settings.batch_size,
+            gradient_accumulation_steps=settings.gradient_accumulation_steps,
+            evaluations=settings.total_steps(examples) // settings.eval_steps,
+            value_bytes=PRECISIONS[self.precision][0].itemsize,
+        )
+        free = torch.cuda.mem_get_info()[0] if device == "cuda" else free_bytes()
+        require_memory(
+            needed,
+            free,
+            f"config: models.{self.run['model']} with {len(self.seeds)} seeds on {device}",
+            "choose a smaller model, fewer seeds, smaller batches or fewer evaluations",
+        )
+
+
+def pretrain_model(
+    job: Job, train_csv: Path, valid_csv: Path, vocabulary_json: Path, manifest_json: Path
+) -> None:
+    """Pretrain all seeds of a model on next tokens; write metrics and checkpoints.
+
+    Args:
+        job: what to train and where to write.
+        train_csv: equations to train on.
+        valid_csv: equations to judge by.
+        vocabulary_json: their vocabulary.
+        manifest_json: the checksums of these three.
+
+    Raises:
+        ValueError: an input file is malformed or was changed, `cuda` is asked for and not there, or
+            the run does not fit in memory.
+        FloatingPointError: the training diverged.
+    """
+    device = prepare_torch(job.device, job.threads, job.precision)
+    dtype, _ = PRECISIONS[job.precision]
+    check_manifest(manifest_json, train=train_csv, valid=valid_csv, vocabulary=vocabulary_json)
+    vocabulary = read_vocabulary(vocabulary_json)
+    size = job.size(vocabulary)
+    tasks = []
+    for path in (train_csv, valid_csv):
+        equations = read_equations(path)
+        with errors_name(path):
+            tasks.append(NextTokens.of(equations, vocabulary, device, dtype))
+    task, valid = tasks
+    job.require_memory(size, len(task), device)
+    with _trained(job, task, valid, size, job.initialize(size), device) as parameters:
+        write_checkpoints(job.checkpoints, parameters, size, vocabulary)
+
+
+def finetune_model(
+    job: Job,
+    train_csv: Path,
+    valid_csv: Path,
+    vocabulary_json: Path,
+    manifest_json: Path,
+    train_labels_csv: Path,
+    valid_labels_csv: Path,
+    pretrained: Sequence[Path],
+) -> None:
+    """Finetune all seeds of a model to tell domain labels; write metrics and checkpoints.
+
+    The run's protocol decides where it starts (`full`, `frozen`: from the checkpoints; `scratch`,
+    `random_frozen`: from random weights) and what may change (`frozen`, `random_frozen`: the head
+    alone).
+
+    Args:
+        job: what to train and where to write.
+        train_csv: equations to train on.
+        valid_csv: equations to judge by.
+        vocabulary_json: their vocabulary.
+        manifest_json: the checksums of these three.
+        train_labels_csv: labels of the equations to train on.
+        valid_labels_csv: labels of the equations to judge by.
+        pretrained: checkpoint directories, one for each seed; unused where the start is random.
+
+    Raises:
+        ValueError: an input file is malformed or was changed, `cuda` is asked for and not there, or
+            the run does not fit in memory.
+        FloatingPointError: the training diverged.
+    """
+    device = prepare_torch(job.device, job.threads, job.precision)
+    dtype, _ = PRECISIONS[job.precision]
+    check_manifest(manifest_json, train=train_csv, valid=valid_csv, vocabulary=vocabulary_json)
+    vocabulary = read_vocabulary(vocabulary_json)
+    size = job.size(vocabulary)
+    tasks, columns = [], []
+    for path, labels_path in ((train_csv, train_labels_csv), (valid_csv, valid_labels_csv)):
+        equations = read_equations(path)
+        names, labels = read_labels(labels_path)
+        columns.append(names)
+        with errors_name(f"{path} and {labels_path}"):
+            tasks.append(DomainLabels.of(equations, labels, vocabulary, device, dtype))
+    if columns[0] != columns[1]:
+        raise ValueError(f"{valid_labels_csv}: has the labels {columns[1]}, not {columns[0]}")
+    task, valid = tasks
+    job.require_memory(size, len(task), device)
+    parameters = job.initialize(size, len(names))
+    if PROTOCOLS[job.run["protocol"]].pretrained:
+        loaded, loaded_size = read_checkpoints(pretrained)
+        if loaded_size != size:
+            raise ValueError(f"{pretrained[0]}: holds {loaded_size}, but the run asks for {size}")
+        parameters |= {name: value.to(dtype) for name, value in loaded.items()}
+    with _trained(job, task, valid, size, parameters, device, names) as parameters:
+        write_checkpoints(job.checkpoints, parameters, size, vocabulary, names)
+
+
+def checkpoint_directories(files: Sequence[str]) -> list[Path]:
+    """Return the directories that hold checkpoint files, in the order of the files."""
+    return list(dict.fromkeys(Path(file).parent for file in files))
+
+
+@contextmanager
+def _trained(
+    job: Job,
+    task: Task,
+    valid: Task,
+    size: ModelSize,
+    parameters: Parameters,
+    device: str,
+    labels: Sequence[str] = (),
+) -> Iterator[Parameters]:
+    """Train to the end, from where an earlier attempt got to; write the metrics.
+
+    The block gets the trained parameters and publishes them; then the resume state goes.
+    """
+    phase, settings = job.run["phase"], Settings(**job.settings)
+    stack = build_stack(
+        task,
+        size,
+        {name: value.to(device) for name, value in parameters.items()},
+        settings,
+        [torch_generator(seed, f"{phase} dropout", device) for seed in job.seeds],
+        head_only=phase == "finetune" and PROTOCOLS[job.run["protocol"]].head_only,
+        products=PRECISIONS[job.precision][1],
+    )
+    order = BatchOrder(len(task), settings, job.seeds, device)
+    total_steps = settings.total_steps(len(task))
+    progress = Progress(job.run, ACCURACY[phase], total_steps, job.log)
+    progress.note(f"{len(task):,} training examples, seeds {list(job.seeds)}, on {device}")
+    if job.precision == "bf16" and not has_bf16(device):
+        progress.note("this processor has no bf16 arithmetic: fp32 would be many times as fast")
+    directory = Path(job.metrics_csv).parent / "resume"
+    with ExitStack() as until_done:
+        stop = until_done.enter_context(Stop(progress.note))
+        execution = prepare_execution(job.execution, stack, order, settings, progress.note)
+        identity = _identity(job, execution, device)
+        resume = until_done.enter_context(
+            resumable(directory, identity, stack, stop, progress.note)
+        )
+        if resume.start.step > 0:
+            progress.resumed(resume.start.step)
+        progress.tell_in(directory, job.seeds, resume.start.step, resume.evaluations)
+        executor = make_executor(execution, stack, order, settings)
+
+        def heartbeat(step: int) -> None:
+            progress.heartbeat(step)
+            resume.heartbeat(step)
+
+        for evaluation in train(stack, valid, order, settings, executor, heartbeat, resume.start):
+            progress.evaluation(evaluation)
+            resume.evaluated(evaluation, is_last=evaluation.step == total_steps)
+        done = resume.evaluations
+        rows = [row for evaluation in done for row in evaluation.rows(job.run, job.seeds)]
+        write_metrics(rows, phase, job.metrics_csv)
+        if job.labels_csv is not None:
+            rows = [row for e in done for row in e.label_rows(job.run, job.seeds, labels)]
+            write_label_accuracy(rows, job.labels_csv)
+        _write_record(job, device, execution, resume.resumes)
+        yield stack.parameters
+        resume.clear()
+
+
+def _identity(job: Job, execution: str, device: str) -> dict[str, object]:
+    """Return what decides the bits of a run, by name: only the same may go on from a state."""
+    parts: dict[str, Mapping[str, Any]] = {
+        "run": job.run,
+        "model": job.model,
+        "settings": job.settings,
+        "input": job.record.inputs,
+    }
+    named = {f"{part}.{key}": parts[part][key] for part in parts for key in parts[part]}
+    return named | {
+        "seeds": list(job.seeds),
+        "device": device,
+        "precision": job.precision,
+        "execution": execution,
+        "threads": job.threads,
+        "code": job.record.code,
+        "torch": torch.__version__,
+    }
+
+
+def _write_record(job: Job, device: str, execution: str, resumes: int) -> None:
+    """Write what was trained, and on what."""
+    job.record.write(
+        resumes=resumes,
+        run=job.run,
+        model=job.model,
+        settings=job.settings,
+        seeds=job.seeds,
+        device=torch.cuda.get_device_name() if device == "cuda" else cpu_name(),
+        precision=job.precision,
+        execution=execution,
+        threads=job.threads,
+    )

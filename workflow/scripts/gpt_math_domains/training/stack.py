@@ -1,0 +1,456 @@
+"""Training a stack of seeds: the step, the schedule, the batch order and the evaluations.
+
+The step and its settings are those of `transformers.Trainer`: AdamW without decay on biases and
+LayerNorm, linear warmup from 0 then linear decay to 0, gradients clipped to norm 1. Each seed has
+its own loss, clipping, dropout and batch order; the seeds never meet.
+
+Shape letters: R seeds, B rows of a step.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.optim.adamw import adamw
+
+from gpt_math_domains.run import (
+    EMBEDDING,
+    HEAD,
+    Evaluation,
+    ModelSize,
+    Settings,
+    Start,
+    evaluation_steps,
+    learning_rate,
+)
+from gpt_math_domains.training.model import (
+    Parameters,
+    dropout_values,
+    is_block_matrix,
+    is_layer_norm,
+)
+from gpt_math_domains.training.tasks import Task
+
+DROPOUT = 0.1  # GPT-2's default
+CLIP_NORM = 1.0
+BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8  # AdamW's, as in Trainer
+CHECK_STEPS = {"cpu": 1, "cuda": 1024}  # a look at the losses this often; a GPU is waited for
+EVALUATION_ROWS = {"cpu": 128, "cuda": 16384}  # judged at once, over all seeds: fits the cache
+
+
+def random_stream(seed: int, purpose: str, *more: int) -> np.random.SeedSequence:
+    """Return the source of random numbers of one seed for one purpose."""
+    return np.random.SeedSequence([seed, *purpose.encode(), *more])
+
+
+def torch_generator(seed: int, purpose: str, device: str = "cpu") -> torch.Generator:
+    """Return a generator on `device`, seeded from `random_stream`."""
+    state = random_stream(seed, purpose).generate_state(1, np.uint64)[0]
+    return torch.Generator(device).manual_seed(int(state >> np.uint64(1)))
+
+
+class StackedDropout:
+    """Dropout for R seeds; the masks of a step are drawn at once, each seed's from its generator.
+
+    A value is dropped if a random 16-bit number is below a threshold; drawing four of them as one
+    64-bit number is several times as fast as drawing floats, and rounds the rate to 1 / 65,536.
+
+    Args:
+        rate: share of values that are dropped.
+        values: mask values of one seed that a step asks for.
+        generators: one for each seed, on `device`.
+        dtype: type of the states.
+        device: where the states are.
+    """
+
+    def __init__(
+        self,
+        rate: float,
+        values: int,
+        generators: Sequence[torch.Generator],
+        dtype: torch.dtype,
+        device: str,
+    ) -> None:
+        self.generators = generators
+        dropped = round(rate * 2**16)
+        self._words = torch.empty(
+            len(generators), -(-values // 4), dtype=torch.int64, device=device
+        )
+        self._masks = torch.empty(
+            len(generators), 4 * self._words.shape[1], dtype=dtype, device=device
+        )
+        self._parts = list(self._words)
+        self._numbers = self._words.view(torch.int16)
+        self._threshold, self._kept = dropped - 2**15, 2**16 / (2**16 - dropped)
+        self._used = 0
+
+    def draw(self) -> None:
+        """Draw the next step's masks."""
+        for words, generator in zip(self._parts, self.generators, strict=True):
+            words.random_(-(2**63), None, generator=generator)
+        torch.ge(self._numbers, self._threshold, out=self._masks)
+        self._masks.mul_(self._kept)
+        self._used = 0
+
+    def mask(self, shape: Sequence[int]) -> Tensor:
+        """Return the next unused part of the masks in a shape `[R, ...]`."""
+        first, self._used = self._used, self._used + math.prod(shape[1:])
+        return self._masks[:, first : self._used].view(shape)
+
+
+class BatchOrder:
+    """Which examples each step takes: a pure function of seed and epoch.
+
+    Args:
+        examples: number of training examples; this index is the filler row.
+        settings: of the run.
+        seeds: the seeds, in stack order.
+        device: where the row numbers are wanted.
+    """
+
+    def __init__(
+        self, examples: int, settings: Settings, seeds: Sequence[int], device: str
+    ) -> None:
+        self.examples = examples
+        self.settings = settings
+        self.seeds = seeds
+        self.device = device
+        self.steps_per_epoch = settings.steps_per_epoch(examples)
+        self._epoch = -1
+        self._table = torch.empty(0)
+
+    def rows(self, step: int) -> Tensor:
+        """Return the rows `[R, B]` of optimizer step `step` (from 1)."""
+        epoch, place = divmod(step - 1, self.steps_per_epoch)
+        if epoch != self._epoch and (self.settings.shuffle or self._epoch < 0):
+            self._table = self._epoch_table(epoch)
+        self._epoch = epoch
+        return self._table[place]
+
+    def _epoch_table(self, epoch: int) -> Tensor:
+        """Return an epoch's rows `[steps, R, B]`, the last step filled up with the filler."""
+        shape = len(self.seeds), self.steps_per_epoch * self.settings.step_rows
+        table = np.full(shape, self.examples)
+        for row, seed in zip(table, self.seeds, strict=True):
+            row[: self.examples] = self._permutation(seed, epoch)
+        steps = table.reshape(len(self.seeds), self.steps_per_epoch, self.settings.step_rows)
+        return torch.from_numpy(steps.swapaxes(0, 1).copy()).to(self.device)
+
+    def _permutation(self, seed: int, epoch: int) -> npt.NDArray[np.int64]:
+        if not self.settings.shuffle:
+            return np.arange(self.examples)
+        stream = random_stream(seed, "order", epoch)
+        return np.random.default_rng(stream).permutation(self.examples)
+
+
+@dataclass
+class Group:
+    """Trained parameters as one buffer: a matrix, or all biases and LayerNorms together.
+
+    Attributes:
+        shapes: of its parameters, `[R, ...]` each, in the buffer's order.
+        values: `[R, n]` of all of them.
+        weight_decay: of the group.
+        mean: `[R, n]` AdamW's running mean of the gradient.
+        square: `[R, n]` and of its square.
+        steps: how many were taken, a tensor of no dimension.
+    """
+
+    shapes: dict[str, torch.Size]
+    values: Tensor
+    weight_decay: float
+    mean: Tensor
+    square: Tensor
+    steps: Tensor
+
+    @classmethod
+    def of(cls, parameters: Parameters, weight_decay: float, steps: Tensor) -> "Group":
+        """Copy parameters into a buffer."""
+        values = flatten(parameters, parameters).clone()
+        return cls(
+            shapes={name: value.shape for name, value in parameters.items()},
+            values=values,
+            weight_decay=weight_decay,
+            mean=torch.zeros_like(values),
+            square=torch.zeros_like(values),
+            steps=steps,
+        )
+
+    def views(self) -> Parameters:
+        """Return the parameters as parts of the buffer."""
+        parts = self.values.split([shape[1:].numel() for shape in self.shapes.values()], dim=1)
+        named = zip(self.shapes.items(), parts, strict=True)
+        return {name: part.view(shape) for (name, shape), part in named}
+
+
+def flatten(parameters: Parameters, names: Iterable[str]) -> Tensor:
+    """Return the named parameters as one tensor `[R, n]`."""
+    parts = [parameters[name].flatten(1) for name in names]
+    return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
+
+
+@dataclass
+class Stack:
+    """All seeds of a run, ready to train.
+
+    Attributes:
+        task: the training examples.
+        size: of each model.
+        parameters: `[R, ...]` each, on the task's device; those that are trained, views of groups.
+        groups: what is trained.
+        steps: of each group; the optimizer wants them apart.
+        head_only: whether that is the classification head alone.
+        products: type of the blocks' matrix products; other than that of the parameters, the
+            matrices are rounded to it at each step.
+        rate: the learning rate of the next step, a tensor of no dimension.
+        dropout: of this run.
+        loss_sum: `[R]` losses of all steps since the last evaluation.
+        batch_size: rows of one forward pass.
+    """
+
+    task: Task
+    size: ModelSize
+    parameters: Parameters
+    groups: list[Group]
+    steps: Tensor
+    head_only: bool
+    products: torch.dtype
+    rate: Tensor
+    dropout: StackedDropout
+    loss_sum: Tensor
+    batch_size: int
+
+    def state(self) -> Parameters:
+        """Return by name all that steps change, but for the generators: no copies."""
+        state = {"steps": self.steps, "loss_sum": self.loss_sum}
+        for number, group in enumerate(self.groups):
+            for name in ("values", "mean", "square"):
+                state[f"group.{number}.{name}"] = getattr(group, name)
+        return state
+
+    def differentiate(self, parameters: Parameters, rows: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return the losses `[R]` of rows `[R, B]` and the gradients `[R, n]` of the groups."""
+        weights = {
+            name: value.to(self.products) if is_block_matrix(name) else value
+            for name, value in parameters.items()
+        }
+        terms = self.task.terms(rows)
+        sums: list[Tensor] = []
+        for batch in rows.split(self.batch_size, dim=1):
+            loss, gradients = self.task.differentiate(
+                weights, self.size, batch, terms, self.dropout, head_only=self.head_only
+            )
+            found = [loss, *(flatten(gradients, group.shapes) for group in self.groups)]
+            sums = list(map(torch.add, sums, found)) if sums else found
+        losses, *totals = sums
+        return losses, totals
+
+    def update(self, rows: Tensor) -> Tensor:
+        """Take one optimizer step, the masks being drawn; sum up and return its losses, `[R]`."""
+        losses, gradients = self.differentiate(self.parameters, rows)
+        scale = clip_scale(gradients)
+        gradients = [gradient * scale for gradient in gradients]
+        for weight_decay in {group.weight_decay for group in self.groups}:
+            members = [i for i, g in enumerate(self.groups) if g.weight_decay == weight_decay]
+            adamw(
+                [self.groups[i].values for i in members],
+                [gradients[i] for i in members],
+                [self.groups[i].mean for i in members],
+                [self.groups[i].square for i in members],
+                [],
+                [self.groups[i].steps for i in members],
+                lr=self.rate,
+                beta1=BETA_1,
+                beta2=BETA_2,
+                eps=EPSILON,
+                weight_decay=weight_decay,
+                amsgrad=False,
+                maximize=False,
+                fused=True,
+                capturable=self.rate.is_cuda,
+            )
+        self.loss_sum += losses
+        return losses
+
+
+def build_stack(
+    task: Task,
+    size: ModelSize,
+    parameters: Parameters,
+    settings: Settings,
+    generators: Sequence[torch.Generator],
+    *,
+    head_only: bool = False,
+    dropout: float = DROPOUT,
+    products: torch.dtype | None = None,
+) -> Stack:
+    """Make a stack that starts from parameters `[R, ...]`.
+
+    Args:
+        task: the training examples.
+        size: of each model.
+        parameters: of all seeds, on the task's device; copied.
+        settings: of the run.
+        generators: of the dropout masks, one for each seed, on the task's device.
+        head_only: leave everything but the classification head as it is.
+        dropout: share of values dropped.
+        products: type of the blocks' matrix products, that of the parameters if None.
+    """
+    members: dict[str, Parameters] = {}
+    for name, value in parameters.items():
+        if not head_only or name == HEAD:
+            members.setdefault(name if decays(name) else "others", {})[name] = value
+    embedding = parameters[EMBEDDING]
+    steps = torch.zeros(len(members), device=embedding.device)
+    groups = [
+        Group.of(group, 0.0 if key == "others" else settings.weight_decay, step)
+        for (key, group), step in zip(members.items(), steps, strict=True)
+    ]
+    for group in groups:
+        parameters = parameters | group.views()
+    values = dropout_values(size, settings.batch_size, last_only=task.last_only)
+    values *= settings.gradient_accumulation_steps
+    masks = StackedDropout(dropout, values, generators, embedding.dtype, str(embedding.device))
+    return Stack(
+        task=task,
+        size=size,
+        parameters=parameters,
+        groups=groups,
+        steps=steps,
+        head_only=head_only,
+        products=products or embedding.dtype,
+        # A tensor rather than a number, so that a captured step reads the current value. PyTorch's
+        # fused AdamW takes it as fp32 alone on CUDA, and as a number elsewhere.
+        rate=embedding.new_zeros((), dtype=torch.float32 if embedding.is_cuda else torch.float64),
+        dropout=masks,
+        loss_sum=torch.zeros(len(embedding), dtype=torch.float64, device=embedding.device),
+        batch_size=settings.batch_size,
+    )
+
+
+def decays(name: str) -> bool:
+    """Tell whether weight decay applies to a parameter: not to biases and LayerNorm."""
+    return not (name.endswith("bias") or is_layer_norm(name))
+
+
+@torch.no_grad()
+def training_step(stack: Stack, rows: Tensor) -> Tensor:
+    """Take one optimizer step on rows `[R, B]` at `stack.rate`; return its losses, `[R]`."""
+    stack.dropout.draw()
+    return stack.update(rows)
+
+
+def clip_scale(gradients: Sequence[Tensor], max_norm: float = CLIP_NORM) -> Tensor:
+    """Return what to multiply gradients `[R, n]` by, `[R, 1]`, so that no seed's norm is larger.
+
+    The formula is that of `torch.nn.utils.clip_grad_norm_`, for each seed on its own.
+    """
+    exact = torch.promote_types(gradients[0].dtype, torch.float32)
+    norms = [torch.linalg.vector_norm(gradient, dim=1, dtype=exact) for gradient in gradients]
+    total = torch.linalg.vector_norm(torch.stack(norms), dim=0)
+    scale: Tensor = (max_norm / (total + 1e-6)).clamp(max=1.0)
+    return scale[:, None]
+
+
+@torch.no_grad()
+def decide(task: Task, parameters: Parameters, size: ModelSize) -> tuple[Tensor, Tensor]:
+    """Return the mean loss over all examples of a task, `[R]`, and which decisions are right.
+
+    The latter are `[R, n, L]`, in the order of the examples; dropout is off, and both are on the
+    CPU.
+    """
+    embedding = parameters[EMBEDDING]
+    seeds = len(embedding)
+    chunk = max(1, EVALUATION_ROWS[embedding.device.type] // seeds)
+    loss, terms = (torch.zeros(seeds, dtype=torch.float64) for _ in range(2))
+    right = []
+    for first in range(0, len(task), chunk):
+        rows = torch.arange(first, min(first + chunk, len(task)), device=embedding.device)
+        rows = rows.expand(seeds, -1)
+        chunk_loss, chunk_right = task.judge(parameters, size, rows)
+        loss += chunk_loss.cpu()
+        terms += task.terms(rows).cpu()
+        right.append(chunk_right.cpu())
+    return loss / terms, torch.cat(right, dim=1)
+
+
+def _share(right: Tensor, dims: tuple[int, ...]) -> Tensor:
+    """Return the share of decisions `[R, n, L]` that are right, over some dimensions."""
+    share: Tensor = right.sum(dim=dims).double() / math.prod(right.shape[dim] for dim in dims)
+    return share
+
+
+class Executor(Protocol):
+    """What carries out training steps."""
+
+    def run(self, first: int, last: int) -> Iterator[int]:
+        """Take steps `first` to `last`; yield the number of the last one done, now and then."""
+        ...
+
+
+def train(
+    stack: Stack,
+    valid: Task,
+    order: BatchOrder,
+    settings: Settings,
+    executor: Executor,
+    heartbeat: Callable[[int], None],
+    start: Start = Start(),
+) -> Iterator[Evaluation]:
+    """Train a stack to the end and yield its evaluations on the way.
+
+    Args:
+        stack: trained in place.
+        valid: the validation examples.
+        order: of the training examples.
+        settings: of the run.
+        executor: of the steps.
+        heartbeat: called with the number of steps done, now and then.
+        start: where the stack is; only evaluations after that are yielded.
+
+    Raises:
+        FloatingPointError: a seed's loss is not finite; the message names step and seed.
+    """
+    began = time.monotonic() - start.seconds
+    total_steps = settings.total_steps(order.examples)
+    done = checked = start.step
+    evaluated = start.evaluated
+    for step in evaluation_steps(total_steps, settings.eval_steps):
+        if step <= evaluated:
+            continue
+        for latest in executor.run(done + 1, step):
+            if latest - checked >= CHECK_STEPS[stack.rate.device.type]:
+                _require_finite(order.seeds, "train", stack.loss_sum.tolist(), latest)
+                checked = latest
+            heartbeat(latest)
+        train_loss = (stack.loss_sum / (step - evaluated)).tolist()
+        eval_loss, right = decide(valid, stack.parameters, stack.size)
+        _require_finite(order.seeds, "train", train_loss, step)
+        _require_finite(order.seeds, "eval", eval_loss.tolist(), step)
+        stack.loss_sum.zero_()
+        done = evaluated = step
+        yield Evaluation(
+            step=step,
+            epoch=step / order.steps_per_epoch,
+            learning_rate=learning_rate(step, total_steps, settings),
+            train_loss=train_loss,
+            eval_loss=eval_loss.tolist(),
+            accuracy=_share(right, dims=(1, 2)).tolist(),
+            seconds=time.monotonic() - began,
+            label_accuracy=_share(right, dims=(1,)).tolist(),
+        )
+
+
+def _require_finite(seeds: Sequence[int], what: str, losses: Sequence[float], step: int) -> None:
+    """Raise FloatingPointError if the loss of a seed is not finite."""
+    for seed, loss in zip(seeds, losses, strict=True):
+        if not math.isfinite(loss):
+            raise FloatingPointError(
+                f"seed {seed} diverged: its {what} loss is {loss} at step {step}"
+            )
