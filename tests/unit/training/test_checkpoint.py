@@ -24,12 +24,10 @@ from gpt_math_domains.data.vocabulary import Vocabulary
 from gpt_math_domains.run import EMBEDDING, HEAD, ModelSize
 from gpt_math_domains.training.checkpoint import read_checkpoints, write_checkpoints
 from gpt_math_domains.training.model import (
-    NoDropout,
     Parameters,
     forward,
     initialize,
-    label_logits,
-    token_logits,
+    keep,
 )
 
 VOCABULARY = Vocabulary(10)
@@ -89,10 +87,10 @@ def load_model(kind: Any, directory: Path) -> Any:
 
 def states_of(saved: Saved, tokens: torch.Tensor) -> torch.Tensor:
     """Return final states `[R, B, T, D]` of tokens `[B, T]`, as the project computes them."""
-    stacked = tokens.expand(SEEDS, *tokens.shape)
-    dropout = NoDropout(saved.parameters[EMBEDDING])
-    states, _ = forward(saved.parameters, saved.size, stacked, dropout)
-    return states.view(*stacked.shape, -1)
+    states: torch.Tensor = torch.vmap(lambda one: forward(one, saved.size, tokens, keep))(
+        saved.parameters
+    )
+    return states
 
 
 # What is written
@@ -147,7 +145,8 @@ def test_transformers_gives_the_same_next_tokens(tmp_path: Path, size: ModelSize
         EQUATIONS, padding=True, return_tensors="pt"
     )
     written = tokens["attention_mask"].flatten().bool()
-    logits = token_logits(saved.parameters, states_of(saved, tokens["input_ids"]).flatten(1, 2))
+    states = states_of(saved, tokens["input_ids"]).flatten(1, 2)
+    logits = states @ saved.parameters[EMBEDDING].mT
     for seed, directory in enumerate(saved.directories):
         model = load_model(AutoModelForCausalLM, directory)
         theirs = model(**tokens).logits.flatten(0, 1)
@@ -166,7 +165,7 @@ def test_transformers_gives_the_same_labels_to_padded_equations(
     last = tokens["attention_mask"].sum(dim=1) - 1
     assert set(last.tolist()) == {4, 5}
     states = states_of(saved, tokens["input_ids"])
-    logits = label_logits(saved.parameters, states[:, torch.arange(len(EQUATIONS)), last])
+    logits = states[:, torch.arange(len(EQUATIONS)), last] @ saved.parameters[HEAD].mT
     for seed, directory in enumerate(saved.directories):
         model = load_model(AutoModelForSequenceClassification, directory)
         theirs = model(**tokens if masked else {"input_ids": tokens["input_ids"]}).logits

@@ -11,8 +11,8 @@ from gpt_math_domains.data.equations import enumerate_family
 from gpt_math_domains.data.tables import Equations
 from gpt_math_domains.data.vocabulary import Vocabulary
 from gpt_math_domains.run import EMBEDDING, HEAD, ModelSize
-from gpt_math_domains.training.model import NoDropout, Parameters, initialize
-from gpt_math_domains.training.stack import torch_generator
+from gpt_math_domains.training.model import Parameters, initialize, keep
+from gpt_math_domains.training.stack import gradients_of, torch_generator
 from gpt_math_domains.training.tasks import DomainLabels, NextTokens, Task
 
 VOCABULARY = Vocabulary(10)
@@ -72,9 +72,13 @@ def largest_relative_error(found: torch.Tensor, wanted: torch.Tensor) -> float:
 def loss_and_gradients(
     task: Task, size: ModelSize, parameters: Parameters
 ) -> tuple[torch.Tensor, Parameters]:
-    rows = torch.arange(len(task)).expand(2, -1)
-    dropout = NoDropout(parameters[EMBEDDING])
-    return task.differentiate(parameters, size, rows, task.terms(rows), dropout)
+    def loss(parameters: Parameters) -> torch.Tensor:
+        outputs = task.outputs(parameters, size, rows, keep)
+        return task.loss(outputs, rows) / task.terms(rows)
+
+    rows = torch.arange(len(task))
+    gradients, losses = gradients_of(torch.vmap(loss), parameters)
+    return losses, gradients
 
 
 @pytest.mark.parametrize("dtype", TOLERANCES, ids=str)

@@ -13,9 +13,9 @@ from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainerCallback, 
 from gpt_math_domains.data.equations import enumerate_family
 from gpt_math_domains.data.tables import Equations
 from gpt_math_domains.data.vocabulary import Vocabulary
-from gpt_math_domains.run import ModelSize, Settings, evaluation_steps, learning_rate
+from gpt_math_domains.run import EMBEDDING, ModelSize, Settings, evaluation_steps, learning_rate
 from gpt_math_domains.training.execution import Eager, make_executor, prepare_execution
-from gpt_math_domains.training.model import NoDropout, Parameters, forward, initialize, token_logits
+from gpt_math_domains.training.model import Parameters, forward, initialize, keep
 from gpt_math_domains.training.stack import (
     BatchOrder,
     Stack,
@@ -199,7 +199,7 @@ def test_a_seed_draws_the_same_dropout_in_a_stack_as_alone() -> None:
 def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
     stacked = stack(language_task(), [0, 1], dropout=0.1)
     stacked.dropout.draw()
-    masks = stacked.dropout.mask((2, 1000))
+    masks = stacked.dropout.masks[:, :1000]
     assert not torch.equal(masks[0], masks[1])
     assert (masks == 0).double().mean().item() == pytest.approx(0.1, abs=0.03)
     assert masks.unique().tolist() == pytest.approx([0, 1 / 0.9], rel=1e-4)
@@ -281,9 +281,9 @@ def test_accuracy_counts_whole_answers() -> None:
     _, decided = decide(task, stacked.parameters, SIZE)
     accuracy = decided.double().mean(dim=(1, 2))
     with torch.no_grad():
-        tokens = task.tokens[None, :-1]
-        states, _ = forward(stacked.parameters, SIZE, tokens, NoDropout(task.weights))
-        guesses = token_logits(stacked.parameters, states).view(*tokens.shape[1:], -1).argmax(-1)
+        weights = {name: value[0] for name, value in stacked.parameters.items()}
+        states = forward(weights, SIZE, task.tokens[:-1], keep)
+        guesses = (states @ weights[EMBEDDING].T).argmax(dim=-1)
     right = 0
     for guess, tokens in zip(guesses, subtraction().tokens, strict=True):
         answer = [int(token) for token in tokens[4:] if token >= 0]

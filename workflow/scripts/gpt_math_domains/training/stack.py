@@ -30,10 +30,12 @@ from gpt_math_domains.run import (
     learning_rate,
 )
 from gpt_math_domains.training.model import (
+    Masks,
     Parameters,
     dropout_values,
     is_block_matrix,
     is_layer_norm,
+    keep,
 )
 from gpt_math_domains.training.tasks import Task
 
@@ -67,6 +69,10 @@ class StackedDropout:
         generators: one for each seed, on `device`.
         dtype: type of the states.
         device: where the states are.
+
+    Attributes:
+        masks: `[R, values]` of the step at hand.
+        generators: as given.
     """
 
     def __init__(
@@ -79,29 +85,18 @@ class StackedDropout:
     ) -> None:
         self.generators = generators
         dropped = round(rate * 2**16)
-        self._words = torch.empty(
-            len(generators), -(-values // 4), dtype=torch.int64, device=device
-        )
-        self._masks = torch.empty(
-            len(generators), 4 * self._words.shape[1], dtype=dtype, device=device
-        )
-        self._parts = list(self._words)
-        self._numbers = self._words.view(torch.int16)
+        words = torch.empty(len(generators), -(-values // 4), dtype=torch.int64, device=device)
+        drawn = torch.empty(len(generators), 4 * words.shape[1], dtype=dtype, device=device)
+        self.masks, self._drawn = drawn[:, :values], drawn
+        self._parts, self._numbers = list(words), words.view(torch.int16)
         self._threshold, self._kept = dropped - 2**15, 2**16 / (2**16 - dropped)
-        self._used = 0
 
     def draw(self) -> None:
         """Draw the next step's masks."""
         for words, generator in zip(self._parts, self.generators, strict=True):
             words.random_(-(2**63), None, generator=generator)
-        torch.ge(self._numbers, self._threshold, out=self._masks)
-        self._masks.mul_(self._kept)
-        self._used = 0
-
-    def mask(self, shape: Sequence[int]) -> Tensor:
-        """Return the next unused part of the masks in a shape `[R, ...]`."""
-        first, self._used = self._used, self._used + math.prod(shape[1:])
-        return self._masks[:, first : self._used].view(shape)
+        torch.ge(self._numbers, self._threshold, out=self._drawn)
+        self._drawn.mul_(self._kept)
 
 
 class BatchOrder:
@@ -212,6 +207,7 @@ class Stack:
         dropout: of this run.
         loss_sum: `[R]` losses of all steps since the last evaluation.
         batch_size: rows of one forward pass.
+        mask_values: that one forward pass takes.
     """
 
     task: Task
@@ -225,6 +221,7 @@ class Stack:
     dropout: StackedDropout
     loss_sum: Tensor
     batch_size: int
+    mask_values: int
 
     def state(self) -> Parameters:
         """Return by name all that steps change, but for the generators: no copies."""
@@ -236,20 +233,41 @@ class Stack:
 
     def differentiate(self, parameters: Parameters, rows: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Return the losses `[R]` of rows `[R, B]` and the gradients `[R, n]` of the groups."""
-        weights = {
-            name: value.to(self.products) if is_block_matrix(name) else value
-            for name, value in parameters.items()
-        }
         terms = self.task.terms(rows)
         sums: list[Tensor] = []
-        for batch in rows.split(self.batch_size, dim=1):
-            loss, gradients = self.task.differentiate(
-                weights, self.size, batch, terms, self.dropout, head_only=self.head_only
-            )
-            found = [loss, *(flatten(gradients, group.shapes) for group in self.groups)]
+        batches = rows.split(self.batch_size, dim=1)
+        masks = self.dropout.masks.split(self.mask_values, dim=1)
+        for batch, dropped in zip(batches, masks, strict=True):
+            found = self._differentiate_batch(parameters, batch, terms, dropped)
             sums = list(map(torch.add, sums, found)) if sums else found
-        losses, *totals = sums
-        return losses, totals
+        losses, *gradients = sums
+        return losses, gradients
+
+    def _differentiate_batch(
+        self, parameters: Parameters, rows: Tensor, terms: Tensor, masks: Tensor
+    ) -> list[Tensor]:
+        """Return what rows `[R, B]` add to the losses, and to the gradients of each group."""
+        names = [name for group in self.groups for name in group.shapes]
+        trained = {name: parameters[name] for name in names}
+        fixed = {name: value for name, value in parameters.items() if name not in trained}
+
+        def losses(trained: Parameters) -> Tensor:
+            found: Tensor = torch.vmap(self._loss)(trained, fixed, rows, terms, masks)
+            return found
+
+        gradients, found = gradients_of(losses, trained)
+        return [found, *(flatten(gradients, group.shapes) for group in self.groups)]
+
+    def _loss(
+        self, trained: Parameters, fixed: Parameters, rows: Tensor, terms: Tensor, masks: Tensor
+    ) -> Tensor:
+        """Return one model's loss on rows `[B]`, as a share of a mean over so many terms."""
+        parameters = {
+            name: value.to(self.products) if is_block_matrix(name) else value
+            for name, value in (trained | fixed).items()
+        }
+        outputs = self.task.outputs(parameters, self.size, rows, Masks(masks))
+        return self.task.loss(outputs, rows) / terms
 
     def update(self, rows: Tensor) -> Tensor:
         """Take one optimizer step, the masks being drawn; sum up and return its losses, `[R]`."""
@@ -277,6 +295,31 @@ class Stack:
             )
         self.loss_sum += losses
         return losses
+
+
+def gradients_of(
+    losses: Callable[[Parameters], Tensor], parameters: Parameters
+) -> tuple[Parameters, Tensor]:
+    """Return the gradients of losses `[R]`, and the losses.
+
+    Args:
+        losses: of parameters `[R, ...]`, each of its own seed's alone.
+        parameters: where.
+    """
+    if torch.compiler.is_compiling():
+
+        def total(parameters: Parameters) -> tuple[Tensor, Tensor]:
+            found = losses(parameters)
+            return found.sum(), found
+
+        gradients, found = torch.func.grad(total, has_aux=True)(parameters)
+        return dict(gradients), found
+    # The same by autograd alone, which does not compile, and takes a fifth less time eagerly.
+    with torch.enable_grad():
+        leaves = {name: value.detach().requires_grad_() for name, value in parameters.items()}
+        found = losses(leaves)
+        gradients = torch.autograd.grad(found.sum(), list(leaves.values()))
+    return dict(zip(leaves, gradients, strict=True)), found.detach()
 
 
 def build_stack(
@@ -315,8 +358,13 @@ def build_stack(
     for group in groups:
         parameters = parameters | group.views()
     values = dropout_values(size, settings.batch_size, last_only=task.last_only)
-    values *= settings.gradient_accumulation_steps
-    masks = StackedDropout(dropout, values, generators, embedding.dtype, str(embedding.device))
+    masks = StackedDropout(
+        dropout,
+        values * settings.gradient_accumulation_steps,
+        generators,
+        embedding.dtype,
+        str(embedding.device),
+    )
     return Stack(
         task=task,
         size=size,
@@ -331,6 +379,7 @@ def build_stack(
         dropout=masks,
         loss_sum=torch.zeros(len(embedding), dtype=torch.float64, device=embedding.device),
         batch_size=settings.batch_size,
+        mask_values=values,
     )
 
 
@@ -365,6 +414,11 @@ def decide(task: Task, parameters: Parameters, size: ModelSize) -> tuple[Tensor,
     The latter are `[R, n, L]`, in the order of the examples; dropout is off, and both are on the
     CPU.
     """
+
+    def judge(parameters: Parameters, rows: Tensor) -> tuple[Tensor, Tensor]:
+        outputs = task.outputs(parameters, size, rows, keep)
+        return task.loss(outputs, rows), task.right(outputs, rows)
+
     embedding = parameters[EMBEDDING]
     seeds = len(embedding)
     chunk = max(1, EVALUATION_ROWS[embedding.device.type] // seeds)
@@ -373,7 +427,7 @@ def decide(task: Task, parameters: Parameters, size: ModelSize) -> tuple[Tensor,
     for first in range(0, len(task), chunk):
         rows = torch.arange(first, min(first + chunk, len(task)), device=embedding.device)
         rows = rows.expand(seeds, -1)
-        chunk_loss, chunk_right = task.judge(parameters, size, rows)
+        chunk_loss, chunk_right = torch.vmap(judge)(parameters, rows)
         loss += chunk_loss.cpu()
         terms += task.terms(rows).cpu()
         right.append(chunk_right.cpu())

@@ -2,8 +2,9 @@
 
 A task holds its examples on the device, followed by one filler row that counts nowhere, so that a
 short last batch keeps the shape of a full one. Both tasks have the same methods; `Task` names them.
+They are of one model; the seeds of a stack go through them side by side.
 
-Shape letters: R seeds, B rows, T positions, N = B * T, D width, L labels, n examples.
+Shape letters: B rows, T positions, V vocabulary, L labels, n examples.
 """
 
 from dataclasses import dataclass
@@ -18,16 +19,7 @@ from torch import Tensor
 from gpt_math_domains.data.tables import Equations
 from gpt_math_domains.data.vocabulary import Vocabulary
 from gpt_math_domains.run import EMBEDDING, HEAD, ModelSize
-from gpt_math_domains.training.model import (
-    Dropout,
-    NoDropout,
-    Parameters,
-    backward,
-    forward,
-    label_logits,
-    one_hot_tokens,
-    token_logits,
-)
+from gpt_math_domains.training.model import Dropout, Parameters, forward
 
 
 class Task(Protocol):
@@ -44,36 +36,21 @@ class Task(Protocol):
         ...
 
     def terms(self, rows: Tensor) -> Tensor:
-        """Return how many loss terms the rows `[R, B]` have, `[R]`."""
+        """Return how many loss terms the rows `[..., B]` have, `[...]`."""
         ...
 
-    def differentiate(
-        self,
-        parameters: Parameters,
-        size: ModelSize,
-        rows: Tensor,
-        terms: Tensor,
-        dropout: Dropout,
-        *,
-        head_only: bool = False,
-    ) -> tuple[Tensor, Parameters]:
-        """Return the rows' mean loss, `[R]`, and its gradients.
-
-        Args:
-            parameters: `[R, ...]` each.
-            size: of each model.
-            rows: `[R, B]`.
-            terms: `[R]` by which sums over loss terms are divided.
-            dropout: of the forward pass.
-            head_only: leave out all gradients but that of the classification head.
-        """
+    def outputs(
+        self, parameters: Parameters, size: ModelSize, rows: Tensor, dropout: Dropout
+    ) -> Tensor:
+        """Return what a model says of the rows `[B]`."""
         ...
 
-    def judge(self, parameters: Parameters, size: ModelSize, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the summed loss, `[R]`, and which decisions are right, `[R, B, L]`, dropout off.
+    def loss(self, outputs: Tensor, rows: Tensor) -> Tensor:
+        """Return the loss of what it said, summed over all terms."""
+        ...
 
-        L is 1 where a whole answer is one decision.
-        """
+    def right(self, outputs: Tensor, rows: Tensor) -> Tensor:
+        """Return which decisions are right, `[B, L]`; L is 1 where a whole answer is one."""
         ...
 
 
@@ -119,42 +96,22 @@ class NextTokens:
         return len(self.tokens) - 1
 
     def terms(self, rows: Tensor) -> Tensor:
-        return self.weights[rows].sum(dim=(1, 2))
+        return self.weights[rows].sum(dim=(-2, -1))
 
-    def differentiate(
-        self,
-        parameters: Parameters,
-        size: ModelSize,
-        rows: Tensor,
-        terms: Tensor,
-        dropout: Dropout,
-        *,
-        head_only: bool = False,
-    ) -> tuple[Tensor, Parameters]:
-        states, trace = forward(parameters, size, self.tokens[rows], dropout)
-        scores = token_logits(parameters, states).log_softmax(dim=-1)
-        targets, weights = self._targets(rows)
-        shares = weights / terms[:, None]
-        losses = -(scores.gather(2, targets) * shares[..., None]).sum(dim=(1, 2))
-        # Cross entropy: softmax, less 1 at the target.
-        wanted = one_hot_tokens(targets.squeeze(2), size, scores.dtype)
-        d_logits = (scores.exp() - wanted) * shares[..., None]
-        embedding = parameters[EMBEDDING]
-        gradients = backward(parameters, size, trace, torch.bmm(d_logits, embedding))
-        gradients[EMBEDDING] += torch.bmm(d_logits.transpose(1, 2), states)
-        return losses, gradients
+    def outputs(
+        self, parameters: Parameters, size: ModelSize, rows: Tensor, dropout: Dropout
+    ) -> Tensor:
+        """Return the logarithm of each next token's probability, `[B, T, V]` (tied embedding)."""
+        states = forward(parameters, size, self.tokens[rows], dropout)
+        return (states @ parameters[EMBEDDING].T).log_softmax(dim=-1)
 
-    def judge(self, parameters: Parameters, size: ModelSize, rows: Tensor) -> tuple[Tensor, Tensor]:
-        states, _ = forward(parameters, size, self.tokens[rows], NoDropout(self.weights))
-        scores = token_logits(parameters, states).log_softmax(dim=-1)
-        targets, weights = self._targets(rows)
-        losses = -(scores.gather(2, targets).squeeze(2) * weights).sum(dim=1)
-        wrong = (scores.argmax(dim=-1, keepdim=True) != targets).view(self.tokens[rows].shape)
-        return losses, ~(wrong & self.answers[rows]).any(dim=-1, keepdim=True)
+    def loss(self, outputs: Tensor, rows: Tensor) -> Tensor:
+        wanted = outputs.gather(-1, self.targets[rows][..., None]).squeeze(-1)
+        return -(wanted * self.weights[rows]).sum()
 
-    def _targets(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the rows' targets `[R, N, 1]` and weights `[R, N]`."""
-        return self.targets[rows].flatten(1)[..., None], self.weights[rows].flatten(1)
+    def right(self, outputs: Tensor, rows: Tensor) -> Tensor:
+        wrong = outputs.argmax(dim=-1) != self.targets[rows]
+        return ~(wrong & self.answers[rows]).any(dim=-1, keepdim=True)
 
 
 @dataclass(frozen=True)
@@ -206,38 +163,21 @@ class DomainLabels:
         return len(self.tokens) - 1
 
     def terms(self, rows: Tensor) -> Tensor:
-        return self.weights[rows].sum(dim=1) * self.targets.shape[1]
+        return self.weights[rows].sum(dim=-1) * self.targets.shape[1]
 
-    def differentiate(
-        self,
-        parameters: Parameters,
-        size: ModelSize,
-        rows: Tensor,
-        terms: Tensor,
-        dropout: Dropout,
-        *,
-        head_only: bool = False,
-    ) -> tuple[Tensor, Parameters]:
-        states, trace = forward(parameters, size, self.tokens[rows], dropout, self.last[rows])
-        logits = label_logits(parameters, states)
-        targets, shares = self.targets[rows], self.weights[rows] / terms[:, None]
-        losses = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
-        d_logits = (logits.sigmoid() - targets) * shares[..., None]
-        losses = (losses.sum(dim=2) * shares).sum(dim=1)
-        head = torch.bmm(d_logits.transpose(1, 2), states)
-        if head_only:
-            return losses, {HEAD: head}
-        d_states = torch.bmm(d_logits, parameters[HEAD])
-        return losses, backward(parameters, size, trace, d_states) | {HEAD: head}
+    def outputs(
+        self, parameters: Parameters, size: ModelSize, rows: Tensor, dropout: Dropout
+    ) -> Tensor:
+        """Return the logit of each label, `[B, L]`."""
+        states = forward(parameters, size, self.tokens[rows], dropout, self.last[rows])
+        return states @ parameters[HEAD].T
 
-    def judge(self, parameters: Parameters, size: ModelSize, rows: Tensor) -> tuple[Tensor, Tensor]:
-        dropout = NoDropout(self.weights)
-        states, _ = forward(parameters, size, self.tokens[rows], dropout, self.last[rows])
-        logits, targets = label_logits(parameters, states), self.targets[rows]
-        losses = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
-        right = (logits > 0) == (targets > 0)
-        weighted = (losses.sum(dim=2) * self.weights[rows]).sum(dim=1)
-        return weighted, right
+    def loss(self, outputs: Tensor, rows: Tensor) -> Tensor:
+        losses = F.binary_cross_entropy_with_logits(outputs, self.targets[rows], reduction="none")
+        return (losses.sum(dim=-1) * self.weights[rows]).sum()
+
+    def right(self, outputs: Tensor, rows: Tensor) -> Tensor:
+        return (outputs > 0) == (self.targets[rows] > 0)
 
 
 def _padded(
