@@ -146,7 +146,9 @@ def test_the_readmes_own_study_has_what_it_says(documented: Repository) -> None:
     assert {"label_domains data=5 domain=2", "label_domains data=1 domain=1"} <= jobs
 
 
-@pytest.mark.parametrize("block", [b for b in BLOCKS if b.language == "yaml"], ids=str)
+@pytest.mark.parametrize(
+    "block", [b for b in BLOCKS if b.language == "yaml"], ids=lambda block: block.page.name
+)
 def test_each_configuration_is_one(block: Block) -> None:
     config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
     update_config(config, yaml.safe_load(block.text))
@@ -186,7 +188,7 @@ def test_a_model_answers_when_it_is_asked_as_the_readme_shows(
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_what_is_named_between_words_is_there(page: Path, snakemake_options: set[str]) -> None:
+def test_what_is_named_within_sentences_is_there(page: Path, snakemake_options: set[str]) -> None:
     """Targets of make, scripts, and options of Snakemake in inline code."""
     targets = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
     text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
