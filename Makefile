@@ -1,4 +1,5 @@
-# Everything runs in .venv, made from envs/requirements.lock; `make help` lists what there is.
+# Everything runs in .venv: a study with the packages of envs/requirements.lock, tests and checks
+# with those of envs/developer.lock besides. `make help` lists what there is.
 
 PYTHON ?= python3
 CORES ?= all
@@ -6,6 +7,9 @@ PORT ?= 8000
 CONFIG ?=
 BIN := .venv/bin
 SOURCES := workflow/scripts tests benchmarks
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
+# Without the name of PyTorch's build, so that any build will do.
+FREEZE := $(BIN)/pip freeze | sed 's/^torch==\([^+]*\)+.*/torch==\1/'
 SLURM := munge slurm-client slurmctld slurmd
 
 .DEFAULT_GOAL := help
@@ -18,7 +22,11 @@ help: ## list the commands
 .venv/installed: envs/requirements.lock
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --requirement envs/requirements.lock
+	$(INSTALL) --requirement envs/requirements.lock
+	touch $@
+
+.venv/developer: envs/developer.lock .venv/installed
+	$(INSTALL) --requirement envs/developer.lock --constraint envs/requirements.lock
 	touch $@
 
 quick: .venv/installed ## run the quick study on the CPU, in minutes
@@ -34,34 +42,34 @@ full: .venv/installed ## run the published study (days on a CPU)
 	@echo
 	@echo "Figures and tables: results/index.html"
 
-test: .venv/installed ## run the tests that need nothing but Python and g++
+test: .venv/developer ## run the tests that need nothing but Python and g++
 	$(BIN)/pytest
 
-test-browser: .venv/installed /usr/bin/chromium ## look at the page and the figures in Chromium
+test-browser: .venv/developer /usr/bin/chromium ## look at the page and the figures in Chromium
 	SCREENSHOTS=results/screenshots $(BIN)/pytest tests/browser
 
 /usr/bin/chromium: # Debian's; as root
 	apt-get update
 	apt-get install --yes --no-install-recommends chromium
 
-test-slurm: .venv/installed ## run the study on a SLURM cluster of its own, on this machine (as root)
+test-slurm: .venv/developer ## run the study on a SLURM cluster of its own, on this machine (as root)
 	dpkg-query --show $(SLURM) >/dev/null 2>&1 || \
 	    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
 	      apt-get install -qq --no-install-recommends $(SLURM); }
 	$(BIN)/pytest -s tests/cluster
 
-test-conda: .venv/installed /usr/bin/patchelf /usr/bin/chromium ## solve, link and use the conda environments
+test-conda: .venv/developer /usr/bin/patchelf /usr/bin/chromium ## solve, link and use the conda environments
 	$(BIN)/pytest tests/conda
 
 /usr/bin/patchelf: # Debian's; as root
 	apt-get update
 	apt-get install --yes --no-install-recommends patchelf
 
-stress: .venv/installed ## kill trainings at 50 random moments, and measure what saving costs
+stress: .venv/developer ## kill trainings at 50 random moments, and measure what saving costs
 	KILL_POINTS=50 $(BIN)/pytest tests/workflow/test_kill_points.py tests/workflow/test_stops.py
 	$(BIN)/python benchmarks/resume.py
 
-lint: .venv/installed ## check style, rules and types
+lint: .venv/developer ## check style, rules and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile workflow/rules
@@ -69,23 +77,26 @@ lint: .venv/installed ## check style, rules and types
 	$(BIN)/mypy $(SOURCES)
 	PYTHONPATH=workflow/scripts $(BIN)/lint-imports --no-cache
 
-bench: .venv/installed ## time a training step beside transformers, and the workflow
+bench: .venv/developer ## time a training step beside transformers, and the workflow
 	$(BIN)/python benchmarks/training_step.py
 	$(BIN)/python benchmarks/workflow.py
 
-parity: .venv/installed ## train ten seeds here and with transformers.Trainer, and compare
+parity: .venv/developer ## train ten seeds here and with transformers.Trainer, and compare
 	$(BIN)/python benchmarks/parity.py
 
 docs: .venv/installed ## write config/schema.json and the reference in config/README.md
 	PYTHONPATH=workflow/scripts $(BIN)/python -m gpt_math_domains.study.documentation config
 
-lock: ## resolve envs/requirements.in into envs/requirements.lock
+lock: ## resolve envs/requirements.in and envs/developer.in into their .lock files
 	rm -rf .venv
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --requirement envs/requirements.in
-	{ echo "# Written by make lock from requirements.in."; \
-	  $(BIN)/pip freeze | sed 's/^torch==\([^+]*\)+.*/torch==\1/'; } > envs/requirements.lock
+	$(INSTALL) --requirement envs/requirements.in
+	{ echo "# Written by make lock from requirements.in."; $(FREEZE); } > envs/requirements.lock
 	touch .venv/installed
+	$(INSTALL) --requirement envs/developer.in --constraint envs/requirements.lock
+	{ echo "# Written by make lock from developer.in; goes on top of requirements.lock and repeats none of it."; \
+	  $(FREEZE) | grep -vxFf envs/requirements.lock; } > envs/developer.lock
+	touch .venv/developer
 
 clean: ## remove the results of the quick study, caches and .venv; the published study's stay
 	rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache results/quick

@@ -33,7 +33,7 @@ started = time.perf_counter()
 import io, sys
 sys.path.insert(0, sys.argv[1])
 from gpt_math_domains.jobs.record import Record
-from gpt_math_domains.training.runs import Job, pretrain
+from gpt_math_domains.training.runs import Job, pretrain_model
 
 class FirstStep(Exception): pass
 
@@ -51,7 +51,7 @@ job = Job(run=dict(phase="pretrain", data=1, model=2, domain=None, protocol=None
     record=Record("run.json", ["train.csv", "valid.csv", "vocabulary.json"], ""),
     checkpoints=["seed_0"], log=io.StringIO())
 try:
-    pretrain(job, "train.csv", "valid.csv", "vocabulary.json", "manifest.json")
+    pretrain_model(job, "train.csv", "valid.csv", "vocabulary.json", "manifest.json")
 except FirstStep:
     pass
 """

@@ -2,8 +2,10 @@
 
 import ast
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +17,7 @@ from gpt_math_domains.study.fingerprints import PACKAGE, imported_modules
 
 ROOT = Path(__file__).parents[2]
 ENVS = ROOT / "envs"
+SCRIPTS = ROOT / "workflow" / "scripts"
 ENVIRONMENTS = sorted(ENVS.glob("*.yaml"))
 DEVICES = ("", "-cpu", "-cuda")  # `device: auto`, `cpu` and `cuda`
 PIN = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*) ?==([0-9][0-9A-Za-z.]*)")
@@ -110,14 +113,30 @@ def needed(script: Path) -> set[str]:
     return {CONDA_NAMES.get(name, name) for name in names}
 
 
-@pytest.mark.parametrize("name", ["requirements.in", "requirements.lock"])
-def test_every_requirement_is_pinned_exactly(name: str) -> None:
-    assert len(requirements(name)) > 10
-
-
-def test_the_lock_holds_what_was_asked_for() -> None:
-    asked, locked = requirements("requirements.in"), requirements("requirements.lock")
+@pytest.mark.parametrize("name", ["requirements", "developer"])
+def test_a_lock_holds_what_was_asked_for_with_the_same_version(name: str) -> None:
+    asked, locked = requirements(f"{name}.in"), requirements(f"{name}.lock")
+    assert len(asked) > 10
     assert asked.items() <= locked.items()
+
+
+def test_a_developers_packages_change_none_of_a_users() -> None:
+    """No package is pinned twice, and what both locks pin is here and agrees."""
+    user, developer = requirements("requirements.lock"), requirements("developer.lock")
+    assert user.keys().isdisjoint(developer)
+    # A build of PyTorch has its name behind its version.
+    installed = {name: version(name).partition("+")[0] for name in user | developer}
+    assert installed == user | developer
+    checked = subprocess.run([sys.executable, "-m", "pip", "check"], capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stdout
+
+
+def test_a_study_needs_a_users_packages_alone() -> None:
+    imported = set().union(*map(third_party, SCRIPTS.rglob("*.py")))
+    pip_names = {"yaml": "pyyaml"}
+    assert {pip_names.get(name, name) for name in imported} <= requirements(
+        "requirements.lock"
+    ).keys()
 
 
 @pytest.mark.parametrize("path", ENVIRONMENTS, ids=lambda path: path.stem)
@@ -147,7 +166,7 @@ def test_the_environments_of_training_differ_in_the_build_of_pytorch_alone() -> 
 
 
 def test_every_script_belongs_to_a_rule() -> None:
-    scripts = sorted((ROOT / "workflow" / "scripts").glob("*.py"))
+    scripts = sorted(SCRIPTS.glob("*.py"))
     assert sorted({rule.script for rule in RULES}) == scripts
 
 

@@ -22,7 +22,7 @@ CALLS = {
     *("torch.load", "torch.hub.load", "jit.load", "read_pickle", "to_pickle"),
     *("yaml.unsafe_load", "yaml.full_load", "yaml.load_all", "yaml.unsafe_load_all"),
 }
-# The live view listens, on this machine alone: tests/unit/test_watch.py.
+# The live view listens, on this machine alone: tests/unit/pages/test_watch.py.
 LISTENS = {"watch": "http.server"}
 SAFE_LOADERS = {"SafeLoader", "CSafeLoader", "yaml.SafeLoader", "yaml.CSafeLoader"}
 

@@ -39,9 +39,9 @@ def test_the_image_has_the_python_of_the_environments_and_the_packages_of_the_lo
     assert f"--requirement {target}\n" in CONTAINERFILE
 
 
-def test_the_image_has_the_name_that_the_readme_gives_it() -> None:
-    readme = (ROOT / "README.md").read_text()
-    assert f"apptainer build {IMAGE} " in readme
+def test_the_image_has_the_name_that_the_documentation_gives_it() -> None:
+    page = (ROOT / "docs" / "running.md").read_text()
+    assert f"apptainer build {IMAGE} " in page
     assert f"/{IMAGE}\n" in (ROOT / ".gitignore").read_text()
 
 

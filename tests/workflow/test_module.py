@@ -1,4 +1,4 @@
-"""Another workflow uses this one as a module, as README.md shows."""
+"""Another workflow uses this one as a module, as docs/module.md shows."""
 
 import re
 import shutil
@@ -19,8 +19,10 @@ CONFIG["run"] |= {"data": [4], "models": [2], "protocols": ["full"]}
 
 
 def snippet() -> str:
-    """Return the Snakefile that README.md shows."""
-    [text] = re.findall(r"```python\n(configfile:.*?)```", (ROOT / "README.md").read_text(), re.S)
+    """Return the Snakefile that docs/module.md shows."""
+    [text] = re.findall(
+        r"```python\n(configfile:.*?)```", (ROOT / "docs" / "module.md").read_text(), re.S
+    )
     return str(text)
 
 

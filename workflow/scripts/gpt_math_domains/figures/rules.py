@@ -29,7 +29,7 @@ def rule_graph(edges: list[Edge], title: str) -> go.Figure:
     Understanding of Hierarchical System Structures").
 
     Args:
-        edges: of a graph without cycles, as `trace.read_graph` returns them.
+        edges: of a graph without cycles, as `results.rules.read_graph` returns them.
         title: the figure's title.
     """
     columns = _columns(edges)

@@ -124,7 +124,7 @@ def render(
         summary: of these runs, as `summary.summarize` returns it.
         figures: by section, each with its name, which is that of its page in `plots/`.
         provenance: of each run, as `read_provenance` returns it.
-        comparison: with reference curves, as `comparison.read_comparison` returns it.
+        comparison: with reference curves, as `reference.read_comparison` returns it.
         live: of a study that still runs; see `watch`.
 
     Raises:
