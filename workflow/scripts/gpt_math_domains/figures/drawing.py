@@ -11,7 +11,6 @@ import numpy as np
 import plotly.graph_objects as go
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 
 from gpt_math_domains.files import write_text
 
@@ -125,11 +124,6 @@ def write_figure(figure: go.Figure, path: str | Path, plotly_js: str = "plotly.m
         figure=figure_element(drawing, "figure", toolbar=True),
     )
     write_text(path, text)
-
-
-def copy_plotly(output: str | Path) -> None:
-    """Write the installed plotly.js, which all pages share."""
-    write_text(output, get_plotlyjs())
 
 
 def describe(figure: go.Figure) -> str:
