@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.request import urlopen  # noqa: TID251 - asks the live view
 
-from study import CHANGES, SMOKE, Repository
+from study import SMOKE, Repository
 
 RUN = "pretrain/data_4/model_2"
 TARGET = f"results/smoke/{RUN}/metrics.csv"
@@ -22,7 +22,7 @@ def watching(repository: Repository) -> Iterator[str]:
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "gpt_math_domains.pages.watch", "--port", "0"),
-            *(SMOKE, CHANGES),
+            *(SMOKE, str(repository.changes)),
         ],
         cwd=repository.directory,
         env={"PYTHONPATH": "workflow/scripts"},
