@@ -35,8 +35,8 @@ from gpt_math_domains.data.tables import read_equations
 from gpt_math_domains.data.vocabulary import read_vocabulary
 from gpt_math_domains.figures.answers import plot_answers
 from gpt_math_domains.figures.curves import plot_curves
-from gpt_math_domains.figures.drawing import copy_plotly
 from gpt_math_domains.figures.labels import plot_labels
+from gpt_math_domains.figures.library import copy_plotly
 from gpt_math_domains.figures.scale import plot_scale
 from gpt_math_domains.figures.transfer import plot_transfer
 from gpt_math_domains.files import atomic_write, write_json

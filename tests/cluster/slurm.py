@@ -10,7 +10,7 @@ import fcntl
 import os
 import shutil
 import signal
-import socket
+import socket  # noqa: TID251 - this machine's name, and free ports
 import subprocess
 import tempfile
 import time

@@ -27,11 +27,11 @@ ENVIRONMENTS = {
     path.stem: yaml.safe_load(path.read_text()) for path in sorted((ROOT / "envs").glob("*.yaml"))
 }
 TARGETS = ("results/smoke/images/pretrain_4.svg",)
-# A rule of each environment, and what its process imports, by the names of conda.
-RULES = {
+# A script of each environment, and what its process imports, by the names of conda.
+SCRIPTS = {
     "generate_equations": ("data", {"numpy"}),
     "pretrain_model": ("train-cpu", {"numpy", "pandas", "pytorch", "safetensors", "tokenizers"}),
-    "plot_pretrain": ("figures", {"numpy", "pandas", "plotly"}),
+    "plot_curves": ("figures", {"numpy", "pandas", "plotly"}),
     "export_image": ("images", {"plotly", "python-kaleido"}),
 }
 # Has each Python process tell at its end where it and its packages came from.
@@ -112,16 +112,16 @@ def deployed(channel: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 def test_an_environment_is_made_for_each_file_that_a_rule_names(deployed: Deployed) -> None:
-    assert deployed.environments.keys() == {name for name, _ in RULES.values()}
+    assert deployed.environments.keys() == {name for name, _ in SCRIPTS.values()}
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("script", SCRIPTS)
 def test_a_rule_runs_in_its_environment_with_the_packages_that_are_there(
-    deployed: Deployed, rule: str
+    deployed: Deployed, script: str
 ) -> None:
-    name, packages = RULES[rule]
+    name, packages = SCRIPTS[script]
     prefix = deployed.environments[name]
-    runs = [told for told in deployed.witnesses if told["script"].endswith(f".{rule}.py")]
+    runs = [told for told in deployed.witnesses if told["script"].endswith(f".{script}.py")]
     assert runs, deployed.said
     for told in runs:
         assert Path(told["prefix"]) == prefix

@@ -18,7 +18,6 @@ SMOKE = "tests/workflow/smoke.yaml"
 # What runs a command without a network, and one that may change what is mounted where.
 NO_NETWORK = ("unshare", "--map-root-user", "--net")
 OWN_MOUNTS = ("unshare", "--map-root-user", "--mount")
-CHANGES = "changes.yaml"
 
 
 @dataclass(frozen=True)
@@ -31,6 +30,11 @@ class Repository:
     def results(self) -> Path:
         """Where the smoke study's outputs are."""
         return self.directory / "results" / "smoke"
+
+    @property
+    def changes(self) -> Path:
+        """Where changes to the configuration are written: beside the repository, not into it."""
+        return self.directory.with_name(f"{self.directory.name}.yaml")
 
     def copy_to(self, directory: Path) -> "Repository":
         """Copy everything, results and Snakemake's records too, keeping modification times."""
@@ -76,8 +80,8 @@ class Repository:
         """Start Snakemake in a process group of its own; arguments as in `snakemake`."""
         overlays = [SMOKE] if smoke else []
         if config is not None:
-            (self.directory / CHANGES).write_text(yaml.safe_dump(dict(config)))
-            overlays.append(CHANGES)
+            self.changes.write_text(yaml.safe_dump(dict(config)))
+            overlays.append(str(self.changes))
         kept = {key: value for key, value in os.environ.items() if key != "SNAKEMAKE_PROFILE"}
         # Snakemake's plugin asks SLURM as it starts, and waits for a controller that is down.
         kept.setdefault("SLURM_CONF", os.devnull)

@@ -25,9 +25,9 @@ def test_the_published_study_is_these_jobs(untouched: Repository) -> None:
     rules = Counter(job.split()[0] for job in untouched.jobs_to_run(smoke=False))
     figures = {rule: rules.pop(rule) for rule in list(rules) if rule.startswith("plot_")}
     assert figures == {
-        "plot_pretrain": 2,
+        "plot_pretrain_curves": 2,
         "plot_answers": 2,
-        "plot_finetune": 2,
+        "plot_finetune_curves": 2,
         "plot_labels": 2,
         "plot_transfer": 2,
         "plot_pretrain_scale": 1,
@@ -58,7 +58,7 @@ def test_one_figure_asks_for_its_own_data_alone(untouched: Repository) -> None:
     assert jobs == runs | {
         "generate_equations data=3",
         "label_domains data=3 domain=1",
-        "plot_finetune data=3 domain=1",
+        "plot_finetune_curves data=3 domain=1",
         "copy_plotly",
     }
 

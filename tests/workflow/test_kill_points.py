@@ -26,7 +26,7 @@ AT_MOST = 5  # kills of one run
 def test_a_killed_training_ends_with_the_bits_of_an_undisturbed_one(
     tmp_path: Path, undisturbed: dict[str, object], run: int
 ) -> None:
-    chance = random.Random(run)
+    chance = random.Random(run)  # noqa: S311 - moments to kill at
     prepare(tmp_path)
     for _ in range(min(AT_MOST, POINTS - AT_MOST * run)):
         # Saving after each step, a job spends most of its time in a save.

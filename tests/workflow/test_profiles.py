@@ -40,7 +40,7 @@ def test_trainings_go_to_the_gpu_partition_and_all_else_does_not(
         assert training["slurm_partition"] == "gpu"
         assert int(training["runtime"]) >= 10
         assert int(training["mem_mb"]) >= 4096
-    assert set(asked) >= {"generate_equations", "plot_finetune", "write_index"}
+    assert set(asked) >= {"generate_equations", "plot_finetune_curves", "write_index"}
     for others in asked.values():
         for other in others:
             assert "gpu" not in other

@@ -7,10 +7,10 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
+from gpt_math_domains.jobs.gpus import LOCKS
 from study import Repository
 
 # Trains until it is stopped.
@@ -27,7 +27,7 @@ def gpus() -> Iterator[list[str]]:
     """Names of four devices that no other process uses, not even on a machine with GPUs."""
     name = f"GPU-pretended-{uuid.uuid4()}"
     yield [f"{name}-{number}" for number in range(4)]
-    for lock in Path("/tmp").glob(f"gpt_math_domains_{name}-*"):
+    for lock in LOCKS.glob(f"gpt_math_domains_{name}-*"):
         lock.unlink()
 
 

@@ -4,11 +4,12 @@ import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from study import Repository, listed_jobs
+from study import ROOT, Repository, listed_jobs
 
 Versions = int | str | Iterable[int | str]
 
@@ -17,7 +18,7 @@ DATA, MODELS, PROTOCOLS = (4, 5), (2, 4), ("full", "scratch")
 
 
 def jobs(rule: str, **wildcards: Versions) -> set[str]:
-    """Return a rule's jobs: `jobs("plot_pretrain", data=(4, 5))` are two."""
+    """Return a rule's jobs: `jobs("plot_answers", data=(4, 5))` are two."""
     values = [
         [f"{name}={value}" for value in ([given] if isinstance(given, int | str) else given)]
         for name, given in sorted(wildcards.items())
@@ -47,7 +48,7 @@ def pretraining(data: Versions = DATA, model: Versions = MODELS) -> set[str]:
         jobs("pretrain_model", data=data, model=model)
         | jobs("collect_pretrain_metrics")
         | jobs("judge_answers", data=data, model=model)
-        | jobs("plot_pretrain", data=data)
+        | jobs("plot_pretrain_curves", data=data)
         | jobs("plot_answers", data=data)
         | REPORT
     )
@@ -63,7 +64,7 @@ def finetuning(
     return (
         jobs("finetune_model", data=data, model=model, domain=domain, protocol=protocol)
         | jobs("collect_finetune_metrics")
-        | jobs("plot_finetune", domain=domain, data=data)
+        | jobs("plot_finetune_curves", domain=domain, data=data)
         | jobs("plot_labels", domain=domain, data=data)
         | jobs("plot_transfer", domain=domain, data=data)
         | REPORT
@@ -71,18 +72,23 @@ def finetuning(
 
 
 TRAINING = pretraining() | finetuning()
-PRETRAIN_FIGURES = jobs("plot_pretrain", data=DATA) | PAGE
-CURVES = PRETRAIN_FIGURES | jobs("plot_finetune", domain=1, data=DATA)
+PRETRAIN_FIGURES = jobs("plot_pretrain_curves", data=DATA) | PAGE
+CURVES = PRETRAIN_FIGURES | jobs("plot_finetune_curves", domain=1, data=DATA)
 ANSWERS = jobs("plot_answers", data=DATA) | PAGE
 TRANSFER = jobs("plot_transfer", domain=1, data=DATA) | PAGE
 OTHERS = ANSWERS | TRANSFER | jobs("plot_labels", domain=1, data=DATA)
 RULES = jobs("trace_rules") | jobs("plot_rules") | PAGE
 COLLECTING = jobs("collect_pretrain_metrics") | jobs("collect_finetune_metrics") | REPORT
+PLOTS = CURVES | OTHERS | SCALE | jobs("plot_rules") | PAGE
 NOTHING: set[str] = set()
+EVERYTHING = equations() | labels() | TRAINING | jobs("copy_plotly") | RULES
 
 STAGES = ("common", "data", "pretrain", "finetune", "metrics", "figures", "report")
-PACKAGE = "workflow/scripts/gpt_math_domains"
+SCRIPTS = "workflow/scripts"
+PACKAGE = f"{SCRIPTS}/gpt_math_domains"
+CODE = [str(path.relative_to(ROOT)) for path in (ROOT / SCRIPTS).rglob("*.py")]
 COMMENT = "# a comment\n"
+LINE = "CHANGED = True\n"
 TINY = {"num_layers": 1, "num_heads": 1, "d_model": 8}
 
 
@@ -108,6 +114,16 @@ class Case:
     touch: str | None = None
     options: tuple[str, ...] = ()
 
+    @property
+    def edits(self) -> bool:
+        """Whether files of the study change, not its configuration alone."""
+        return bool(self.append or self.delete or self.touch)
+
+
+def a_line_in(module: str, runs: set[str], line: str = LINE) -> Case:
+    """Return the case of one more line in a file of the package."""
+    return Case(f"a line in {module}", runs, append={f"{PACKAGE}/{module}": line})
+
 
 CASES = [
     # Nothing of substance.
@@ -127,11 +143,6 @@ CASES = [
             ],
             COMMENT,
         ),
-    ),
-    Case(
-        "how much time and memory trainings ask for",
-        NOTHING,
-        append={f"{PACKAGE}/estimate.py": "PROCESS_MB = 1\nSTART_MINUTES = 1\n"},
     ),
     Case("another attempt", NOTHING, options=("--retries", "3")),
     Case("a model defined, not selected", NOTHING, {"models": {7: TINY}}),
@@ -202,7 +213,7 @@ CASES = [
     Case("one more seed", TRAINING, {"run": {"seeds": [0, 1, 2]}}),  # a job trains all seeds
     Case(
         "one more seed, for one figure",
-        jobs("pretrain_model", data=4, model=MODELS) | jobs("plot_pretrain", data=4),
+        jobs("pretrain_model", data=4, model=MODELS) | jobs("plot_pretrain_curves", data=4),
         {"run": {"seeds": [0, 1, 2]}},
         options=("results/smoke/plots/pretrain_4.html",),
     ),
@@ -210,14 +221,14 @@ CASES = [
         "one more seed, for one figure of finetuning",
         jobs("pretrain_model", data=4, model=MODELS)
         | jobs("finetune_model", domain=1, data=4, model=MODELS, protocol=PROTOCOLS)
-        | jobs("plot_finetune", domain=1, data=4),
+        | jobs("plot_finetune_curves", domain=1, data=4),
         {"run": {"seeds": [0, 1, 2]}},
         options=("results/smoke/plots/finetune_1_pretrain_4.html",),
     ),
     Case("one model fewer", COLLECTING | CURVES | OTHERS, {"run": {"models": [2]}}),
     Case(
         "another directory for results",
-        equations() | labels() | TRAINING | jobs("copy_plotly") | RULES,
+        EVERYTHING,
         {"pathvars": {"results": "results/other"}},
     ),
     # How results look.
@@ -228,46 +239,41 @@ CASES = [
     ),
     Case(
         "a reference curve",
-        jobs("plot_pretrain", data=4) | jobs("compare_reference") | RULES | PAGE,
+        jobs("plot_pretrain_curves", data=4) | jobs("compare_reference") | RULES | PAGE,
         {"figures": {"reference_curves": {"pretrain_4": "published.csv"}}},
         append={"published.csv": "model,step,math_acc\n2,1,0.5\n"},
     ),
-    # One line of code.
-    Case(
-        "equations.py",
-        equations() | labels() | TRAINING,
-        append={f"{PACKAGE}/equations.py": COMMENT},
-    ),
-    Case("domains.py", labels() | finetuning(), append={f"{PACKAGE}/domains.py": COMMENT}),
-    Case("training.py", TRAINING, append={f"{PACKAGE}/training.py": COMMENT}),
-    Case("provenance.py", TRAINING, append={f"{PACKAGE}/provenance.py": COMMENT}),
-    Case("page.py", PAGE, append={f"{PACKAGE}/page.py": COMMENT}),
-    Case("summary.py", REPORT | TRANSFER, append={f"{PACKAGE}/summary.py": COMMENT}),
-    Case(
-        "figures.py",
-        CURVES | OTHERS | SCALE | jobs("plot_rules") | PAGE,
-        append={f"{PACKAGE}/figures.py": COMMENT},
-    ),
-    Case("curves.py", CURVES | PAGE, append={f"{PACKAGE}/curves.py": COMMENT}),
-    Case("heatmaps.py", ANSWERS, append={f"{PACKAGE}/heatmaps.py": COMMENT}),
-    Case(
-        "judging.py",
-        jobs("judge_answers", data=DATA, model=MODELS) | ANSWERS,
-        append={f"{PACKAGE}/judging.py": COMMENT},
-    ),
-    Case("timeline.py", TIMELINE, append={f"{PACKAGE}/timeline.py": COMMENT}),
+    # Code, of each wing.
+    Case("comments in all code", NOTHING, append=dict.fromkeys(CODE, COMMENT)),
+    Case("empty lines in all code", NOTHING, append=dict.fromkeys(CODE, "\n\n")),
+    a_line_in("files.py", EVERYTHING),
+    a_line_in("run.py", TRAINING),
+    a_line_in("jobs/logs.py", EVERYTHING),
+    a_line_in("jobs/record.py", TRAINING),
+    a_line_in("data/equations.py", equations() | labels() | TRAINING),
+    a_line_in("data/labels.py", labels() | finetuning()),
+    a_line_in("training/stack.py", TRAINING),
+    a_line_in("training/judge.py", jobs("judge_answers", data=DATA, model=MODELS) | ANSWERS),
+    a_line_in("results/summary.py", REPORT | TRANSFER),
+    a_line_in("results/findings.py", PAGE),
+    a_line_in("results/reference.py", CURVES | PAGE),  # curves are drawn beside those of others
+    a_line_in("figures/looks.py", PLOTS),
+    a_line_in("figures/drawing.py", PLOTS),
+    a_line_in("figures/library.py", jobs("copy_plotly") | BUNDLE),
+    a_line_in("figures/curves.py", CURVES | PAGE),
+    a_line_in("figures/answers.py", ANSWERS),
+    a_line_in("figures/timeline.py", TIMELINE),
+    a_line_in("pages/index.py", PAGE),
+    a_line_in("pages/index.html.jinja", PAGE, "<!-- a comment -->\n"),
+    a_line_in("pages/bundle.py", BUNDLE),
+    a_line_in("pages/watch.py", NOTHING),
+    a_line_in("study/config.py", NOTHING),
+    a_line_in("study/estimate.py", NOTHING, "PROCESS_MB = 1\nSTART_MINUTES = 1\n"),
+    Case("a line in a script", CURVES | PAGE, append={f"{SCRIPTS}/plot_curves.py": LINE}),
     Case(
         "one more rule, which nothing needs",
         RULES,
         append={"workflow/rules/metrics.smk": "\nrule rest:\n    shell:\n        'true'\n"},
-    ),
-    Case("page.html.jinja", PAGE, append={f"{PACKAGE}/page.html.jinja": "<!-- a comment -->\n"}),
-    Case("bundle.py", BUNDLE, append={f"{PACKAGE}/bundle.py": COMMENT}),
-    Case("config.py", NOTHING, append={f"{PACKAGE}/config.py": COMMENT}),
-    Case(
-        "a script",
-        jobs("plot_finetune", domain=1, data=DATA) | PAGE,
-        append={"workflow/scripts/plot_finetune.py": COMMENT},
     ),
     # Lost results.
     Case(
@@ -304,15 +310,40 @@ CASES = [
     Case("the summary deleted", REPORT, delete="metrics/summary.csv"),
     Case(
         "a figure deleted",
-        jobs("plot_pretrain", data=5) | PAGE,
+        jobs("plot_pretrain_curves", data=5) | PAGE,
         delete="plots/pretrain_5_eval_loss.html",
     ),
     Case("a log deleted", NOTHING, delete="logs/pretrain/data_4/model_2.log"),
 ]
 
 
-@pytest.mark.parametrize("case", [pytest.param(case, id=case.change) for case in CASES])
-def test_exactly_what_a_change_affects_runs_again(study: Repository, case: Case) -> None:
+def those(edits: bool) -> pytest.MarkDecorator:
+    """Return what runs a test on the cases that change files, or on those that change none."""
+    chosen = [pytest.param(case, id=case.change) for case in CASES if case.edits == edits]
+    return pytest.mark.parametrize("case", chosen)
+
+
+def files(repository: Repository) -> dict[Path, tuple[int, int]]:
+    """Return the size and the modification time of each file, Snakemake's notes on them aside."""
+    notes = repository.directory / ".snakemake" / "iocache"  # read if `--trust-io-cache` asks so
+    found = {path: path.stat() for path in repository.directory.rglob("*") if path.is_file()}
+    return {
+        path: (stat.st_size, stat.st_mtime_ns)
+        for path, stat in found.items()
+        if not path.is_relative_to(notes)
+    }
+
+
+@those(edits=False)
+def test_exactly_what_a_configuration_affects_runs_again(finished: Repository, case: Case) -> None:
+    """Asking is all that is done, and leaves the study as it was."""
+    before = files(finished)
+    assert finished.jobs_to_run(*case.options, config=case.config) == case.runs
+    assert files(finished) == before
+
+
+@those(edits=True)
+def test_exactly_what_an_edit_or_a_loss_affects_runs_again(study: Repository, case: Case) -> None:
     for name, text in case.append.items():
         with (study.directory / name).open("a", encoding="utf-8") as file:
             file.write(text)

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from gpt_math_domains.figures.drawing import copy_plotly
+from gpt_math_domains.figures.library import copy_plotly
 from gpt_math_domains.jobs.logs import job_log
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 
 from gpt_math_domains.figures.curves import learning_curves, overview_curves, plot_curves
-from gpt_math_domains.figures.drawing import copy_plotly, write_figure
+from gpt_math_domains.figures.drawing import write_figure
+from gpt_math_domains.figures.library import copy_plotly
 from gpt_math_domains.figures.looks import finetune_title, pretrain_title
 from gpt_math_domains.results.metrics import write_metrics
 from gpt_math_domains.results.reference import read_reference

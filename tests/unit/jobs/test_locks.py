@@ -13,10 +13,17 @@ from gpt_math_domains.study.locks import clear_stale_locks
 SCRIPTS = Path(__file__).parents[3] / "workflow" / "scripts"
 
 
+IMPORTS = """
+from pathlib import Path
+from gpt_math_domains.jobs.locks import exclusive
+from gpt_math_domains.study.locks import clear_stale_locks
+"""
+
+
 def hold(code: str, directory: Path) -> "subprocess.Popen[str]":
     """Start a process that takes a lock, says so and waits."""
     process = subprocess.Popen(
-        [sys.executable, "-c", f"from gpt_math_domains.jobs.locks import *\n{code}"],
+        [sys.executable, "-c", IMPORTS + code],
         cwd=directory,
         env=os.environ | {"PYTHONPATH": str(SCRIPTS)},
         stdin=subprocess.PIPE,

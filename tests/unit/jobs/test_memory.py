@@ -2,7 +2,6 @@
 
 from math import prod
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,33 +17,35 @@ from gpt_math_domains.jobs.memory import (
 from gpt_math_domains.run import ModelSize
 from gpt_math_domains.training.model import dropout_values
 
-MODEL_6: dict[str, Any] = {
-    "num_layers": 8,
-    "num_heads": 8,
-    "d_model": 512,
-    "vocabulary_size": 18,
-    "num_positions": 7,
-}
+MODEL_6 = ModelSize(8, 8, 512, vocabulary_size=18, num_positions=7)
 
 
-def needed(**other: int) -> int:
-    once: dict[str, Any] = {
+def needed(size: ModelSize = MODEL_6, **other: int) -> int:
+    """Return the bytes of one seed and batch without evaluations, but for other numbers."""
+    once: dict[str, int] = {
         "seeds": 1,
         "batch_size": 32,
         "gradient_accumulation_steps": 1,
         "evaluations": 0,
         "value_bytes": 4,
     }
-    return training_bytes(**(MODEL_6 | once | other))
+    return training_bytes(
+        parameters=size.parameters(),
+        num_layers=size.num_layers,
+        num_heads=size.num_heads,
+        d_model=size.d_model,
+        num_positions=size.num_positions,
+        **(once | other),
+    )
 
 
 def test_parameters_count_as_often_as_training_keeps_them() -> None:
-    parameters = sum(prod(shape) for shape in ModelSize(**MODEL_6).shapes().values())
+    parameters = sum(prod(shape) for shape in MODEL_6.shapes().values())
     assert needed(batch_size=0) == 4 * COPIES * parameters
 
 
 def test_every_dropout_mask_of_a_step_counts() -> None:
-    masks = dropout_values(ModelSize(**MODEL_6), 32) - 6 * 32 * 512  # those of the embedding aside
+    masks = dropout_values(MODEL_6, 32) - 6 * 32 * 512  # those of the embedding aside
     one, three = needed(), needed(gradient_accumulation_steps=3)
     assert three - one == 2 * masks * (4 + 2)
 
@@ -59,10 +60,11 @@ def test_twice_as_wide_values_take_nearly_twice_as_much() -> None:
 
 
 def test_numbers_as_large_as_a_configuration_may_have_are_told() -> None:
-    huge = dict.fromkeys(["num_layers", "num_heads", "d_model", "seeds", "batch_size"], 10**18)
+    many = 10**18
+    huge = ModelSize(many, many, many, vocabulary_size=18, num_positions=7)
     with pytest.raises(ValueError, match=r"GiB, but 1\.0 GiB are free"):
-        require_memory(needed(**huge), GIB, "model", "no")
-    assert equations_bytes(10**18) > 10**36
+        require_memory(needed(huge, seeds=many, batch_size=many), GIB, "model", "no")
+    assert equations_bytes(many) > 10**36
 
 
 def test_what_fits_passes_and_what_does_not_is_refused_with_both_sizes() -> None:

@@ -15,18 +15,7 @@ from gpt_math_domains.pages.index import read_provenance, write_index
 from gpt_math_domains.results.metrics import collect_metrics, read_runs, write_metrics
 from gpt_math_domains.results.summary import summarize_metrics
 from gpt_math_domains.run import ACCURACY
-
-SETTINGS = {
-    "num_train_epochs": 1000,
-    "eval_steps": 1000,
-    "batch_size": 32,
-    "learning_rate": 5e-4,
-    "weight_decay": 0.1,
-    "gradient_accumulation_steps": 1,
-    "num_warmup_steps": 1000,
-    "shuffle": False,
-}
-
+from training_job import SETTINGS
 
 RECORD: dict[str, Any] = {
     "run": {"phase": "pretrain", "data": 1, "model": 2, "domain": None, "protocol": None},
@@ -200,7 +189,7 @@ def test_a_model_has_more_parameters_where_the_vocabulary_is_larger(tmp_path: Pa
 
 
 def test_the_tables_tell_what_was_run(tmp_path: Path) -> None:
-    training = [run | SETTINGS for run in study()["training"]]
+    training = [run | SETTINGS | {"eval_steps": 1000} for run in study()["training"]]
     training[0]["num_train_epochs"] = 2000
     page = write_page(tmp_path, study(training=training))
     tables = Outline(page).tables
@@ -217,12 +206,12 @@ def test_the_tables_tell_what_was_run(tmp_path: Path) -> None:
     assert tables["Training"] == [
         ["phase", "data", "model", "domain", "protocol", "num_train_epochs"],
         ["pretrain", "1", "2", "", "", "2,000"],
-        ["finetune", "1", "2", "1", "full", "1,000"],
+        ["finetune", "1", "2", "1", "full", "40"],
     ]
     [together] = re.findall(r"The same in all of them:([^<]*)<", page)
     assert " ".join(together.split()) == (
-        "eval_steps 1,000; batch_size 32; learning_rate 0.0005; weight_decay 0.1; "
-        "gradient_accumulation_steps 1; num_warmup_steps 1,000; shuffle no."
+        "eval_steps 1,000; batch_size 16; learning_rate 0.005; weight_decay 0.1; "
+        "gradient_accumulation_steps 1; num_warmup_steps 5; shuffle yes."
     )
 
 

@@ -1,4 +1,4 @@
-import http.client
+import http.client  # noqa: TID251 - asks the server of the live view
 import threading
 from collections.abc import Iterator
 from pathlib import Path

@@ -29,8 +29,8 @@ from gpt_math_domains.training.model import (
     initialize,
     keep,
 )
+from little import VOCABULARY
 
-VOCABULARY = Vocabulary(10)
 SIZE = ModelSize(2, 4, 16, VOCABULARY.size, 7)
 SIZES = {"model 2": ModelSize(1, 8, 128, VOCABULARY.size, 7), "deep": SIZE}
 SEEDS = 2

@@ -1,52 +1,31 @@
 """Every executor takes the same steps."""
 
 import multiprocessing
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
-from gpt_math_domains.data.equations import enumerate_family
-from gpt_math_domains.data.tables import Equations
-from gpt_math_domains.data.vocabulary import Vocabulary
-from gpt_math_domains.run import ModelSize, Settings
+import little
+from gpt_math_domains.run import Settings
 from gpt_math_domains.training.execution import (
     COMPILE_STEPS,
     CudaGraph,
     make_executor,
     prepare_execution,
 )
-from gpt_math_domains.training.model import initialize
-from gpt_math_domains.training.stack import (
-    BatchOrder,
-    Stack,
-    build_stack,
-    clip_scale,
-    torch_generator,
-)
-from gpt_math_domains.training.tasks import DomainLabels, NextTokens, Task
+from gpt_math_domains.training.stack import BatchOrder, Stack, clip_scale
 
-VOCABULARY = Vocabulary(10)
-SIZE = ModelSize(2, 4, 32, VOCABULARY.size, 7)
+DEEP = replace(little.SIZE, num_layers=2)
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
 def settings(epochs: int = 10) -> Settings:
-    return Settings(
-        num_train_epochs=epochs,
-        eval_steps=20,
-        batch_size=16,
-        learning_rate=5e-3,
-        weight_decay=0.1,
-        gradient_accumulation_steps=1,
-        num_warmup_steps=10,
-        shuffle=True,
-    )
+    return little.settings(num_train_epochs=epochs)
 
 
 def prepare(
@@ -58,27 +37,7 @@ def prepare(
     products: torch.dtype | None = None,
 ) -> tuple[Stack, BatchOrder]:
     """A stack, dropout on, that trains on 85 equations."""
-    tokens = enumerate_family(VOCABULARY, "subtract", None)[:85]
-    equations = Equations(tokens, (tokens >= 0).sum(axis=1), np.full(len(tokens), 4))
-    labels = None if kind == "language" else (tokens[:, :1] + [0, 1]) % 2
-    task: Task = (
-        NextTokens.of(equations, VOCABULARY, device, dtype)
-        if labels is None
-        else DomainLabels.of(equations, labels.astype(np.uint8), VOCABULARY, device, dtype)
-    )
-    generators = [torch_generator(seed, "weights") for seed in seeds]
-    weights = initialize(SIZE, generators, None if labels is None else 2, dtype)
-    stack = build_stack(
-        task,
-        SIZE,
-        {name: value.to(device) for name, value in weights.items()},
-        settings(epochs),
-        # The device without values has no generators either.
-        [torch_generator(seed, "dropout", device.replace("meta", "cpu")) for seed in seeds],
-        head_only=kind == "head only",
-        products=products,
-    )
-    return stack, BatchOrder(len(task), settings(epochs), seeds, device)
+    return little.stack(settings(epochs), seeds, kind, device, dtype, DEEP, products=products)
 
 
 def take_steps(execution: str, steps: int, **where: Any) -> Stack:
@@ -178,32 +137,17 @@ def test_without_a_compiler_a_run_is_eager_and_says_so(
     ]
 
 
-def compile_with(compiler: Path) -> tuple[list[str], bool]:
-    """In a process of its own: what is noted, and whether the steps are the eager ones."""
-    os.environ |= {
-        "CXX": str(compiler),
-        "TORCHINDUCTOR_CACHE_DIR": str(compiler.with_name("cache")),
-    }
-    eager = take_steps("eager", 3)
-    stack, order = prepare()
-    notes: list[str] = []
-    prepared = prepare_execution("compiled", stack, order, settings(), notes.append)
-    executor = make_executor(prepared, stack, order, settings())
-    assert list(executor.run(1, 3)) == [1, 2, 3]
-    return notes, torch.equal(stack.loss_sum, eager.loss_sum)
-
-
 def test_with_a_broken_compiler_a_run_is_eager_and_says_so(tmp_path: Path) -> None:
     broken = tmp_path / "g++"
     broken.write_text("#!/bin/sh\necho no headers >&2\nexit 1\n")
     broken.chmod(0o755)
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        notes, same = pool.submit(compile_with, broken).result()
+        notes, losses, eager = pool.submit(little.steps_compiled_with, broken).result()
     assert [note.split(":")[0] for note in notes] == [
         "torch.compile failed, the steps are carried out eagerly",
         "executor eager",
     ]
-    assert same
+    assert losses == eager
 
 
 def test_capturing_on_a_cpu_is_refused_in_one_line() -> None:

@@ -9,13 +9,12 @@ from transformers import GPT2Config, GPT2ForSequenceClassification, GPT2LMHeadMo
 
 from gpt_math_domains.data.equations import enumerate_family
 from gpt_math_domains.data.tables import Equations
-from gpt_math_domains.data.vocabulary import Vocabulary
 from gpt_math_domains.run import EMBEDDING, HEAD, ModelSize
 from gpt_math_domains.training.model import Parameters, initialize, keep
 from gpt_math_domains.training.stack import gradients_of, torch_generator
 from gpt_math_domains.training.tasks import DomainLabels, NextTokens, Task
+from little import VOCABULARY
 
-VOCABULARY = Vocabulary(10)
 SIZES = {
     "model 2": ModelSize(1, 8, 128, VOCABULARY.size, 7),
     "model 4": ModelSize(2, 8, 128, VOCABULARY.size, 7),

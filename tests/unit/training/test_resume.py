@@ -10,36 +10,20 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from gpt_math_domains.data.equations import enumerate_family
-from gpt_math_domains.data.tables import Equations
-from gpt_math_domains.data.vocabulary import Vocabulary
+import little
 from gpt_math_domains.jobs.stops import Stop
-from gpt_math_domains.run import Evaluation, ModelSize, Settings
+from gpt_math_domains.run import Evaluation
 from gpt_math_domains.training import resume as state_module
 from gpt_math_domains.training.execution import make_executor, prepare_execution
-from gpt_math_domains.training.model import initialize
 from gpt_math_domains.training.resume import SAVE_VARIABLE, Resume, resumable
-from gpt_math_domains.training.stack import BatchOrder, Stack, build_stack, torch_generator, train
-from gpt_math_domains.training.tasks import NextTokens
+from gpt_math_domains.training.stack import Stack, train
 
-VOCABULARY = Vocabulary(10)
-SIZE = ModelSize(1, 2, 16, VOCABULARY.size, 7)
 SEEDS = [3, 11]
-SETTINGS = Settings(
-    num_train_epochs=5,
-    eval_steps=7,
-    batch_size=16,
-    learning_rate=5e-3,
-    weight_decay=0.1,
-    gradient_accumulation_steps=1,
-    num_warmup_steps=5,
-    shuffle=True,
-)
+SETTINGS = little.settings(num_train_epochs=5, eval_steps=7)
 IDENTITY: dict[str, object] = {
     "run.phase": "pretrain",
     "run.domain": None,
@@ -60,14 +44,8 @@ class Attempt:
     """One attempt at a run of 30 steps; `steps` takes some, saving after each."""
 
     def __init__(self, directory: Path, executor: str = "eager", **identity: Any) -> None:
-        tokens = enumerate_family(VOCABULARY, "subtract", None)[:85]
-        equations = Equations(tokens, (tokens >= 0).sum(axis=1), np.full(len(tokens), 4))
         device = "cuda" if executor == "cuda_graph" else "cpu"
-        task = NextTokens.of(equations, VOCABULARY, device, torch.float32)
-        weights = initialize(SIZE, [torch_generator(s, "weights") for s in SEEDS])
-        weights = {name: value.to(device) for name, value in weights.items()}
-        generators = [torch_generator(seed, "dropout", device) for seed in SEEDS]
-        self.stack = build_stack(task, SIZE, weights, SETTINGS, generators)
+        self.stack, order = little.stack(SETTINGS, SEEDS, device=device, dtype=torch.float32)
         self.notes: list[str] = []
         self._open = ExitStack()
         note = self.notes.append
@@ -75,11 +53,10 @@ class Attempt:
         self.resume: Resume = self._open.enter_context(
             resumable(directory, IDENTITY | identity, self.stack, stop, note)
         )
-        order = BatchOrder(len(task), SETTINGS, SEEDS, device)
         name = prepare_execution(executor, self.stack, order, SETTINGS, lambda note: None)
         made = make_executor(name, self.stack, order, SETTINGS)
         self._evaluations = train(
-            self.stack, task, order, SETTINGS, made, self._beat, self.resume.start
+            self.stack, self.stack.task, order, SETTINGS, made, self._beat, self.resume.start
         )
         self._last = 0
 

@@ -1,73 +1,36 @@
 """Training follows `transformers.Trainer`, and seeds in a stack never meet."""
 
 from collections.abc import Sized
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainerCallback, TrainingArguments
 
-from gpt_math_domains.data.equations import enumerate_family
-from gpt_math_domains.data.tables import Equations
-from gpt_math_domains.data.vocabulary import Vocabulary
-from gpt_math_domains.run import EMBEDDING, ModelSize, Settings, evaluation_steps, learning_rate
-from gpt_math_domains.training.execution import Eager, make_executor, prepare_execution
-from gpt_math_domains.training.model import Parameters, forward, initialize, keep
-from gpt_math_domains.training.stack import (
-    BatchOrder,
-    Stack,
-    build_stack,
-    decide,
-    torch_generator,
-    train,
-)
-from gpt_math_domains.training.tasks import DomainLabels, NextTokens
+import little
+from gpt_math_domains.run import EMBEDDING, Settings, evaluation_steps, learning_rate
+from gpt_math_domains.training.execution import Eager
+from gpt_math_domains.training.model import forward, keep
+from gpt_math_domains.training.stack import BatchOrder, Stack, decide, train
+from gpt_math_domains.training.tasks import NextTokens
 
-VOCABULARY = Vocabulary(10)
-SIZE = ModelSize(1, 4, 32, VOCABULARY.size, 7)
-SETTINGS = Settings(
-    num_train_epochs=10,
-    eval_steps=20,
-    batch_size=16,
-    learning_rate=5e-3,
-    weight_decay=0.1,
-    gradient_accumulation_steps=1,
-    num_warmup_steps=10,
-    shuffle=False,
-)
+SETTINGS = little.settings(num_train_epochs=10, eval_steps=20, num_warmup_steps=10, shuffle=False)
 
 
-def subtraction(count: int = 85) -> Equations:
-    """Equations of 5 and 6 tokens; 85 of them make five batches of 16 and one of 5."""
-    tokens = enumerate_family(VOCABULARY, "subtract", None)[:count]
-    return Equations(tokens, (tokens >= 0).sum(axis=1), np.full(len(tokens), 4))
-
-
-def language_task(dtype: torch.dtype = torch.float64) -> NextTokens:
-    return NextTokens.of(subtraction(), VOCABULARY, "cpu", dtype)
-
-
-def label_task() -> DomainLabels:
-    equations = subtraction()
-    labels = ((equations.tokens[:, :1] + [0, 1]) % 2).astype(np.uint8)
-    return DomainLabels.of(equations, labels, VOCABULARY, "cpu", torch.float64)
-
-
-def fresh(seeds: list[int], labels: int | None = None) -> Parameters:
-    generators = [torch_generator(seed, "weights") for seed in seeds]
-    return initialize(SIZE, generators, labels, torch.float64)
+def language_task() -> NextTokens:
+    return NextTokens.of(little.equations(), little.VOCABULARY, "cpu", torch.float64)
 
 
 def stack(
-    task: Any, seeds: list[int], settings: Settings = SETTINGS, dropout: float = 0.0, **more: Any
+    seeds: list[int],
+    settings: Settings = SETTINGS,
+    kind: str = "language",
+    dropout: float = 0.0,
 ) -> Stack:
-    labels = 2 if isinstance(task, DomainLabels) else None
-    generators = [torch_generator(seed, "dropout") for seed in seeds]
-    parameters = fresh(seeds, labels)
-    return build_stack(task, SIZE, parameters, settings, generators, dropout=dropout, **more)
+    return little.stack(settings, seeds, kind, dropout=dropout)[0]
 
 
 def run(
@@ -75,9 +38,7 @@ def run(
 ) -> list[list[float]]:
     """Take the first steps of a run; return the losses summed after each step."""
     order = BatchOrder(len(stacked.task), settings, seeds, "cpu")
-    name = prepare_execution(execution, stacked, order, settings, print)
-    executor = make_executor(name, stacked, order, settings)
-    return [stacked.loss_sum.tolist() for _ in executor.run(1, steps)]
+    return little.take_steps(stacked, order, settings, steps, execution)
 
 
 class Recorder(TrainerCallback):
@@ -111,17 +72,17 @@ def trained_by_transformers(directory: Path) -> tuple[GPT2LMHeadModel, list[floa
         {"input_ids": ids, "labels": wanted} for ids, wanted in zip(sequences, labels, strict=True)
     ]
     config = GPT2Config(
-        vocab_size=SIZE.vocabulary_size,
-        n_positions=SIZE.num_positions,
-        n_embd=SIZE.d_model,
-        n_layer=SIZE.num_layers,
-        n_head=SIZE.num_heads,
+        vocab_size=little.SIZE.vocabulary_size,
+        n_positions=little.SIZE.num_positions,
+        n_embd=little.SIZE.d_model,
+        n_layer=little.SIZE.num_layers,
+        n_head=little.SIZE.num_heads,
         resid_pdrop=0.0,
         embd_pdrop=0.0,
         attn_pdrop=0.0,
     )
     model = GPT2LMHeadModel(config).double()
-    model.load_state_dict({n: v[0] for n, v in fresh([0]).items()}, strict=False)
+    model.load_state_dict({n: v[0] for n, v in stack([0]).parameters.items()}, strict=False)
     recorder = Recorder()
     trainer = InOrder(
         model=model,
@@ -158,7 +119,7 @@ def test_rates_decay_groups_and_weights_follow_trainer_over_sixty_steps(
     tmp_path: Path, execution: str
 ) -> None:
     model, rates, decaying = trained_by_transformers(tmp_path)
-    stacked = stack(language_task(), [0])
+    stacked = stack([0])
     total = SETTINGS.total_steps(len(stacked.task))
     run(stacked, [0], SETTINGS, total, execution)
 
@@ -173,13 +134,13 @@ def test_rates_decay_groups_and_weights_follow_trainer_over_sixty_steps(
         )
 
 
-@pytest.mark.parametrize("make", [language_task, label_task])
+@pytest.mark.parametrize("kind", ["language", "labels"])
 @pytest.mark.parametrize("shuffle", [False, True])
-def test_a_seed_in_a_stack_equals_the_same_seed_alone(make: Any, shuffle: bool) -> None:
-    settings = Settings(**{**vars(SETTINGS), "shuffle": shuffle})
-    together = stack(make(), [3, 11, 5], settings)
+def test_a_seed_in_a_stack_equals_the_same_seed_alone(kind: str, shuffle: bool) -> None:
+    settings = replace(SETTINGS, shuffle=shuffle)
+    together = stack([3, 11, 5], settings, kind)
     losses = run(together, [3, 11, 5], settings, 50)
-    alone = stack(make(), [11], settings)
+    alone = stack([11], settings, kind)
     losses_alone = run(alone, [11], settings, 50)
     for stacked_loss, loss in zip(losses, losses_alone, strict=True):
         assert stacked_loss[1] == pytest.approx(loss[0], rel=1e-9)
@@ -189,7 +150,7 @@ def test_a_seed_in_a_stack_equals_the_same_seed_alone(make: Any, shuffle: bool) 
 
 
 def test_a_seed_draws_the_same_dropout_in_a_stack_as_alone() -> None:
-    together, alone = (stack(language_task(), seeds, dropout=0.1) for seeds in ([3, 11], [11]))
+    together, alone = (stack(seeds, dropout=0.1) for seeds in ([3, 11], [11]))
     losses = run(together, [3, 11], SETTINGS, 10)
     losses_alone = run(alone, [11], SETTINGS, 10)
     for stacked_loss, loss in zip(losses, losses_alone, strict=True):
@@ -197,7 +158,7 @@ def test_a_seed_draws_the_same_dropout_in_a_stack_as_alone() -> None:
 
 
 def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
-    stacked = stack(language_task(), [0, 1], dropout=0.1)
+    stacked = stack([0, 1], dropout=0.1)
     stacked.dropout.draw()
     masks = stacked.dropout.masks[:, :1000]
     assert not torch.equal(masks[0], masks[1])
@@ -207,7 +168,7 @@ def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
 
 def test_each_seed_is_clipped_by_its_own_norm() -> None:
     """A seed with enormous gradients does not shrink its neighbour's step."""
-    quiet, loud = stack(language_task(), [0]), stack(language_task(), [0, 1])
+    quiet, loud = stack([0]), stack([0, 1])
     with torch.no_grad():
         loud.parameters["transformer.wte.weight"][1] *= 1000
     run(quiet, [0], SETTINGS, 3)
@@ -217,9 +178,9 @@ def test_each_seed_is_clipped_by_its_own_norm() -> None:
 
 
 def test_accumulated_batches_equal_one_large_batch() -> None:
-    large = Settings(**{**vars(SETTINGS), "batch_size": 32})
-    parts = Settings(**{**vars(SETTINGS), "gradient_accumulation_steps": 2})
-    whole, split = stack(language_task(), [0], large), stack(language_task(), [0], parts)
+    large = replace(SETTINGS, batch_size=32)
+    parts = replace(SETTINGS, gradient_accumulation_steps=2)
+    whole, split = stack([0], large), stack([0], parts)
     run(whole, [0], large, 12)
     run(split, [0], parts, 12)
     for name, value in whole.parameters.items():
@@ -227,7 +188,7 @@ def test_accumulated_batches_equal_one_large_batch() -> None:
 
 
 def test_only_the_head_of_a_frozen_model_changes() -> None:
-    frozen = stack(label_task(), [0, 1], dropout=0.1, head_only=True)
+    frozen = stack([0, 1], kind="head only", dropout=0.1)
     before = {name: value.detach().clone() for name, value in frozen.parameters.items()}
     run(frozen, [0, 1], SETTINGS, 30)
     changed = {n for n, value in frozen.parameters.items() if not torch.equal(value, before[n])}
@@ -243,7 +204,7 @@ def test_file_order_is_the_same_every_epoch_and_the_last_batch_is_filled_up() ->
 
 
 def test_shuffled_epochs_hold_every_example_once_and_can_be_asked_for_in_any_order() -> None:
-    settings = Settings(**{**vars(SETTINGS), "shuffle": True})
+    settings = replace(SETTINGS, shuffle=True)
     order, later = (BatchOrder(85, settings, [0, 1], "cpu") for _ in range(2))
     batches = [order.rows(step) for step in range(1, 13)]
     for seed in range(2):
@@ -261,8 +222,8 @@ def test_evaluations_are_regular_early_and_at_the_end() -> None:
 
 
 def test_a_run_yields_an_evaluation_at_each_of_these_steps() -> None:
-    task, valid = language_task(), language_task()
-    stacked = stack(task, [0, 1], dropout=0.1)
+    stacked = stack([0, 1], dropout=0.1)
+    task, valid = stacked.task, language_task()
     beats: list[int] = []
     order = BatchOrder(len(task), SETTINGS, [0, 1], "cpu")
     executor = Eager(stacked, order, SETTINGS)
@@ -276,16 +237,16 @@ def test_a_run_yields_an_evaluation_at_each_of_these_steps() -> None:
 
 def test_accuracy_counts_whole_answers() -> None:
     task = language_task()
-    stacked = stack(task, [0])
+    stacked = stack([0])
     run(stacked, [0], SETTINGS, 40)
-    _, decided = decide(task, stacked.parameters, SIZE)
+    _, decided = decide(task, stacked.parameters, little.SIZE)
     accuracy = decided.double().mean(dim=(1, 2))
     with torch.no_grad():
         weights = {name: value[0] for name, value in stacked.parameters.items()}
-        states = forward(weights, SIZE, task.tokens[:-1], keep)
+        states = forward(weights, little.SIZE, task.tokens[:-1], keep)
         guesses = (states @ weights[EMBEDDING].T).argmax(dim=-1)
     right = 0
-    for guess, tokens in zip(guesses, subtraction().tokens, strict=True):
+    for guess, tokens in zip(guesses, little.equations().tokens, strict=True):
         answer = [int(token) for token in tokens[4:] if token >= 0]
         right += guess[3 : 3 + len(answer)].tolist() == answer
     assert 0 < right < len(task)
@@ -293,8 +254,8 @@ def test_accuracy_counts_whole_answers() -> None:
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_names_step_and_seed() -> None:
-    task = language_task()
-    stacked = stack(task, [4, 9])
+    stacked = stack([4, 9])
+    task = stacked.task
     with torch.no_grad():
         stacked.parameters["transformer.wte.weight"][1] = torch.nan
     order = BatchOrder(len(task), SETTINGS, [4, 9], "cpu")

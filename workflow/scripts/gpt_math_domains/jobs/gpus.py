@@ -22,7 +22,8 @@ from gpt_math_domains.jobs.stops import Stop
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 JOB = "SLURM_JOB_ID"
-LOCKS = Path("/tmp")  # not $TMPDIR: a machine's studies must look in the same place
+# Not $TMPDIR: a machine's studies must look in the same place.
+LOCKS = Path("/tmp")  # noqa: S108 - no link there is followed
 RETRY_SECONDS = 0.5
 
 
@@ -63,7 +64,11 @@ def visible_gpus(devices: Path = Path("/dev")) -> list[Gpu]:
 def _listed_by_nvidia_smi() -> list[list[str]]:
     """Return for each GPU its UUID, or those of its MIG devices; nothing if it cannot be asked."""
     try:
-        ran = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True)
+        ran = subprocess.run(
+            ["nvidia-smi", "-L"],  # noqa: S607 - wherever the system has it
+            capture_output=True,
+            text=True,
+        )
     except OSError:
         return []
     whole: list[str] = []

@@ -75,7 +75,7 @@ class Progress:
             evaluations: so far.
         """
         self._file, self._seeds, self._evaluations = directory / FILE, seeds, [*evaluations]
-        self._tell(step)
+        self._tell(self._file, step)
 
     def heartbeat(self, step: int) -> None:
         """Report a step without an evaluation, if nothing was reported for long."""
@@ -102,11 +102,10 @@ class Progress:
     def _tell_if_due(self, step: int) -> None:
         apart = max(FILE_SECONDS, self._cost / FILE_SHARE)
         if self._file and time.monotonic() - self._told >= apart:
-            self._tell(step)
+            self._tell(self._file, step)
 
-    def _tell(self, step: int) -> None:
+    def _tell(self, file: Path, step: int) -> None:
         """Write the file; where that fails, say so and write it no more."""
-        assert self._file is not None
         began = time.monotonic()
         known = {
             "run": dict(self._run),
@@ -118,7 +117,7 @@ class Progress:
             "evaluations": [asdict(evaluation) for evaluation in self._evaluations],
         }
         try:
-            write_json(self._file, known)
+            write_json(file, known)
         except OSError as error:
             self._file = None
             self.note(f"progress not written, training goes on: {error}")
