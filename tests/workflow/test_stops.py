@@ -123,7 +123,7 @@ def test_a_job_that_reaches_no_safe_point_ends_all_the_same(tmp_path: Path) -> N
     """As during a long compilation."""
     code = (
         "import sys, time\n"
-        "from gpt_math_domains import stops\n"
+        "from gpt_math_domains.jobs import stops\n"
         "stops.GRACE_SECONDS = 0.5\n"
         "with stops.Stop(lambda text: print(text, flush=True)):\n"
         "    print('busy', flush=True)\n"
