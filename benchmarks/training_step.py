@@ -364,8 +364,8 @@ def floor_seconds(size: ModelSize, task: BenchmarkTask, device: str) -> float:
     rows, width = SETTINGS.batch_size * LONGEST, size.d_model
     read = SETTINGS.batch_size if task.last_only else rows  # states, and what the last block needs
     outputs = len(LABELS) if task.last_only else size.vocabulary_size
-    projections, others = 6 * width**2, 18 * width**2 + 4 * LONGEST * width  # of a block
-    forward = rows * ((size.num_layers - 1) * (projections + others) + projections)
+    keys_values, others = 4 * width**2, 20 * width**2 + 4 * LONGEST * width  # of a block
+    forward = rows * ((size.num_layers - 1) * (keys_values + others) + keys_values)
     flops = 3 * (forward + read * (others + 2 * width * outputs))
     batch = 1 if device == "cpu" else 64  # a GPU needs several products at once to be filled
     left = torch.randn(batch, rows, width, device=device)

@@ -200,7 +200,6 @@ class Stack:
         parameters: `[R, ...]` each, on the task's device; those that are trained, views of groups.
         groups: what is trained.
         steps: of each group; the optimizer wants them apart.
-        head_only: whether that is the classification head alone.
         products: type of the blocks' matrix products; other than that of the parameters, the
             matrices are rounded to it at each step.
         rate: the learning rate of the next step, a tensor of no dimension.
@@ -215,7 +214,6 @@ class Stack:
     parameters: Parameters
     groups: list[Group]
     steps: Tensor
-    head_only: bool
     products: torch.dtype
     rate: Tensor
     dropout: StackedDropout
@@ -371,7 +369,6 @@ def build_stack(
         parameters=parameters,
         groups=groups,
         steps=steps,
-        head_only=head_only,
         products=products or embedding.dtype,
         # A tensor rather than a number, so that a captured step reads the current value. PyTorch's
         # fused AdamW takes it as fp32 alone on CUDA, and as a number elsewhere.
