@@ -16,7 +16,7 @@ from training_job import outputs
 RUN = "pretrain/data_4/model_2"
 TARGET = f"results/smoke/{RUN}/metrics.csv"
 # Some seconds of training.
-LONG = {"overrides": [{"phase": "pretrain", "num_train_epochs": 1000, "eval_steps": 500}]}
+LONG = {"overrides": [{"phase": "pretrain", "num_train_epochs": 600, "eval_steps": 500}]}
 OFTEN = {"GPT_MATH_DOMAINS_SAVE_SECONDS": "0.1"}
 
 
@@ -148,7 +148,7 @@ def test_a_change_of_settings_starts_over_and_is_named(clone: Repository) -> Non
     interrupt_from_the_terminal(process, clone)
     ran = clone.snakemake("--cores", "1", TARGET)
     assert ran.returncode == 0, ran.stdout
-    differences = "settings.eval_steps (500 -> 30); settings.num_train_epochs (1000 -> 12)"
+    differences = "settings.eval_steps (500 -> 30); settings.num_train_epochs (600 -> 12)"
     assert ran.stdout.count(f"starts over, as what was saved differs: {differences}\n") == 1
     assert "resumed" not in ran.stdout
     assert not (clone.results / RUN / "resume").exists()
