@@ -137,7 +137,7 @@ class Study:
 
     def finish(self) -> str:
         """Wait for the end of a study that shall succeed; return what Snakemake said."""
-        said, _ = self.snakemake.communicate(timeout=500)
+        said, _ = self.snakemake.communicate(timeout=1500)
         assert self.snakemake.returncode == 0, said
         return said
 
@@ -161,7 +161,7 @@ def test_the_smoke_study_on_the_cluster_ends_with_the_bytes_of_a_local_run(
     local = here.start_snakemake("--cores", "1", config=AUTO)
     ran = there.snakemake(*PROFILE, *SOON, config=AUTO)
     assert ran.returncode == 0, ran.stdout
-    said, _ = local.communicate(timeout=500)
+    said, _ = local.communicate(timeout=1500)
     assert local.returncode == 0, said
 
     [name] = re.findall(r"SLURM run ID: (\S+)", ran.stdout)

@@ -63,7 +63,7 @@ class Repository:
         )
         with started as process:
             try:
-                said, _ = process.communicate(timeout=600)
+                said, _ = process.communicate(timeout=1800)
             except BaseException:
                 process.kill()
                 raise
