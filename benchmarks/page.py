@@ -31,6 +31,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 
 from gpt_math_domains.data.equations import generate_equations
+from gpt_math_domains.data.families import describe_equations
 from gpt_math_domains.data.tables import read_equations
 from gpt_math_domains.data.vocabulary import read_vocabulary
 from gpt_math_domains.figures.answers import plot_answers
@@ -43,11 +44,10 @@ from gpt_math_domains.files import atomic_write, write_json
 from gpt_math_domains.jobs.record import cpu_name
 from gpt_math_domains.pages.index import write_index
 from gpt_math_domains.results.answers import SPLITS, write_answers
-from gpt_math_domains.results.metrics import collect_metrics, columns, write_label_accuracy
+from gpt_math_domains.results.metrics import collect_metrics, columns, write_parts
 from gpt_math_domains.results.summary import summarize_metrics
 from gpt_math_domains.results.tables import typed, write_table
-from gpt_math_domains.run import ACCURACY
-from gpt_math_domains.training.judge import describe_equations
+from gpt_math_domains.run import ACCURACY, measures
 
 DATA, MODELS, SEEDS, EVALUATIONS = range(1, 11), range(2, 6), 3, 200
 PROTOCOLS = ("full", "frozen", "scratch", "random_frozen")
@@ -111,7 +111,7 @@ def make_up(directory: Path) -> None:
             write_answers(table, path_of(directory, run, "answers.csv"))
         else:
             rows = label_accuracies(run, random)
-            write_label_accuracy(rows, path_of(directory, run, "labels.csv"))
+            write_parts(rows, "finetune", path_of(directory, run, "labels.csv"))
         told = record | {"threads": 1, "git": None, "run": run, "versions": versions}
         write_json(path_of(directory, run, "run.json"), told)
 
@@ -124,7 +124,8 @@ def curves(run: Mapping[str, Any], random: np.random.Generator) -> pd.DataFrame:
     frame = pd.DataFrame(
         dict(run)
         | {"seed": np.repeat(np.arange(SEEDS), EVALUATIONS), "step": step, "epoch": step / 41}
-        | {"learning_rate": 5e-4, "seconds": step / 100, ACCURACY[run["phase"]]: accuracy}
+        | {"learning_rate": 5e-4, "seconds": step / 100}
+        | dict.fromkeys(measures(run["phase"]), accuracy)
         | losses,
     )
     return typed(frame, columns(run["phase"]))

@@ -14,7 +14,7 @@ from gpt_math_domains.data.vocabulary import Vocabulary
 from gpt_math_domains.run import ModelSize, Settings
 from gpt_math_domains.training.execution import make_executor, prepare_execution
 from gpt_math_domains.training.model import initialize
-from gpt_math_domains.training.stack import BatchOrder, Stack, build_stack, torch_generator
+from gpt_math_domains.training.stack import BatchOrder, Judge, Stack, build_stack, torch_generator
 from gpt_math_domains.training.tasks import DomainLabels, NextTokens, Task
 from training_job import SETTINGS
 
@@ -76,6 +76,16 @@ def stack(
         **more,
     )
     return stacked, BatchOrder(len(examples), settings, seeds, device)
+
+
+def judge(valid: Task) -> Judge:
+    """Return what evaluates a stack on these examples, the first of which are mirrored."""
+    return Judge(
+        valid=valid,
+        mirrored=torch.arange(len(valid)) < 20,
+        parts=torch.ones(len(valid), 1, dtype=torch.bool),
+        sample=torch.arange(10, device=valid.device),
+    )
 
 
 def take_steps(

@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from gpt_math_domains.results.metrics import write_metrics
-from gpt_math_domains.run import ACCURACY
+from gpt_math_domains.run import ACCURACY, Evaluation
 
 
 def row(
@@ -15,14 +15,39 @@ def row(
     run = {"phase": phase, "data": 1, "model": 2, "domain": None, "protocol": None}
     if phase == "finetune":
         run |= {"domain": 1, "protocol": "full"}
-    measures = {"epoch": step / 41, "learning_rate": 5e-4, "train_loss": 1.5, "eval_loss": 1.25}
-    return (
-        run
-        | {"seed": seed, "step": step}
-        | measures
-        | {ACCURACY[phase]: accuracy, "seconds": 3.5}
-        | other
-    )
+    measured = {
+        "epoch": step / 41,
+        "learning_rate": 5e-4,
+        "train_loss": 1.5,
+        "train_eval_loss": 1.375,
+        "eval_loss": 1.25,
+        ACCURACY[phase]: accuracy,
+        f"train_{ACCURACY[phase]}": 0.75,
+        f"mirrored_{ACCURACY[phase]}": accuracy,
+        f"unmirrored_{ACCURACY[phase]}": accuracy,
+        "grad_norm": 0.5,
+        "weight_norm": 20.0,
+        "seconds": 3.5,
+    }
+    return run | {"seed": seed, "step": step} | measured | other
+
+
+def evaluation(step: int, **other: Any) -> Evaluation:
+    """Return an evaluation of two seeds and two parts."""
+    fields: dict[str, Any] = {
+        "train_loss": [1.0, 2.0],
+        "train_eval_loss": [1.5, 1.75],
+        "eval_loss": [2.5, 3.0],
+        "accuracy": [0.25, 0.5],
+        "train_accuracy": [0.75, 1.0],
+        "mirrored_accuracy": [0.5, 0.5],
+        "unmirrored_accuracy": [None, None],
+        "grad_norm": [0.5, 0.25],
+        "weight_norm": [20.0, 21.0],
+        "part_accuracy": [[0.25, 0.5], [0.5, 0.75]],
+    }
+    told = {"step": step, "epoch": step / 41, "learning_rate": 5e-4, "seconds": 1.0}
+    return Evaluation(**told | fields | other)
 
 
 def curves(*seeds: list[float]) -> list[dict[str, Any]]:

@@ -126,9 +126,7 @@ def outputs(directory: Path) -> dict[str, object]:
         rows = list(csv.DictReader(file))
     for row in rows:
         del row["seconds"]
-    if (directory / "labels.csv").exists():
-        found["labels.csv"] = (directory / "labels.csv").read_bytes()
-    return found | {"metrics.csv": rows}
+    return found | {"metrics.csv": rows, "parts.csv": (directory / "parts.csv").read_bytes()}
 
 
 def require_the_same(directory: Path, whole: dict[str, object]) -> None:
@@ -162,6 +160,7 @@ def main() -> None:
         "execution": "eager",
         "threads": 1,
         "metrics_csv": directory / "metrics.csv",
+        "parts_csv": directory / "parts.csv",
     }
     code = changes.pop("code", "of the tests")
     finetunes = changes.pop("finetune", False)
@@ -175,7 +174,6 @@ def main() -> None:
     }
     if finetunes:
         fields["run"] |= {"phase": "finetune", "domain": 1, "protocol": "scratch"}
-        fields["labels_csv"] = directory / "labels.csv"
         inputs |= {f"{name}_labels_csv": directory / f"{name}_labels.csv" for name in SPLITS}
     with job_log(path) as log:
         job = Job(**fields, record=Record(directory / "run.json", inputs.values(), code), log=log)

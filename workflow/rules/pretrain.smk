@@ -6,6 +6,7 @@ rule pretrain_model:
         manifest=f"{DATA}/manifest.json",
     output:
         metrics=f"{PRETRAINED}/metrics.csv",
+        families=f"{PRETRAINED}/families.csv",
         record=f"{PRETRAINED}/run.json",
         checkpoints=expand(
             f"{PRETRAINED}/seed_{{seed}}/{{file}}",

@@ -33,6 +33,7 @@ with (
             execution=snakemake.params.execution,
             threads=snakemake.threads,
             metrics_csv=snakemake.output.metrics,
+            parts_csv=snakemake.output.families,
             record=Record(snakemake.output.record, snakemake.input, snakemake.params.code),
             checkpoints=checkpoint_directories(snakemake.output.checkpoints),
             log=log,

@@ -16,8 +16,7 @@ from gpt_math_domains.figures.library import copy_plotly
 from gpt_math_domains.figures.looks import finetune_title, pretrain_title
 from gpt_math_domains.results.metrics import write_metrics
 from gpt_math_domains.results.reference import read_reference
-from gpt_math_domains.run import ACCURACY
-from metric_rows import damaged
+from metric_rows import damaged, row
 
 PRETRAIN_COLORS = ["#00BBBB", "#FF4444", "#00BBFF"]
 FINETUNE_COLORS = ["#BBBBBB", "#888888", "#000000"]
@@ -34,21 +33,18 @@ def run(
 ) -> pd.DataFrame:
     """Return a run whose accuracy at evaluation i of seed s is 0.1 model + 0.1 i + 0.01 s."""
     return pd.DataFrame(
-        {
-            "phase": phase,
-            "data": data,
-            "model": model,
-            "domain": 1 if phase == "finetune" else None,
-            "protocol": protocol,
-            "seed": seed,
-            "step": step,
-            "epoch": step / 41,
-            "learning_rate": 5e-4,
-            "train_loss": 2.0 - i / 2,
-            "eval_loss": 3.0 - i / 2 + seed,
-            ACCURACY[phase]: model / 10 + i / 10 + seed / 100,
-            "seconds": seconds * step,
-        }
+        row(
+            phase,
+            seed,
+            step,
+            model / 10 + i / 10 + seed / 100,
+            data=data,
+            model=model,
+            protocol=protocol,
+            train_loss=2.0 - i / 2,
+            eval_loss=3.0 - i / 2 + seed,
+            seconds=seconds * step,
+        )
         for seed in range(seeds)
         for i, step in enumerate(STEPS)
     )

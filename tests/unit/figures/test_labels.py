@@ -5,7 +5,7 @@ import plotly.graph_objects as go
 import pytest
 
 from gpt_math_domains.figures.labels import label_curves, plot_labels
-from gpt_math_domains.results.metrics import read_label_accuracy, write_label_accuracy
+from gpt_math_domains.results.metrics import read_parts, write_parts
 
 STEPS = (1, 2, 4)
 
@@ -77,8 +77,8 @@ def test_hostile_labels_stay_text() -> None:
 def test_accuracies_read_back_exactly_and_make_a_page(tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
     rows = [dict(row) for row in table(("full",), (2,)).to_dict("records")]
-    write_label_accuracy([{str(k): v for k, v in row.items()} for row in rows], path)
-    read = read_label_accuracy([path])
+    write_parts([{str(k): v for k, v in row.items()} for row in rows], "finetune", path)
+    read = read_parts([path], "finetune")
     assert read["accuracy"].tolist() == table(("full",), (2,))["accuracy"].tolist()
     plot_labels([path], 1, 1, tmp_path / "page.html")
     assert "first_odd" in (tmp_path / "page.html").read_text()
@@ -96,10 +96,9 @@ def test_accuracies_read_back_exactly_and_make_a_page(tmp_path: Path) -> None:
 )
 def test_malformed_accuracies_are_refused(tmp_path: Path, change: object, said: str) -> None:
     path = tmp_path / "labels.csv"
-    write_label_accuracy(
-        [{str(k): v for k, v in row.items()} for row in table().to_dict("records")], path
-    )
+    rows = [{str(key): value for key, value in row.items()} for row in table().to_dict("records")]
+    write_parts(rows, "finetune", path)
     assert callable(change)
     path.write_text(change(path.read_text()))
     with pytest.raises(ValueError, match=f"labels.csv: .*{said}"):
-        read_label_accuracy([path])
+        read_parts([path], "finetune")

@@ -17,7 +17,7 @@ from gpt_math_domains.results.summary import summarize_metrics
 from gpt_math_domains.run import ModelSize
 from metric_rows import row, table
 
-MODELS = {
+MODELS: dict[int, dict[str, Any]] = {
     2: {"num_layers": 1, "num_heads": 8, "d_model": 128},
     6: {"num_layers": 8, "num_heads": 8, "d_model": 512},
 }

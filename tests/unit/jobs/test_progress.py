@@ -15,7 +15,7 @@ from gpt_math_domains.jobs.progress import (
     describe_run,
     duration,
 )
-from gpt_math_domains.run import Evaluation
+from metric_rows import evaluation
 
 RUN = {"phase": "pretrain", "data": 1, "model": 2, "domain": None, "protocol": None}
 
@@ -47,19 +47,6 @@ class Told:
     def lines(self) -> tuple[list[str], list[str]]:
         """Return the lines of the log and of the terminal."""
         return self.log.getvalue().splitlines(), self.terminal.getvalue().splitlines()
-
-
-def evaluation(step: int) -> Evaluation:
-    """Return an evaluation of two seeds."""
-    return Evaluation(
-        step=step,
-        epoch=step / 41,
-        learning_rate=5e-4,
-        train_loss=[1.0, 2.0],
-        eval_loss=[2.5, 3.0],
-        accuracy=[0.25, 0.5],
-        seconds=1.0,
-    )
 
 
 def test_an_evaluation_tells_steps_speed_time_left_epoch_losses_and_accuracy(clock: Clock) -> None:

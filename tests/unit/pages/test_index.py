@@ -15,6 +15,7 @@ from gpt_math_domains.pages.index import read_provenance, write_index
 from gpt_math_domains.results.metrics import collect_metrics, read_runs, write_metrics
 from gpt_math_domains.results.summary import summarize_metrics
 from gpt_math_domains.run import ACCURACY
+from metric_rows import row
 from training_job import SETTINGS
 
 RECORD: dict[str, Any] = {
@@ -79,21 +80,7 @@ def write_page(
     for phase in paths:
         for protocol in protocols if phase == "finetune" else (None,):
             rows = [
-                {
-                    "phase": phase,
-                    "data": 1,
-                    "model": 2,
-                    "domain": 1 if protocol else None,
-                    "protocol": protocol,
-                    "seed": seed,
-                    "step": step,
-                    "epoch": step / 41,
-                    "learning_rate": 5e-4,
-                    "train_loss": 1.0,
-                    "eval_loss": 1.0,
-                    ACCURACY[phase]: accuracy,
-                    "seconds": seconds,
-                }
+                row(phase, seed, step, accuracy, protocol=protocol, seconds=seconds)
                 for seed, end in enumerate(last.get(protocol or phase, LAST["pretrain"]))
                 for step, accuracy in ((1000, 0.25), (12000, end))
             ]

@@ -1,6 +1,7 @@
 import http.client  # noqa: TID251 - asks the server of the live view
 import threading
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from gpt_math_domains.files import write_json
 from gpt_math_domains.pages.watch import live_page, look, main, read_study, serve
 from gpt_math_domains.results.metrics import write_metrics
-from metric_rows import row
+from metric_rows import evaluation, row
 
 NOW = 1_800_000_000.0
 RUN = {"phase": "pretrain", "data": 1, "model": 2, "domain": None, "protocol": None}
@@ -32,8 +33,7 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def told(ago: float = 5.0, step: int = 100) -> dict[str, Any]:
     """Return what a running training tells."""
-    evaluation = {"step": 100, "epoch": 2.4, "learning_rate": 5e-4, "seconds": 9.0}
-    values = {"train_loss": [1.0, 1.5], "eval_loss": [2.0, 2.5], "accuracy": [0.25, 0.75]}
+    told = evaluation(100, accuracy=[0.25, 0.75], seconds=9.0)
     return {
         "run": RUN,
         "seeds": [0, 1],
@@ -41,7 +41,7 @@ def told(ago: float = 5.0, step: int = 100) -> dict[str, Any]:
         "total_steps": 1100,
         "steps_per_second": 20.0,
         "time": NOW - ago,
-        "evaluations": [evaluation | values],
+        "evaluations": [asdict(told)],
     }
 
 

@@ -18,9 +18,10 @@ from metric_rows import damaged, row, table
 
 HEADER = (
     "phase,data,model,domain,protocol,seed,step,epoch,learning_rate,"
-    "train_loss,eval_loss,math_acc,seconds"
+    "train_loss,train_eval_loss,eval_loss,math_acc,train_math_acc,mirrored_math_acc,"
+    "unmirrored_math_acc,grad_norm,weight_norm,seconds"
 )
-LINE = "pretrain,1,2,,,0,41,1.0,0.0005,1.5,1.25,0.5,3.5"
+LINE = "pretrain,1,2,,,0,41,1.0,0.0005,1.5,1.375,1.25,0.5,0.75,0.5,0.5,0.5,20.0,3.5"
 
 
 def test_the_columns_of_a_phase_name_its_accuracy() -> None:
@@ -118,7 +119,7 @@ def test_rows_that_make_no_table_are_refused_and_nothing_is_written(
         ("a,b\n1,2\n", r"has the columns \['a', 'b'\]; allowed are .*domain_acc"),
         (HEADER.replace("seed,step", "step,seed"), "has the columns"),
         (f"{HEADER}\n{LINE},7\n{LINE},7\n", "more fields"),
-        (f"{HEADER}\n{LINE}\n{LINE},7\n", "Expected 13 fields in line 3, saw 14"),
+        (f"{HEADER}\n{LINE}\n{LINE},7\n", "Expected 19 fields in line 3, saw 20"),
         (f"{HEADER}\npretrain,1,2\n", "seed is empty .* allowed: a whole number"),
         (f"{HEADER}\n{LINE}".replace(",41,", ",4.5,"), "step is 4.5 .* a whole number"),
         (f"{HEADER}\n{LINE}".replace(",41,", ",many,"), "step is many .* a whole number"),

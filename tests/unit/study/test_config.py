@@ -488,7 +488,24 @@ def test_the_last_matching_override_wins() -> None:
     assert study.training("pretrain", 1, 2)["batch_size"] == 16
     assert study.training("pretrain", 1, 2)["learning_rate"] == 0.1
     assert study.training("finetune", 1, 2, 1, "full")["batch_size"] == 64
-    assert study.training("pretrain", 1, 4) == DEFAULT["pretrain"]
+    assert study.training("pretrain", 1, 4) == study.pretrain.model_dump()
+    assert study.training("pretrain", 1, 4).items() >= DEFAULT["pretrain"].items()
+
+
+def test_an_override_can_set_nothing_where_nothing_is_allowed() -> None:
+    study = load_study(default(overrides=[{"model": 2, "max_grad_norm": None}]))
+    assert study.training("pretrain", 1, 2)["max_grad_norm"] is None
+    assert study.training("pretrain", 1, 4)["max_grad_norm"] == 1.0
+    assert load_study(study.used()).used() == study.used()
+
+
+def test_a_schedule_without_warmup_gets_none_from_an_override_either() -> None:
+    with pytest.raises(ConfigError, match=r"config: pretrain.num_warmup_steps = 1000: must be 0"):
+        load_study(default(pretrain=DEFAULT["pretrain"] | {"lr_scheduler_type": "constant"}))
+    overrides = [{"data": 3, "lr_scheduler_type": "constant"}]
+    said = "config: num_warmup_steps = 1000, by the overrides for phase pretrain data 3 model 2"
+    with pytest.raises(ConfigError, match=said):
+        load_study(default(overrides=overrides))
 
 
 def test_an_override_can_set_a_value_to_zero_or_false() -> None:

@@ -16,11 +16,11 @@ from safetensors.torch import save_file
 
 import little
 from gpt_math_domains.jobs.stops import Stop
-from gpt_math_domains.run import Evaluation
 from gpt_math_domains.training import resume as state_module
 from gpt_math_domains.training.execution import make_executor, prepare_execution
 from gpt_math_domains.training.resume import SAVE_VARIABLE, Resume, resumable
 from gpt_math_domains.training.stack import Stack, train
+from metric_rows import evaluation
 
 SEEDS = [3, 11]
 SETTINGS = little.settings(num_train_epochs=5, eval_steps=7)
@@ -56,7 +56,13 @@ class Attempt:
         name = prepare_execution(executor, self.stack, order, SETTINGS, lambda note: None)
         made = make_executor(name, self.stack, order, SETTINGS)
         self._evaluations = train(
-            self.stack, self.stack.task, order, SETTINGS, made, self._beat, self.resume.start
+            self.stack,
+            little.judge(self.stack.task),
+            order,
+            SETTINGS,
+            made,
+            self._beat,
+            self.resume.start,
         )
         self._last = 0
 
@@ -366,10 +372,6 @@ class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
         monkeypatch.setattr(time, "monotonic", lambda: self.now)
-
-
-def evaluation(step: int) -> Evaluation:
-    return Evaluation(step, 0.0, 0.0, [1.0, 1.0], [1.0, 1.0], [0.5, 0.5], 0.0)
 
 
 def test_a_run_is_saved_by_time_and_a_little_earlier_at_evaluations(

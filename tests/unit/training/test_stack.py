@@ -30,7 +30,7 @@ def stack(
     kind: str = "language",
     dropout: float = 0.0,
 ) -> Stack:
-    return little.stack(settings, seeds, kind, dropout=dropout)[0]
+    return little.stack(settings, seeds, kind, size=replace(little.SIZE, dropout=dropout))[0]
 
 
 def run(
@@ -223,11 +223,13 @@ def test_evaluations_are_regular_early_and_at_the_end() -> None:
 
 def test_a_run_yields_an_evaluation_at_each_of_these_steps() -> None:
     stacked = stack([0, 1], dropout=0.1)
-    task, valid = stacked.task, language_task()
+    task = stacked.task
     beats: list[int] = []
     order = BatchOrder(len(task), SETTINGS, [0, 1], "cpu")
     executor = Eager(stacked, order, SETTINGS)
-    found = list(train(stacked, valid, order, SETTINGS, executor, beats.append))
+    found = list(
+        train(stacked, little.judge(language_task()), order, SETTINGS, executor, beats.append)
+    )
     assert [evaluation.step for evaluation in found] == evaluation_steps(60, 20)
     assert beats == list(range(1, 61))
     assert found[-1].epoch == 10
@@ -261,4 +263,4 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_names_step_and_seed() -> Non
     order = BatchOrder(len(task), SETTINGS, [4, 9], "cpu")
     executor = Eager(stacked, order, SETTINGS)
     with pytest.raises(FloatingPointError, match=r"seed 9 .* step 1"):
-        list(train(stacked, task, order, SETTINGS, executor, lambda step: None))
+        list(train(stacked, little.judge(task), order, SETTINGS, executor, lambda step: None))

@@ -5,8 +5,9 @@ protocol; a job trains all its seeds. All wings speak of runs in these words, so
 nothing but the standard library.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 RUN = ["phase", "data", "model", "domain", "protocol"]
@@ -14,6 +15,28 @@ RUN = ["phase", "data", "model", "domain", "protocol"]
 
 ACCURACY = {"pretrain": "math_acc", "finetune": "domain_acc"}
 """What each phase is judged by."""
+
+
+def measures(phase: str) -> dict[str, str]:
+    """Return what an evaluation measures: its column in a phase's metrics, and field.
+
+    Raises:
+        ValueError: no such phase.
+    """
+    if phase not in ACCURACY:
+        raise ValueError(f"phase {phase!r}: allowed are {', '.join(ACCURACY)}")
+    accuracy = ACCURACY[phase]
+    return {
+        "train_loss": "train_loss",
+        "train_eval_loss": "train_eval_loss",
+        "eval_loss": "eval_loss",
+        accuracy: "accuracy",
+        f"train_{accuracy}": "train_accuracy",
+        f"mirrored_{accuracy}": "mirrored_accuracy",
+        f"unmirrored_{accuracy}": "unmirrored_accuracy",
+        "grad_norm": "grad_norm",
+        "weight_norm": "weight_norm",
+    }
 
 
 class Protocol(NamedTuple):
@@ -44,16 +67,19 @@ CHECKPOINT = [CONFIG, WEIGHTS, TOKENIZER, TOKENIZER_CONFIG]
 # The names of parameters that are no block's, as in `transformers`.
 EMBEDDING, POSITION = "transformer.wte.weight", "transformer.wpe.weight"
 HEAD = "score.weight"
+UNEMBEDDING = "lm_head.weight"  # where it is not the embedding
 
 EARLY_EVALUATIONS = [2**power for power in range(10)]  # 1 .. 512
 
 
 @dataclass(frozen=True)
 class ModelSize:
-    """What fixes the shapes of one model.
+    """What one model is; everything else is GPT-2's default.
 
     `num_positions` is the longest equation and its end, not GPT-2's 1,024: the rows beyond would
-    never be read. The end predicts nothing, so training runs over one position less.
+    never be read. The end predicts nothing, so training runs over one position less. `dropout` is
+    the share of values dropped in training; with `tie_word_embeddings` the embedding also turns
+    states into logits.
     """
 
     num_layers: int
@@ -61,6 +87,8 @@ class ModelSize:
     d_model: int
     vocabulary_size: int
     num_positions: int
+    dropout: float = 0.1
+    tie_word_embeddings: bool = True
 
     def shapes(self, num_labels: int | None = None) -> dict[str, tuple[int, ...]]:
         """Return the shape of each parameter of one seed, with a head where there are labels."""
@@ -88,23 +116,34 @@ class ModelSize:
         shapes |= {"transformer.ln_f.weight": (width,), "transformer.ln_f.bias": (width,)}
         if num_labels is not None:
             shapes[HEAD] = (num_labels, width)
+        elif not self.tie_word_embeddings:
+            shapes[UNEMBEDDING] = (self.vocabulary_size, width)
         return shapes
 
-    def parameters(self, num_labels: int = 0) -> int:
+    def parameters(self, num_labels: int | None = None) -> int:
         """Return how many parameters one seed has, its embeddings and head among them.
 
-        With D `d_model` and L `num_layers`, they are
+        With D `d_model` and L `num_layers`, a model with tied embeddings has
 
-            (vocabulary_size + num_positions + 2 + num_labels) D + L (12 D^2 + 13 D)
+            (vocabulary_size + num_positions + 2) D + L (12 D^2 + 13 D)
+
+        and one with a head, or with an unembedding of its own, as many D more as that has rows.
         """
         width = self.d_model
-        outside = self.vocabulary_size + self.num_positions + 2 + num_labels
+        outside = self.vocabulary_size + self.num_positions + 2
+        if num_labels is not None:
+            outside += num_labels
+        elif not self.tie_word_embeddings:
+            outside += self.vocabulary_size
         return outside * width + self.num_layers * (12 * width**2 + 13 * width)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How one run trains; names and meanings as in `config/README.md`."""
+    """How one run trains; names and meanings as in `config/README.md`.
+
+    The defaults are those of the published study and of `transformers.TrainingArguments`.
+    """
 
     num_train_epochs: int
     eval_steps: int
@@ -114,6 +153,13 @@ class Settings:
     gradient_accumulation_steps: int
     num_warmup_steps: int
     shuffle: bool
+    lr_scheduler_type: str = "linear"
+    max_grad_norm: float | None = 1.0
+    adam_beta1: float = 0.9
+    adam_beta2: float = 0.999
+    adam_epsilon: float = 1e-8
+    weight_decay_on: str = "matrices"
+    train_eval_rows: int | None = 1000
 
     @property
     def step_rows(self) -> int:
@@ -129,15 +175,24 @@ class Settings:
         return self.num_train_epochs * self.steps_per_epoch(examples)
 
 
-def learning_rate(step: int, total_steps: int, settings: Settings) -> float:
-    """Return the learning rate of optimizer step `step` (from 1), as `Trainer`'s linear schedule.
+LR_SCHEDULERS = ["linear", "cosine", "constant", "constant_with_warmup"]
+WEIGHT_DECAY_ON = ["matrices", "all"]
 
-    The first step of a warmup has rate 0.
+
+def learning_rate(step: int, total_steps: int, settings: Settings) -> float:
+    """Return the learning rate of optimizer step `step` (from 1), as `Trainer` has it.
+
+    The first step of a warmup has rate 0. The formulas are those of `transformers.optimization`.
     """
-    done, warmup = step - 1, settings.num_warmup_steps
+    peak, done, warmup = settings.learning_rate, step - 1, settings.num_warmup_steps
     if done < warmup:
-        return settings.learning_rate * done / warmup
-    return settings.learning_rate * max(0, total_steps - done) / max(1, total_steps - warmup)
+        return peak * done / warmup
+    left, span = max(0, total_steps - done), max(1, total_steps - warmup)
+    if settings.lr_scheduler_type == "linear":
+        return peak * left / span
+    if settings.lr_scheduler_type == "cosine":
+        return peak * (1 - math.cos(math.pi * left / span)) / 2
+    return peak
 
 
 def evaluation_steps(total_steps: int, eval_steps: int) -> list[int]:
@@ -149,21 +204,44 @@ def evaluation_steps(total_steps: int, eval_steps: int) -> list[int]:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The state of a run after `step` optimizer steps; lists have one value per seed."""
+    """The state of a run after `step` optimizer steps; lists have one value per seed.
+
+    Attributes:
+        step: optimizer steps done.
+        epoch: passes over the training examples.
+        learning_rate: of the step.
+        train_loss: mean over the steps since the evaluation before, dropout on.
+        train_eval_loss: on training examples, dropout off.
+        eval_loss: on the validation examples.
+        accuracy: on the validation examples.
+        train_accuracy: on training examples, dropout off.
+        mirrored_accuracy: on the validation examples whose operands stood in training the other way
+            round; None if there are none.
+        unmirrored_accuracy: on all others; None if there are none.
+        grad_norm: of the gradient before clipping, mean over the steps since the evaluation before.
+        weight_norm: of all trained parameters (L2).
+        seconds: since the start.
+        part_accuracy: of each seed, for each label in finetuning, for each family in pretraining.
+    """
 
     step: int
     epoch: float
     learning_rate: float
     train_loss: list[float]
+    train_eval_loss: list[float]
     eval_loss: list[float]
     accuracy: list[float]
+    train_accuracy: list[float]
+    mirrored_accuracy: list[float | None]
+    unmirrored_accuracy: list[float | None]
+    grad_norm: list[float]
+    weight_norm: list[float]
     seconds: float
-    # Of each seed, for each kind of decision (L in `training.tasks`); their mean is the accuracy.
-    # States that older code saved lack it, and are refused for that code.
-    label_accuracy: list[list[float]] = field(default_factory=list)
+    part_accuracy: list[list[float]]
 
     def rows(self, run: Mapping[str, Any], seeds: Sequence[int]) -> Iterator[dict[str, Any]]:
         """Yield the rows of the metrics table that this makes, one for each seed in stack order."""
+        columns = measures(run["phase"])
         for place, seed in enumerate(seeds):
             yield {
                 **run,
@@ -171,20 +249,17 @@ class Evaluation:
                 "step": self.step,
                 "epoch": self.epoch,
                 "learning_rate": self.learning_rate,
-                "train_loss": self.train_loss[place],
-                "eval_loss": self.eval_loss[place],
-                ACCURACY[run["phase"]]: self.accuracy[place],
+                **{column: getattr(self, field)[place] for column, field in columns.items()},
                 "seconds": self.seconds,
             }
 
-    def label_rows(
-        self, run: Mapping[str, Any], seeds: Sequence[int], labels: Sequence[str]
+    def part_rows(
+        self, run: Mapping[str, Any], seeds: Sequence[int], parts: Sequence[Mapping[str, Any]]
     ) -> Iterator[dict[str, Any]]:
-        """Yield the accuracies of the labels, one row for each seed and label."""
-        for seed, accuracies in zip(seeds, self.label_accuracy, strict=True):
-            for label, accuracy in zip(labels, accuracies, strict=True):
-                measured = {"label": label, "accuracy": accuracy}
-                yield {**run, "seed": seed, "step": self.step, **measured}
+        """Yield the accuracies of the parts, one row for each seed and part."""
+        for seed, accuracies in zip(seeds, self.part_accuracy, strict=True):
+            for part, accuracy in zip(parts, accuracies, strict=True):
+                yield {**run, "seed": seed, "step": self.step, **part, "accuracy": accuracy}
 
 
 @dataclass(frozen=True)

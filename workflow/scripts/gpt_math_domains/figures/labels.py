@@ -24,7 +24,7 @@ from gpt_math_domains.figures.looks import (
     set_layout,
     text_of,
 )
-from gpt_math_domains.results.metrics import read_label_accuracy
+from gpt_math_domains.results.metrics import read_parts
 
 
 def label_curves(table: pd.DataFrame, title: str) -> go.Figure:
@@ -34,7 +34,7 @@ def label_curves(table: pd.DataFrame, title: str) -> go.Figure:
     menu chooses another.
 
     Args:
-        table: runs of one data and domain version, as `metrics.read_label_accuracy` returns them.
+        table: runs of one data and domain version, as `metrics.read_parts` returns them.
         title: the figure's title.
     """
     models = sorted(table["model"].unique().tolist())
@@ -94,7 +94,7 @@ def plot_labels(inputs: Sequence[str | Path], domain: int, data: int, output: st
     Raises:
         ValueError: a table is malformed or of other runs.
     """
-    table = read_label_accuracy(inputs)
+    table = read_parts(inputs, "finetune")
     require_only(table, "domain", domain)
     require_only(table, "data", data)
     write_figure(label_curves(table, f"{finetune_title(domain, data)}, labels"), output)

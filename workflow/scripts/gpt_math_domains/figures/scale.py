@@ -143,7 +143,7 @@ def _costs(
     model = study["models"][run["model"]]
     size = ModelSize(**model, vocabulary_size=vocabulary, num_positions=POSITIONS)
     pretraining = run["phase"] == "pretrain"
-    labels = 0 if pretraining else study["labels"][run["domain"]]
+    labels = None if pretraining else study["labels"][run["domain"]]
     [epochs] = [
         told["num_train_epochs"]
         for told in study["epochs"]
@@ -151,7 +151,7 @@ def _costs(
     ]
     flops = training_flops(
         size,
-        vocabulary if pretraining else labels,
+        vocabulary if labels is None else labels,
         pretraining=pretraining,
         head_only=not pretraining and PROTOCOLS[run["protocol"]].head_only,
     )

@@ -11,6 +11,7 @@ from gpt_math_domains.results.tables import (
     RUN_COLUMNS,
     TEXT,
     WHOLE,
+    WHOLE_OR_NOTHING,
     empty_table,
     parse_fields,
     read_table,
@@ -19,57 +20,69 @@ from gpt_math_domains.results.tables import (
     typed,
     write_table,
 )
-from gpt_math_domains.run import ACCURACY, RUN
+from gpt_math_domains.run import ACCURACY, RUN, measures
 
-LABEL_COLUMNS = RUN_COLUMNS | {"seed": WHOLE, "step": WHOLE, "label": TEXT, "accuracy": NUMBER}
+PARTS = {
+    "pretrain": {"operation": TEXT, "modulo": WHOLE_OR_NOTHING, "equations": WHOLE},
+    "finetune": {"label": TEXT},
+}
+"""What tells a part of the validation equations, or a kind of decision, from others."""
 
 
 def columns(phase: str) -> dict[str, str]:
     """Return the columns of a phase's metrics, in order, with their types.
 
     `step` counts optimizer steps and `epoch` passes over the training equations; losses are mean
-    cross-entropies in nats, the accuracy is a share from 0 to 1, `seconds` is elapsed time.
+    cross-entropies in nats, accuracies are shares from 0 to 1, `seconds` is elapsed time. What the
+    others mean: `run.Evaluation`.
 
     Raises:
         ValueError: no such phase.
     """
-    if phase not in ACCURACY:
-        raise ValueError(f"phase {phase!r}: allowed are {', '.join(ACCURACY)}")
-    measures = ["epoch", "learning_rate", "train_loss", "eval_loss", ACCURACY[phase], "seconds"]
-    return RUN_COLUMNS | {"seed": WHOLE, "step": WHOLE} | dict.fromkeys(measures, NUMBER)
+    measured = ["epoch", "learning_rate", *measures(phase), "seconds"]
+    return RUN_COLUMNS | {"seed": WHOLE, "step": WHOLE} | dict.fromkeys(measured, NUMBER)
 
 
-def write_label_accuracy(rows: Iterable[Mapping[str, object]], path: str | Path) -> None:
-    """Write a finetuning run's accuracy of each label, a row for each seed, step and label.
+def part_columns(phase: str) -> dict[str, str]:
+    """Return the columns of a phase's table of parts, in order, with their types."""
+    return RUN_COLUMNS | {"seed": WHOLE, "step": WHOLE} | PARTS[phase] | {"accuracy": NUMBER}
 
-    Rows are sorted by seed and step; labels keep their order.
+
+def write_parts(rows: Iterable[Mapping[str, object]], phase: str, path: str | Path) -> None:
+    """Write a run's accuracy on each part, a row for each seed, step and part.
+
+    Rows are sorted by seed and step; parts keep their order.
 
     Args:
-        rows: mappings with the keys `LABEL_COLUMNS`; `accuracy` is the share of validation
-            equations of which the label is told right.
+        rows: mappings with the keys `part_columns(phase)`. In finetuning, `accuracy` is the share
+            of validation equations of which a label is told right; in pretraining, that of a
+            family's validation equations whose whole answer is right.
+        phase: `pretrain` or `finetune`.
         path: the CSV to publish.
     """
-    frame = typed(pd.DataFrame(list(rows), columns=list(LABEL_COLUMNS)), LABEL_COLUMNS)
+    names = part_columns(phase)
+    frame = typed(pd.DataFrame(list(rows), columns=list(names)), names)
     frame = frame.sort_values([*RUN, "seed", "step"], ignore_index=True, kind="stable")
     write_table(frame, path)
 
 
-def read_label_accuracy(inputs: Iterable[str | Path]) -> pd.DataFrame:
-    """Read tables that `write_label_accuracy` wrote into one.
+def read_parts(inputs: Iterable[str | Path], phase: str) -> pd.DataFrame:
+    """Read tables that `write_parts` wrote into one.
 
     Raises:
         ValueError: one line that names the file and what is wrong with it.
         OSError: a file cannot be read.
     """
+    names, part = part_columns(phase), next(iter(PARTS[phase]))
     frames = []
     for path in inputs:
         with errors_name(path):
-            frame = read_table(path, LABEL_COLUMNS)
+            frame = read_table(path, names)
             require_accuracy(frame, "accuracy")
-            repeated = frame.duplicated(list(LABEL_COLUMNS)[:-1])
-            require(frame, "label", ~repeated, "each label once for each seed and step of a run")
+            repeated = frame.duplicated(list(names)[:-1])
+            require(frame, part, ~repeated, f"each {part} once for each seed and step of a run")
         frames.append(frame)
-    return pd.concat(frames or [empty_table(LABEL_COLUMNS)], ignore_index=True)
+    return pd.concat(frames or [empty_table(names)], ignore_index=True)
 
 
 def write_metrics(rows: Iterable[Mapping[str, object]], phase: str, path: str | Path) -> None:
@@ -159,7 +172,11 @@ def _check(frame: pd.DataFrame, phase: str) -> None:
         require(frame, name, frame[name].notna() == finetuned, allowed)
     for name in ("epoch", "learning_rate", "seconds"):
         require(frame, name, frame[name].between(0, float("inf"), "left"), "a number from 0")
-    require_accuracy(frame, ACCURACY[phase])
+    accuracy = ACCURACY[phase]
+    for name in (accuracy, f"train_{accuracy}"):
+        require_accuracy(frame, name)
+    for name in (f"mirrored_{accuracy}", f"unmirrored_{accuracy}"):
+        require_accuracy(frame.fillna({name: 0.0}), name)
     repeated = frame.duplicated([*RUN, "seed", "step"])
     require(frame, "step", ~repeated, "each step once for each seed of a run")
     seeds = frame.groupby(RUN, dropna=False)["seed"].transform("nunique")

@@ -21,18 +21,32 @@ from pydantic import (
     StrictFloat,
     StrictInt,
     ValidationError,
+    create_model,
     model_validator,
 )
 
 from gpt_math_domains.data.labels import LABELS
-from gpt_math_domains.run import ACCURACY, PROTOCOLS, RUN
+from gpt_math_domains.run import (
+    ACCURACY,
+    LR_SCHEDULERS,
+    PROTOCOLS,
+    RUN,
+    WEIGHT_DECAY_ON,
+    ModelSize,
+    Settings,
+)
 
 if TYPE_CHECKING:
     Phase = str
     Protocol = str
     Label = str
+    Scheduler = str
+    Decayed = str
 else:
-    Phase, Protocol, Label = (Literal[tuple(names)] for names in (ACCURACY, PROTOCOLS, LABELS))
+    Phase, Protocol, Label, Scheduler, Decayed = (
+        Literal[tuple(names)]
+        for names in (ACCURACY, PROTOCOLS, LABELS, LR_SCHEDULERS, WEIGHT_DECAY_ON)
+    )
 
 
 def _exponent(value: object) -> object:
@@ -49,6 +63,7 @@ Positive = Annotated[StrictInt, Field(ge=1, lt=LIMIT)]
 Natural = Annotated[StrictInt, Field(ge=0, lt=LIMIT)]
 Rate = Annotated[StrictFloat, Field(gt=0, allow_inf_nan=False), BeforeValidator(_exponent)]
 Decay = Annotated[StrictFloat, Field(ge=0, allow_inf_nan=False), BeforeValidator(_exponent)]
+Share = Annotated[StrictFloat, Field(ge=0, lt=1), BeforeValidator(_exponent)]
 Figure = Annotated[str, Field(pattern=r"^(finetune_\d+_)?pretrain_\d+$")]
 Color = Annotated[str, Field(pattern=r"^#[0-9A-Fa-f]{6}$")]
 
@@ -126,6 +141,14 @@ class ModelVersion(Section):
     num_layers: Positive = Field(description="transformer blocks")
     num_heads: Positive = Field(description="attention heads; must divide d_model")
     d_model: Positive = Field(description="width of the hidden state")
+    dropout: Share = Field(
+        default=ModelSize.dropout,
+        description="share of embeddings, attention weights and outputs dropped in training",
+    )
+    tie_word_embeddings: StrictBool = Field(
+        default=ModelSize.tie_word_embeddings,
+        description="the embedding also tells next tokens; false: a matrix of its own does",
+    )
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> Self:
@@ -145,6 +168,15 @@ class DomainVersion(Section):
         return self
 
 
+def _refuse_warmup(lr_scheduler_type: str, num_warmup_steps: int, where: str = "") -> None:
+    """Raise ValueError where a schedule without a warmup gets one."""
+    if lr_scheduler_type == "constant" and num_warmup_steps:
+        raise ValueError(
+            f"num_warmup_steps = {num_warmup_steps}{where}: must be 0 with lr_scheduler_type = "
+            "'constant', or use 'constant_with_warmup'"
+        )
+
+
 class Training(Section):
     """How a phase trains."""
 
@@ -155,17 +187,47 @@ class Training(Section):
     )
     batch_size: Positive = Field(description="equations in a batch")
     learning_rate: Rate = Field(description="peak learning rate of AdamW")
-    weight_decay: Decay = Field(description="weight decay; none on biases and LayerNorm")
+    weight_decay: Decay = Field(description="weight decay of AdamW")
     gradient_accumulation_steps: Positive = Field(description="batches in an optimizer step")
-    num_warmup_steps: Natural = Field(
-        description="optimizer steps of linear warmup; then linear decay to 0"
-    )
+    num_warmup_steps: Natural = Field(description="optimizer steps of linear warmup")
     shuffle: StrictBool = Field(
         description="a new order each epoch and seed; false: always in file order"
     )
+    lr_scheduler_type: Scheduler = Field(
+        default=Settings.lr_scheduler_type,
+        description="the learning rate after the warmup: falls to 0 at the end in a line or as a "
+        "cosine, or stays; `constant` has no warmup",
+    )
+    max_grad_norm: Rate | None = Field(
+        default=Settings.max_grad_norm,
+        description="longer gradients are clipped to this norm; null: none are",
+    )
+    adam_beta1: Share = Field(
+        default=Settings.adam_beta1, description="AdamW's decay of the mean gradient"
+    )
+    adam_beta2: Share = Field(
+        default=Settings.adam_beta2, description="AdamW's decay of the mean squared gradient"
+    )
+    adam_epsilon: Rate = Field(
+        default=Settings.adam_epsilon, description="AdamW's addend to the root of that mean"
+    )
+    weight_decay_on: Decayed = Field(
+        default=Settings.weight_decay_on,
+        description="what decays: matrices and embeddings, or biases and LayerNorms too",
+    )
+    train_eval_rows: Positive | None = Field(
+        default=Settings.train_eval_rows,
+        description="training equations that an evaluation judges too, spread evenly over the "
+        "file; null: all of them",
+    )
+
+    @model_validator(mode="after")
+    def _constant_has_no_warmup(self) -> Self:
+        _refuse_warmup(self.lr_scheduler_type, self.num_warmup_steps)
+        return self
 
 
-class Override(Section):
+class Match(Section):
     """Training settings for the runs that match every given one of the first five keys."""
 
     phase: Phase | None = Field(default=None, description="which runs: phase")
@@ -173,28 +235,30 @@ class Override(Section):
     model: Version | None = Field(default=None, description="which runs: model version")
     domain: Version | None = Field(default=None, description="which runs: domain version")
     protocol: Protocol | None = Field(default=None, description="which runs: protocol")
-    num_train_epochs: Positive | None = Field(default=None, description="as in the phase's section")
-    eval_steps: Positive | None = Field(default=None, description="as in the phase's section")
-    batch_size: Positive | None = Field(default=None, description="as in the phase's section")
-    learning_rate: Rate | None = Field(default=None, description="as in the phase's section")
-    weight_decay: Decay | None = Field(default=None, description="as in the phase's section")
-    gradient_accumulation_steps: Positive | None = Field(
-        default=None, description="as in the phase's section"
-    )
-    num_warmup_steps: Natural | None = Field(default=None, description="as in the phase's section")
-    shuffle: StrictBool | None = Field(default=None, description="as in the phase's section")
 
     def settings(self) -> dict[str, Any]:
         """Return the settings given here."""
-        return {
-            key: getattr(self, key)
-            for key in Training.model_fields
-            if getattr(self, key) is not None
-        }
+        given = self.model_fields_set & Training.model_fields.keys()
+        return {key: getattr(self, key) for key in Training.model_fields if key in given}
 
     def matches(self, run: Mapping[str, Any]) -> bool:
         """Tell whether every match key given here has the run's value."""
         return all(getattr(self, key) in (None, run[key]) for key in RUN)
+
+
+if TYPE_CHECKING:
+    Override = Match
+else:
+    Override = create_model(
+        "Override",
+        __base__=Match,
+        __doc__=Match.__doc__,
+        **{
+            name: (annotation | None, Field(default=None, description="as in the phase's section"))
+            for name, annotation in typing.get_type_hints(Training, include_extras=True).items()
+            if name in Training.model_fields
+        },
+    )
 
 
 class Figures(Section):
@@ -259,6 +323,14 @@ class Study(Section):
                     )
         return self
 
+    @model_validator(mode="after")
+    def _overrides_agree(self) -> Self:
+        for run in self.runs():
+            told = " ".join(f"{key} {run[key]}" for key in RUN if run[key] is not None)
+            where = f", by the overrides for {told}"
+            _refuse_warmup(run["lr_scheduler_type"], run["num_warmup_steps"], where)
+        return self
+
     def training(
         self,
         phase: Phase,
@@ -304,7 +376,7 @@ class Study(Section):
         used = self.model_dump()
         for key in ("data", "models", "domains"):
             used[key] = {version: used[key][version] for version in getattr(self.run, key)}
-        return used | {"overrides": [item.model_dump(exclude_none=True) for item in overrides]}
+        return used | {"overrides": [item.model_dump(exclude_unset=True) for item in overrides]}
 
     def tables(self) -> dict[str, Any]:
         """Return what a page tells about the study: the selected versions and runs."""

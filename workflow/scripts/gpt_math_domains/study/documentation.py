@@ -3,6 +3,7 @@
 python -m gpt_math_domains.study.documentation config
 """
 
+import json
 import sys
 import types
 import typing
@@ -38,7 +39,7 @@ def reference() -> str:
                 continue
             values = _allowed(field.annotation, field.metadata)
             if field.default is not None and not field.is_required():
-                values += f"; default {field.default}"
+                values += f"; default `{json.dumps(field.default)}`".replace('"', "")
             keys = ", ".join(f"`{path}{name}`" for path in paths)
             rows.append(f"| {keys} | {values} | {field.description} |")
         if rows:

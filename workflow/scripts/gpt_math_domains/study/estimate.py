@@ -106,9 +106,7 @@ def training_request(
         **model, vocabulary_size=Vocabulary(version["digits"]).size, num_positions=POSITIONS
     )
     needed = training_bytes(
-        **model,
-        parameters=size.parameters(),
-        num_positions=POSITIONS,
+        size,
         seeds=seeds,
         batch_size=settings["batch_size"],
         gradient_accumulation_steps=settings["gradient_accumulation_steps"],

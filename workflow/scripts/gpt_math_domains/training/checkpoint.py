@@ -19,13 +19,15 @@ from gpt_math_domains.run import (
     HEAD,
     TOKENIZER,
     TOKENIZER_CONFIG,
+    UNEMBEDDING,
     WEIGHTS,
     ModelSize,
 )
 from gpt_math_domains.training.model import INITIAL_STD, LAYER_NORM_EPSILON, Parameters
 
-# In the order of ModelSize's fields.
+# In the order of ModelSize's fields; after them, dropout and whether embeddings are tied.
 SIZE_KEYS = ("n_layer", "n_head", "n_embd", "vocab_size", "n_positions")
+DROPOUT_KEYS = ("attn_pdrop", "embd_pdrop", "resid_pdrop")
 
 
 def write_checkpoints(
@@ -55,7 +57,7 @@ def write_checkpoints(
 
 
 def read_checkpoints(directories: Sequence[Path]) -> tuple[Parameters, ModelSize]:
-    """Return the stacked parameters `[R, ...]`, without a head, and their size.
+    """Return the stacked parameters `[R, ...]`, without a classification head, and their size.
 
     Raises:
         ValueError: a directory is no checkpoint of this project, or the sizes differ.
@@ -68,13 +70,20 @@ def read_checkpoints(directories: Sequence[Path]) -> tuple[Parameters, ModelSize
 
 
 def _read_checkpoint(directory: Path) -> tuple[ModelSize, Parameters]:
-    """Return the size and the parameters of one seed, without a head."""
+    """Return the size and the parameters of one seed, without a classification head."""
     path = directory / CONFIG
     config = read_json(path)
-    numbers = [config.get(key) for key in SIZE_KEYS] if isinstance(config, dict) else [None]
+    if not isinstance(config, dict):
+        config = {}
+    numbers: list[Any] = [config.get(key) for key in SIZE_KEYS]
     if not all(type(number) is int and number > 0 for number in numbers):
         raise ValueError(f"{path}: {', '.join(SIZE_KEYS)} must stand there, integers above 0")
-    size = ModelSize(*numbers)
+    dropout, tied = {config.get(key) for key in DROPOUT_KEYS}, config.get("tie_word_embeddings")
+    if len(dropout) > 1 or not all(isinstance(rate, float) and 0 <= rate < 1 for rate in dropout):
+        raise ValueError(f"{path}: {', '.join(DROPOUT_KEYS)} must be one number, 0 to below 1")
+    if not isinstance(tied, bool):
+        raise ValueError(f"{path}: tie_word_embeddings is {tied!r}, but it is true or false")
+    size = ModelSize(*(*numbers, *dropout, tied))
     path = directory / WEIGHTS
     try:
         weights = load(path.read_bytes())
@@ -85,6 +94,8 @@ def _read_checkpoint(directory: Path) -> tuple[ModelSize, Parameters]:
         raise ValueError(f"{path}: {len(weights)} tensors, too few for {size.num_layers} layers")
     found = {name: tuple(value.shape) for name, value in weights.items() if name != HEAD}
     wanted = size.shapes()
+    if HEAD in weights:
+        wanted.pop(UNEMBEDDING, None)
     if found != wanted:
         wrong = min(wanted.items() ^ found.items())[0]
         raise ValueError(
@@ -137,7 +148,8 @@ def _config(
         "activation_function": "gelu_new",
         "layer_norm_epsilon": LAYER_NORM_EPSILON,
         "initializer_range": INITIAL_STD,
-        "tie_word_embeddings": True,
+        **dict.fromkeys(DROPOUT_KEYS, size.dropout),
+        "tie_word_embeddings": size.tie_word_embeddings,
         "bos_token_id": vocabulary.eos,
         "eos_token_id": vocabulary.eos,
         "pad_token_id": vocabulary.eos,

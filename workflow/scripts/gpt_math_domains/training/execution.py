@@ -13,13 +13,11 @@ from torch import Tensor
 
 from gpt_math_domains.run import Settings, learning_rate
 from gpt_math_domains.training.stack import (
-    BETA_1,
-    BETA_2,
-    EPSILON,
     BatchOrder,
     Executor,
     Stack,
     clip_scale,
+    gradient_norms,
     training_step,
 )
 
@@ -101,26 +99,33 @@ def _update(stack: Stack, rows: Tensor) -> Tensor:
     AdamW is written out, as torch's fused one cannot be compiled, and its plain one computes the
     bias corrections again for each value.
     """
+    settings = stack.settings
+    beta_1, beta_2 = settings.adam_beta1, settings.adam_beta2
     parameters = dict(stack.parameters)
     for group in stack.groups:
         parameters |= group.views()
     losses, gradients = stack.differentiate(parameters, rows)
+    norms = gradient_norms(gradients)
     stack.loss_sum += losses
+    stack.norm_sum += norms
     stack.steps += 1
     steps, rate = stack.steps[0].double(), stack.rate.double()
     # Learning rate; that over the mean's bias correction; what corrects the root of the square.
-    scalars = torch.stack([rate, rate / (1 - BETA_1**steps), (1 - BETA_2**steps).rsqrt()])
+    scalars = torch.stack([rate, rate / (1 - beta_1**steps), (1 - beta_2**steps).rsqrt()])
     # A product with 1 ends a kernel: the scalars would be computed again for each value, and torch
     # 2.13 fails at fusing several seeds' norms with their updates.
-    factors = torch.cat([clip_scale(gradients), scalars[:, None].to(losses.dtype)])
+    factors = torch.cat(
+        [clip_scale(norms, settings.max_grad_norm), scalars[:, None].to(losses.dtype)]
+    )
     factors = torch.mm(factors, losses.new_ones(1, 1))
     scale, (rate, size, correction) = factors[:-3], factors[-3:, 0].unbind()
     for group, gradient in zip(stack.groups, gradients, strict=True):
         gradient = gradient * scale
-        group.mean.lerp_(gradient, 1 - BETA_1)
-        group.square.mul_(BETA_2).addcmul_(gradient, gradient, value=1 - BETA_2)
+        group.mean.lerp_(gradient, 1 - beta_1)
+        group.square.mul_(beta_2).addcmul_(gradient, gradient, value=1 - beta_2)
         group.values.mul_(1 - rate * group.weight_decay)
-        group.values.sub_(size * group.mean / (group.square.sqrt() * correction + EPSILON))
+        divisor = group.square.sqrt() * correction + settings.adam_epsilon
+        group.values.sub_(size * group.mean / divisor)
     return losses
 
 

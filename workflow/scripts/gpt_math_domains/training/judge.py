@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 import torch
 
+from gpt_math_domains.data.families import describe_equations
 from gpt_math_domains.data.manifest import check_manifest
-from gpt_math_domains.data.tables import Equations, read_equations
-from gpt_math_domains.data.vocabulary import OPERATIONS, POSITIONS, Vocabulary, read_vocabulary
+from gpt_math_domains.data.tables import read_equations
+from gpt_math_domains.data.vocabulary import POSITIONS, read_vocabulary
 from gpt_math_domains.files import errors_name
 from gpt_math_domains.results.answers import SPLITS, write_answers
 from gpt_math_domains.training.checkpoint import read_checkpoints
@@ -71,22 +72,3 @@ def judge_answers(
             frames.append(told.assign(right=row.astype(np.int64)))
     answers = pd.concat(frames, ignore_index=True)
     write_answers(answers.sort_values(["seed", "split"], kind="stable"), output)
-
-
-def describe_equations(equations: Equations, vocabulary: Vocabulary) -> pd.DataFrame:
-    """Return operands, operation and modulus of each equation.
-
-    Raises:
-        ValueError: a token stands where no such token can.
-    """
-    names = {getattr(vocabulary, name): name for name in OPERATIONS}
-    tokens = equations.tokens
-    with_modulus = equations.answer_starts == 5
-    numbers = [tokens[:, 0], tokens[:, 2], np.where(with_modulus, tokens[:, 4], 0)]
-    operations = pd.Series(tokens[:, 1]).map(names)
-    if operations.isna().any() or max(column.max() for column in numbers) >= vocabulary.digits:
-        raise ValueError("has an equation that is not `a op b = r` or `a op b =(m) m r`")
-    modulo = pd.Series(tokens[:, 4], dtype="Int64").where(pd.Series(with_modulus))
-    return pd.DataFrame(
-        {"operation": operations, "modulo": modulo, "a": tokens[:, 0], "b": tokens[:, 2]}
-    )

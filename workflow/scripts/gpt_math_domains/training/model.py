@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gpt_math_domains.run import EMBEDDING, POSITION, ModelSize
+from gpt_math_domains.run import EMBEDDING, POSITION, UNEMBEDDING, ModelSize
 
 Parameters = dict[str, Tensor]
 Dropout = Callable[[Tensor], Tensor]
@@ -126,6 +126,11 @@ class Masks:
         """Return states, masked."""
         first, self._used = self._used, self._used + states.numel()
         return states * self._masks[first : self._used].view(states.shape)
+
+
+def token_scores(parameters: Parameters, states: Tensor) -> Tensor:
+    """Return the logits of next tokens `[..., V]` from final states `[..., D]`."""
+    return states @ parameters.get(UNEMBEDDING, parameters[EMBEDDING]).T
 
 
 def keep(states: Tensor) -> Tensor:

@@ -6,8 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+import numpy as np
+import pandas as pd
 import torch
+from numpy.typing import NDArray
 
+from gpt_math_domains.data.families import describe_equations, family_members, is_mirrored
 from gpt_math_domains.data.manifest import check_manifest
 from gpt_math_domains.data.tables import read_equations, read_labels
 from gpt_math_domains.data.vocabulary import POSITIONS, Vocabulary, read_vocabulary
@@ -16,14 +20,14 @@ from gpt_math_domains.jobs.memory import free_bytes, require_memory, training_by
 from gpt_math_domains.jobs.progress import Progress
 from gpt_math_domains.jobs.record import Record, cpu_name
 from gpt_math_domains.jobs.stops import Stop
-from gpt_math_domains.results.metrics import write_label_accuracy, write_metrics
+from gpt_math_domains.results.metrics import write_metrics, write_parts
 from gpt_math_domains.run import ACCURACY, PROTOCOLS, ModelSize, Settings
 from gpt_math_domains.training.checkpoint import read_checkpoints, write_checkpoints
 from gpt_math_domains.training.device import PRECISIONS, has_bf16, prepare_torch
 from gpt_math_domains.training.execution import make_executor, prepare_execution
 from gpt_math_domains.training.model import Parameters, initialize
 from gpt_math_domains.training.resume import resumable
-from gpt_math_domains.training.stack import BatchOrder, build_stack, torch_generator, train
+from gpt_math_domains.training.stack import BatchOrder, Judge, build_stack, torch_generator, train
 from gpt_math_domains.training.tasks import DomainLabels, NextTokens, Task
 
 
@@ -33,7 +37,7 @@ class Job:
 
     Attributes:
         run: phase, data, model, domain and protocol; the last two None in pretraining.
-        model: `num_layers`, `num_heads`, `d_model`.
+        model: the fields of `run.ModelSize` that do not follow from the data.
         settings: the fields of `run.Settings`.
         seeds: in stack order.
         device: `auto`, `cpu` or `cuda`.
@@ -41,14 +45,14 @@ class Job:
         execution: see `execution.prepare_execution`.
         threads: of the CPU.
         metrics_csv: to write.
+        parts_csv: to write: accuracy of each label, in pretraining of each family.
         record: of the job, to write beside the metrics.
         checkpoints: directories to write, one for each seed.
         log: where progress is told in full.
-        labels_csv: to write in finetuning: accuracy of each label.
     """
 
     run: Mapping[str, Any]
-    model: Mapping[str, int]
+    model: Mapping[str, Any]
     settings: Mapping[str, Any]
     seeds: Sequence[int]
     device: str
@@ -56,10 +60,10 @@ class Job:
     execution: str
     threads: int
     metrics_csv: Path
+    parts_csv: Path
     record: Record
     checkpoints: Sequence[Path]
     log: TextIO
-    labels_csv: Path | None = None
 
     def size(self, vocabulary: Vocabulary) -> ModelSize:
         """Return the size of the run's models."""
@@ -70,6 +74,27 @@ class Job:
         generators = [torch_generator(seed, "weights") for seed in self.seeds]
         return initialize(size, generators, num_labels, PRECISIONS[self.precision][0])
 
+    def judge(
+        self, tasks: Sequence[Task], described: Sequence[pd.DataFrame], parts: NDArray[np.bool_]
+    ) -> Judge:
+        """Return what evaluates the run.
+
+        Args:
+            tasks: the training and the validation examples.
+            described: both, as `describe_equations` returns them.
+            parts: `[n, P]` parts of the validation examples.
+        """
+        train, valid = tasks
+        count = len(train)
+        rows = min(Settings(**self.settings).train_eval_rows or count, count)
+        return Judge(
+            valid=valid,
+            mirrored=torch.from_numpy(is_mirrored(described[1], described[0])),
+            parts=torch.from_numpy(parts),
+            # Spread over the whole file, in which families stand one after the other.
+            sample=(torch.arange(rows) * count // rows).to(train.device),
+        )
+
     def require_memory(self, size: ModelSize, examples: int, device: str) -> None:
         """Refuse a run that does not fit.
 
@@ -78,9 +103,7 @@ class Job:
         """
         settings = Settings(**self.settings)
         needed = training_bytes(
-            **self.model,
-            parameters=size.parameters(),
-            num_positions=size.num_positions,
+            size,
             seeds=len(self.seeds),
             batch_size=settings.batch_size,
             gradient_accumulation_steps=settings.gradient_accumulation_steps,
@@ -118,14 +141,17 @@ def pretrain_model(
     check_manifest(manifest_json, train=train_csv, valid=valid_csv, vocabulary=vocabulary_json)
     vocabulary = read_vocabulary(vocabulary_json)
     size = job.size(vocabulary)
-    tasks = []
+    tasks, described = [], []
     for path in (train_csv, valid_csv):
         equations = read_equations(path)
         with errors_name(path):
             tasks.append(NextTokens.of(equations, vocabulary, device, dtype))
-    task, valid = tasks
-    job.require_memory(size, len(task), device)
-    with _trained(job, task, valid, size, job.initialize(size), device) as parameters:
+            described.append(describe_equations(equations, vocabulary))
+    families, members = family_members(described[1])
+    parts = [{str(key): value for key, value in row.items()} for row in families.to_dict("records")]
+    judge = job.judge(tasks, described, members)
+    job.require_memory(size, len(tasks[0]), device)
+    with _trained(job, tasks[0], judge, parts, size, job.initialize(size), device) as parameters:
         write_checkpoints(job.checkpoints, parameters, size, vocabulary)
 
 
@@ -165,24 +191,28 @@ def finetune_model(
     check_manifest(manifest_json, train=train_csv, valid=valid_csv, vocabulary=vocabulary_json)
     vocabulary = read_vocabulary(vocabulary_json)
     size = job.size(vocabulary)
-    tasks, columns = [], []
+    tasks, described, columns = [], [], []
     for path, labels_path in ((train_csv, train_labels_csv), (valid_csv, valid_labels_csv)):
         equations = read_equations(path)
         names, labels = read_labels(labels_path)
         columns.append(names)
         with errors_name(f"{path} and {labels_path}"):
             tasks.append(DomainLabels.of(equations, labels, vocabulary, device, dtype))
+            described.append(describe_equations(equations, vocabulary))
     if columns[0] != columns[1]:
         raise ValueError(f"{valid_labels_csv}: has the labels {columns[1]}, not {columns[0]}")
-    task, valid = tasks
-    job.require_memory(size, len(task), device)
+    judge = job.judge(tasks, described, np.ones((len(described[1]), 1), dtype=np.bool_))
+    parts = [{"label": name} for name in names]
+    job.require_memory(size, len(tasks[0]), device)
     parameters = job.initialize(size, len(names))
     if PROTOCOLS[job.run["protocol"]].pretrained:
         loaded, loaded_size = read_checkpoints(pretrained)
         if loaded_size != size:
             raise ValueError(f"{pretrained[0]}: holds {loaded_size}, but the run asks for {size}")
-        parameters |= {name: value.to(dtype) for name, value in loaded.items()}
-    with _trained(job, task, valid, size, parameters, device, names) as parameters:
+        # All but an unembedding.
+        shared = loaded.keys() & parameters.keys()
+        parameters |= {name: loaded[name].to(dtype) for name in parameters if name in shared}
+    with _trained(job, tasks[0], judge, parts, size, parameters, device) as parameters:
         write_checkpoints(job.checkpoints, parameters, size, vocabulary, names)
 
 
@@ -195,11 +225,11 @@ def checkpoint_directories(files: Sequence[str]) -> list[Path]:
 def _trained(
     job: Job,
     task: Task,
-    valid: Task,
+    judge: Judge,
+    parts: Sequence[Mapping[str, Any]],
     size: ModelSize,
     parameters: Parameters,
     device: str,
-    labels: Sequence[str] = (),
 ) -> Iterator[Parameters]:
     """Train to the end, from where an earlier attempt got to; write the metrics.
 
@@ -238,15 +268,14 @@ def _trained(
             progress.heartbeat(step)
             resume.heartbeat(step)
 
-        for evaluation in train(stack, valid, order, settings, executor, heartbeat, resume.start):
+        for evaluation in train(stack, judge, order, settings, executor, heartbeat, resume.start):
             progress.evaluation(evaluation)
             resume.evaluated(evaluation, is_last=evaluation.step == total_steps)
         done = resume.evaluations
         rows = [row for evaluation in done for row in evaluation.rows(job.run, job.seeds)]
         write_metrics(rows, phase, job.metrics_csv)
-        if job.labels_csv is not None:
-            rows = [row for e in done for row in e.label_rows(job.run, job.seeds, labels)]
-            write_label_accuracy(rows, job.labels_csv)
+        rows = [row for e in done for row in e.part_rows(job.run, job.seeds, parts)]
+        write_parts(rows, phase, job.parts_csv)
         _write_record(job, device, execution, resume.resumes)
         yield stack.parameters
         resume.clear()

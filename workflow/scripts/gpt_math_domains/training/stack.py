@@ -1,8 +1,8 @@
 """Training a stack of seeds: the step, the schedule, the batch order and the evaluations.
 
-The step and its settings are those of `transformers.Trainer`: AdamW without decay on biases and
-LayerNorm, linear warmup from 0 then linear decay to 0, gradients clipped to norm 1. Each seed has
-its own loss, clipping, dropout and batch order; the seeds never meet.
+The step and its settings are those of `transformers.Trainer`: AdamW, weight decay, a schedule with
+warmup, clipped gradients. Each seed has its own loss, clipping, dropout and batch order; the seeds
+never meet.
 
 Shape letters: R seeds, B rows of a step.
 """
@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -39,9 +39,6 @@ from gpt_math_domains.training.model import (
 )
 from gpt_math_domains.training.tasks import Task
 
-DROPOUT = 0.1  # GPT-2's default
-CLIP_NORM = 1.0
-BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8  # AdamW's, as in Trainer
 CHECK_STEPS = {"cpu": 1, "cuda": 1024}  # a look at the losses this often; a GPU is waited for
 EVALUATION_ROWS = {"cpu": 128, "cuda": 16384}  # judged at once, over all seeds: fits the cache
 
@@ -205,7 +202,8 @@ class Stack:
         rate: the learning rate of the next step, a tensor of no dimension.
         dropout: of this run.
         loss_sum: `[R]` losses of all steps since the last evaluation.
-        batch_size: rows of one forward pass.
+        norm_sum: `[R]` and norms of all their gradients, before clipping.
+        settings: of the run.
         mask_values: that one forward pass takes.
     """
 
@@ -218,12 +216,13 @@ class Stack:
     rate: Tensor
     dropout: StackedDropout
     loss_sum: Tensor
-    batch_size: int
+    norm_sum: Tensor
+    settings: Settings
     mask_values: int
 
     def state(self) -> Parameters:
         """Return by name all that steps change, but for the generators: no copies."""
-        state = {"steps": self.steps, "loss_sum": self.loss_sum}
+        state = {"steps": self.steps, "loss_sum": self.loss_sum, "norm_sum": self.norm_sum}
         for number, group in enumerate(self.groups):
             for name in ("values", "mean", "square"):
                 state[f"group.{number}.{name}"] = getattr(group, name)
@@ -233,9 +232,9 @@ class Stack:
         """Return the losses `[R]` of rows `[R, B]` and the gradients `[R, n]` of the groups."""
         terms = self.task.terms(rows)
         sums: list[Tensor] = []
-        batches = rows.split(self.batch_size, dim=1)
-        masks = self.dropout.masks.split(self.mask_values, dim=1)
-        for batch, dropped in zip(batches, masks, strict=True):
+        batches = rows.split(self.settings.batch_size, dim=1)
+        masks = self.dropout.masks.view(len(rows), len(batches), self.mask_values)
+        for batch, dropped in zip(batches, masks.unbind(1), strict=True):
             found = self._differentiate_batch(parameters, batch, terms, dropped)
             sums = list(map(torch.add, sums, found)) if sums else found
         losses, *gradients = sums
@@ -264,13 +263,16 @@ class Stack:
             name: value.to(self.products) if is_block_matrix(name) else value
             for name, value in (trained | fixed).items()
         }
-        outputs = self.task.outputs(parameters, self.size, rows, Masks(masks))
+        dropout = Masks(masks) if self.mask_values else keep
+        outputs = self.task.outputs(parameters, self.size, rows, dropout)
         return self.task.loss(outputs, rows) / terms
 
     def update(self, rows: Tensor) -> Tensor:
         """Take one optimizer step, the masks being drawn; sum up and return its losses, `[R]`."""
+        settings = self.settings
         losses, gradients = self.differentiate(self.parameters, rows)
-        scale = clip_scale(gradients)
+        norms = gradient_norms(gradients)
+        scale = clip_scale(norms, settings.max_grad_norm)
         gradients = [gradient * scale for gradient in gradients]
         for weight_decay in {group.weight_decay for group in self.groups}:
             members = [i for i, g in enumerate(self.groups) if g.weight_decay == weight_decay]
@@ -282,9 +284,9 @@ class Stack:
                 [],
                 [self.groups[i].steps for i in members],
                 lr=self.rate,
-                beta1=BETA_1,
-                beta2=BETA_2,
-                eps=EPSILON,
+                beta1=settings.adam_beta1,
+                beta2=settings.adam_beta2,
+                eps=settings.adam_epsilon,
                 weight_decay=weight_decay,
                 amsgrad=False,
                 maximize=False,
@@ -292,6 +294,7 @@ class Stack:
                 capturable=self.rate.is_cuda,
             )
         self.loss_sum += losses
+        self.norm_sum += norms
         return losses
 
 
@@ -328,7 +331,6 @@ def build_stack(
     generators: Sequence[torch.Generator],
     *,
     head_only: bool = False,
-    dropout: float = DROPOUT,
     products: torch.dtype | None = None,
 ) -> Stack:
     """Make a stack that starts from parameters `[R, ...]`.
@@ -340,24 +342,26 @@ def build_stack(
         settings: of the run.
         generators: of the dropout masks, one for each seed, on the task's device.
         head_only: leave everything but the classification head as it is.
-        dropout: share of values dropped.
         products: type of the blocks' matrix products, that of the parameters if None.
     """
     members: dict[str, Parameters] = {}
     for name, value in parameters.items():
         if not head_only or name == HEAD:
-            members.setdefault(name if decays(name) else "others", {})[name] = value
+            members.setdefault(name if is_matrix(name) else "others", {})[name] = value
     embedding = parameters[EMBEDDING]
     steps = torch.zeros(len(members), device=embedding.device)
+    decays = settings.weight_decay_on == "all"
     groups = [
-        Group.of(group, 0.0 if key == "others" else settings.weight_decay, step)
+        Group.of(group, settings.weight_decay if decays or key != "others" else 0.0, step)
         for (key, group), step in zip(members.items(), steps, strict=True)
     ]
     for group in groups:
         parameters = parameters | group.views()
     values = dropout_values(size, settings.batch_size, last_only=task.last_only)
+    if size.dropout == 0:
+        values = 0
     masks = StackedDropout(
-        dropout,
+        size.dropout,
         values * settings.gradient_accumulation_steps,
         generators,
         embedding.dtype,
@@ -375,13 +379,14 @@ def build_stack(
         rate=embedding.new_zeros((), dtype=torch.float32 if embedding.is_cuda else torch.float64),
         dropout=masks,
         loss_sum=torch.zeros(len(embedding), dtype=torch.float64, device=embedding.device),
-        batch_size=settings.batch_size,
+        norm_sum=torch.zeros(len(embedding), dtype=torch.float64, device=embedding.device),
+        settings=settings,
         mask_values=values,
     )
 
 
-def decays(name: str) -> bool:
-    """Tell whether weight decay applies to a parameter: not to biases and LayerNorm."""
+def is_matrix(name: str) -> bool:
+    """Tell whether a parameter is a matrix, an embedding among them: no bias and no LayerNorm."""
     return not (name.endswith("bias") or is_layer_norm(name))
 
 
@@ -392,24 +397,39 @@ def training_step(stack: Stack, rows: Tensor) -> Tensor:
     return stack.update(rows)
 
 
-def clip_scale(gradients: Sequence[Tensor], max_norm: float = CLIP_NORM) -> Tensor:
-    """Return what to multiply gradients `[R, n]` by, `[R, 1]`, so that no seed's norm is larger.
+def gradient_norms(gradients: Sequence[Tensor]) -> Tensor:
+    """Return the norm of each seed's gradients `[R, n]` together, `[R]`."""
+    exact = torch.promote_types(gradients[0].dtype, torch.float32)
+    norms = [torch.linalg.vector_norm(gradient, dim=1, dtype=exact) for gradient in gradients]
+    total: Tensor = torch.linalg.vector_norm(torch.stack(norms), dim=0)
+    return total
+
+
+def clip_scale(norms: Tensor, max_norm: float | None) -> Tensor:
+    """Return what to multiply gradients of norms `[R]` by, `[R, 1]`, so that none is larger.
 
     The formula is that of `torch.nn.utils.clip_grad_norm_`, for each seed on its own.
     """
-    exact = torch.promote_types(gradients[0].dtype, torch.float32)
-    norms = [torch.linalg.vector_norm(gradient, dim=1, dtype=exact) for gradient in gradients]
-    total = torch.linalg.vector_norm(torch.stack(norms), dim=0)
-    scale: Tensor = (max_norm / (total + 1e-6)).clamp(max=1.0)
+    if max_norm is None:
+        return torch.ones_like(norms)[:, None]
+    scale: Tensor = (max_norm / (norms + 1e-6)).clamp(max=1.0)
     return scale[:, None]
 
 
 @torch.no_grad()
-def decide(task: Task, parameters: Parameters, size: ModelSize) -> tuple[Tensor, Tensor]:
-    """Return the mean loss over all examples of a task, `[R]`, and which decisions are right.
+def decide(
+    task: Task, parameters: Parameters, size: ModelSize, examples: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return the mean loss over examples of a task, `[R]`, and which decisions are right.
 
     The latter are `[R, n, L]`, in the order of the examples; dropout is off, and both are on the
     CPU.
+
+    Args:
+        task: with the examples.
+        parameters: of all seeds.
+        size: of each model.
+        examples: `[n]` rows of the task, all of them if None.
     """
 
     def judge(parameters: Parameters, rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -421,9 +441,9 @@ def decide(task: Task, parameters: Parameters, size: ModelSize) -> tuple[Tensor,
     chunk = max(1, EVALUATION_ROWS[embedding.device.type] // seeds)
     loss, terms = (torch.zeros(seeds, dtype=torch.float64) for _ in range(2))
     right = []
-    for first in range(0, len(task), chunk):
-        rows = torch.arange(first, min(first + chunk, len(task)), device=embedding.device)
-        rows = rows.expand(seeds, -1)
+    if examples is None:
+        examples = torch.arange(len(task), device=embedding.device)
+    for rows in examples.expand(seeds, -1).split(chunk, dim=1):
         chunk_loss, chunk_right = torch.vmap(judge)(parameters, rows)
         loss += chunk_loss.cpu()
         terms += task.terms(rows).cpu()
@@ -431,10 +451,46 @@ def decide(task: Task, parameters: Parameters, size: ModelSize) -> tuple[Tensor,
     return loss / terms, torch.cat(right, dim=1)
 
 
-def _share(right: Tensor, dims: tuple[int, ...]) -> Tensor:
-    """Return the share of decisions `[R, n, L]` that are right, over some dimensions."""
-    share: Tensor = right.sum(dim=dims).double() / math.prod(right.shape[dim] for dim in dims)
-    return share
+@dataclass(frozen=True)
+class Judge:
+    """What a run is evaluated on.
+
+    Attributes:
+        valid: the validation examples.
+        mirrored: `[n]` which of them stood in training with their operands the other way round.
+        parts: `[n, P]` which of them belong to each part that is told of, on the CPU. With one
+            part of all of them, each kind of decision is told of instead.
+        sample: rows of the training examples that are judged too.
+    """
+
+    valid: Task
+    mirrored: Tensor
+    parts: Tensor
+    sample: Tensor
+
+    def measure(self, stack: Stack) -> dict[str, list[Any]]:
+        """Return fields of `Evaluation`, by name."""
+        train_eval_loss, train_right = decide(stack.task, stack.parameters, stack.size, self.sample)
+        eval_loss, right = decide(self.valid, stack.parameters, stack.size)
+        parts = (right & self.parts).sum(dim=1).double() / self.parts.sum(dim=0)
+        squares = [group.values.double().square().sum(dim=1) for group in stack.groups]
+        return {
+            "train_eval_loss": train_eval_loss.tolist(),
+            "eval_loss": eval_loss.tolist(),
+            "accuracy": _share(right),
+            "train_accuracy": _share(train_right),
+            "mirrored_accuracy": _share(right[:, self.mirrored]),
+            "unmirrored_accuracy": _share(right[:, ~self.mirrored]),
+            "weight_norm": torch.stack(squares).sum(dim=0).sqrt().tolist(),
+            "part_accuracy": parts.tolist(),
+        }
+
+
+def _share(right: Tensor) -> list[Any]:
+    """Return the share of each seed's decisions `[R, n, L]` that are right; None of none."""
+    count = right[0].numel()
+    shares: Tensor = right.sum(dim=(1, 2)).double() / max(count, 1)
+    return shares.tolist() if count else [None] * len(right)
 
 
 class Executor(Protocol):
@@ -447,7 +503,7 @@ class Executor(Protocol):
 
 def train(
     stack: Stack,
-    valid: Task,
+    judge: Judge,
     order: BatchOrder,
     settings: Settings,
     executor: Executor,
@@ -458,7 +514,7 @@ def train(
 
     Args:
         stack: trained in place.
-        valid: the validation examples.
+        judge: of its evaluations.
         order: of the training examples.
         settings: of the run.
         executor: of the steps.
@@ -480,21 +536,24 @@ def train(
                 _require_finite(order.seeds, "train", stack.loss_sum.tolist(), latest)
                 checked = latest
             heartbeat(latest)
-        train_loss = (stack.loss_sum / (step - evaluated)).tolist()
-        eval_loss, right = decide(valid, stack.parameters, stack.size)
+        measured = judge.measure(stack)
+        since = step - evaluated
+        train_loss, grad_norm = (
+            (total / since).tolist() for total in (stack.loss_sum, stack.norm_sum)
+        )
         _require_finite(order.seeds, "train", train_loss, step)
-        _require_finite(order.seeds, "eval", eval_loss.tolist(), step)
+        _require_finite(order.seeds, "eval", measured["eval_loss"], step)
         stack.loss_sum.zero_()
+        stack.norm_sum.zero_()
         done = evaluated = step
         yield Evaluation(
             step=step,
             epoch=step / order.steps_per_epoch,
             learning_rate=learning_rate(step, total_steps, settings),
             train_loss=train_loss,
-            eval_loss=eval_loss.tolist(),
-            accuracy=_share(right, dims=(1, 2)).tolist(),
+            grad_norm=grad_norm,
             seconds=time.monotonic() - began,
-            label_accuracy=_share(right, dims=(1,)).tolist(),
+            **measured,
         )
 
 

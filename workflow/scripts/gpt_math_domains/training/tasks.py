@@ -18,8 +18,8 @@ from torch import Tensor
 
 from gpt_math_domains.data.tables import Equations
 from gpt_math_domains.data.vocabulary import Vocabulary
-from gpt_math_domains.run import EMBEDDING, HEAD, ModelSize
-from gpt_math_domains.training.model import Dropout, Parameters, forward
+from gpt_math_domains.run import HEAD, ModelSize
+from gpt_math_domains.training.model import Dropout, Parameters, forward, token_scores
 
 
 class Task(Protocol):
@@ -33,6 +33,11 @@ class Task(Protocol):
 
     def __len__(self) -> int:
         """Return the number of examples, filler excluded."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Return where the examples are."""
         ...
 
     def terms(self, rows: Tensor) -> Tensor:
@@ -95,15 +100,19 @@ class NextTokens:
     def __len__(self) -> int:
         return len(self.tokens) - 1
 
+    @property
+    def device(self) -> torch.device:
+        return self.tokens.device
+
     def terms(self, rows: Tensor) -> Tensor:
         return self.weights[rows].sum(dim=(-2, -1))
 
     def outputs(
         self, parameters: Parameters, size: ModelSize, rows: Tensor, dropout: Dropout
     ) -> Tensor:
-        """Return the logarithm of each next token's probability, `[B, T, V]` (tied embedding)."""
+        """Return the logarithm of each next token's probability, `[B, T, V]`."""
         states = forward(parameters, size, self.tokens[rows], dropout)
-        return (states @ parameters[EMBEDDING].T).log_softmax(dim=-1)
+        return token_scores(parameters, states).log_softmax(dim=-1)
 
     def loss(self, outputs: Tensor, rows: Tensor) -> Tensor:
         wanted = outputs.gather(-1, self.targets[rows][..., None]).squeeze(-1)
@@ -161,6 +170,10 @@ class DomainLabels:
 
     def __len__(self) -> int:
         return len(self.tokens) - 1
+
+    @property
+    def device(self) -> torch.device:
+        return self.tokens.device
 
     def terms(self, rows: Tensor) -> Tensor:
         return self.weights[rows].sum(dim=-1) * self.targets.shape[1]
