@@ -45,4 +45,4 @@ rule all:
 
 
 onstart:
-    warn_without_cuda()
+    tell_costs()

@@ -54,5 +54,5 @@ def test_the_accuracies_of_the_labels_survive_a_kill(tmp_path: Path) -> None:
     job.kill()
     job.communicate()
     finish(start(killed, save_seconds=0.05, finetune=True))
-    assert "labels.csv" in outputs(whole)
+    assert "parts.csv" in outputs(whole)
     require_the_same(killed, outputs(whole))

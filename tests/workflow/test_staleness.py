@@ -169,6 +169,17 @@ CASES = [
         finetuning(protocol="scratch"),
         {"overrides": [{"protocol": "scratch", "phase": "finetune", "batch_size": 8}]},
     ),
+    Case("clipping of finetuning", finetuning(), {"finetune": {"max_grad_norm": None}}),
+    Case(
+        "checkpoints along a pretraining",
+        pretraining(data=4, model=2) | finetuning(data=4, model=2, protocol="full"),
+        {"overrides": [{"phase": "pretrain", "data": 4, "model": 2, "checkpoints": "log"}]},
+    ),
+    Case(
+        "dropout of a model",
+        pretraining(model=4) | finetuning(model=4),
+        {"models": {4: {"dropout": 0.0}}},
+    ),
     Case(
         "size of a model",
         pretraining(model=4) | finetuning(model=4),
@@ -252,6 +263,7 @@ CASES = [
     a_line_in("jobs/record.py", TRAINING),
     a_line_in("data/equations.py", equations() | labels() | TRAINING),
     a_line_in("data/labels.py", labels() | finetuning()),
+    a_line_in("data/families.py", TRAINING),
     a_line_in("training/stack.py", TRAINING),
     a_line_in("training/judge.py", jobs("judge_answers", data=DATA, model=MODELS) | ANSWERS),
     a_line_in("results/summary.py", REPORT | TRANSFER),
@@ -306,6 +318,11 @@ CASES = [
         "accuracies of labels deleted",
         finetuning(data=4, model=2, protocol="full"),
         delete="finetune/domain_1/data_4/model_2/full/labels.csv",
+    ),
+    Case(
+        "accuracies of families deleted",
+        pretraining(data=4, model=2) | finetuning(data=4, model=2, protocol="full"),
+        delete="pretrain/data_4/model_2/families.csv",
     ),
     Case("the summary deleted", REPORT, delete="metrics/summary.csv"),
     Case(

@@ -21,7 +21,7 @@ from typing import Any
 
 SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
 MODEL = {"num_layers": 1, "num_heads": 2, "d_model": 16}
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "num_train_epochs": 40,
     "eval_steps": 25,
     "batch_size": 16,
@@ -30,6 +30,7 @@ SETTINGS = {
     "gradient_accumulation_steps": 1,
     "num_warmup_steps": 5,
     "shuffle": True,
+    "checkpoints": {"every": 40},
 }
 SPLITS = ("train", "valid")
 TALLY: Counter[str] = Counter()  # told at the end of the tests
@@ -120,7 +121,9 @@ def states(directory: Path) -> list[str]:
 def outputs(directory: Path) -> dict[str, object]:
     """Return all that a run publishes, bit by bit, but for the clock."""
     found: dict[str, object] = {
-        str(path.relative_to(directory)): path.read_bytes() for path in directory.glob("seed_*/*")
+        str(path.relative_to(directory)): path.read_bytes()
+        for path in directory.glob("seed_*/**/*")
+        if path.is_file()
     }
     with (directory / "metrics.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))

@@ -16,6 +16,7 @@ from gpt_math_domains.jobs.stops import OWNER
 from gpt_math_domains.run import CHECKPOINT, DIRECTORIES, PROTOCOLS
 from gpt_math_domains.study.config import ConfigError, check_file, load_study
 from gpt_math_domains.study.estimate import (
+    checkpoint_bytes,
     cpu_warning,
     training_request,
     training_seconds,
@@ -177,6 +178,20 @@ def metrics_and_lost(rule):
     return metrics + lost
 
 
+def trajectories(wildcards):
+    """Return the tables of all pretraining runs that keep checkpoints along training."""
+    kept = [
+        run
+        for run in STUDY.runs()
+        if run["phase"] == "pretrain" and run["checkpoints"] != "none"
+    ]
+    if not kept:
+        raise WorkflowError(
+            "trajectories: no run keeps checkpoints; set pretrain.checkpoints"
+        )
+    return [f"{PRETRAINED}/trajectory.csv".format(**run) for run in kept]
+
+
 def starts_pretrained(wildcards):
     return PROTOCOLS[wildcards.protocol].pretrained
 
@@ -199,12 +214,10 @@ def report_labels(wildcards):
     return {kind: name.replace("_", " ")}
 
 
-def warn_without_cuda():
-    """Say once, before long training starts on a CPU, how long it would take."""
-    if not TRAINING_GPUS or not workflow.local_exec:
-        return
-    seconds = [
-        training_seconds(
+def tell_costs():
+    """Say once, before training starts, what takes much disk, or long on a CPU."""
+    trainings = [
+        (
             CHECKED["data"][job.wildcards.data],
             job.params.model,
             job.params.settings,
@@ -213,6 +226,11 @@ def warn_without_cuda():
         for job in workflow.dag.needrun_jobs()
         if "settings" in job.params.keys()
     ]
+    if kept := sum(checkpoint_bytes(*training) for training in trainings):
+        logger.warning(f"Checkpoints along training take up to {kept / 1e6:,.0f} MB.")
+    if not TRAINING_GPUS or not workflow.local_exec:
+        return
+    seconds = [training_seconds(*training) for training in trainings]
     limits = workflow.global_resources
     slots = limits["gpu"].value if "gpu" in limits else workflow.cores
     if warning := cpu_warning(seconds, min(workflow.cores, slots)):

@@ -68,3 +68,33 @@ rule judge_answers:
         code=fingerprint("judge_answers.py"),
     script:
         "../scripts/judge_answers.py"
+
+
+# Asked for by name or as `trajectories`: of runs that keep checkpoints along training.
+rule judge_trajectory:
+    input:
+        train=f"{DATA}/train.csv",
+        valid=f"{DATA}/valid.csv",
+        vocabulary=f"{DATA}/vocabulary.json",
+        manifest=f"{DATA}/manifest.json",
+        record=f"{PRETRAINED}/run.json",
+    output:
+        trajectory=f"{PRETRAINED}/trajectory.csv",
+    log:
+        "<logs>/judge_trajectory/data_{data}_model_{model}.log",
+    benchmark:
+        "<benchmarks>/judge_trajectory/data_{data}_model_{model}.tsv"
+    conda:
+        f"../../envs/{TRAIN_ENV}.yaml"
+    threads: 1
+    params:
+        seeds=STUDY.run.seeds,
+        code=fingerprint("judge_trajectory.py"),
+    script:
+        "../scripts/judge_trajectory.py"
+
+
+rule trajectories:
+    input:
+        trajectories,
+    localrule: True

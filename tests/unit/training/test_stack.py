@@ -11,7 +11,15 @@ import torch.nn.functional as F
 from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainerCallback, TrainingArguments
 
 import little
-from gpt_math_domains.run import EMBEDDING, Settings, evaluation_steps, learning_rate
+from gpt_math_domains.run import (
+    EMBEDDING,
+    ModelSize,
+    Settings,
+    Start,
+    checkpoint_steps,
+    evaluation_steps,
+    learning_rate,
+)
 from gpt_math_domains.training.execution import Eager
 from gpt_math_domains.training.model import forward, keep
 from gpt_math_domains.training.stack import BatchOrder, Stack, decide, train
@@ -54,6 +62,12 @@ class Recorder(TrainerCallback):
 class InOrder(Trainer):
     """Trainer without shuffling, and with a loss that is not cast to float32."""
 
+    decays_all = False
+
+    def get_decay_parameter_names(self, model: Any) -> list[str]:
+        everything = [name for name, _ in model.named_parameters()]
+        return everything if self.decays_all else super().get_decay_parameter_names(model)
+
     def _get_train_sampler(self, *args: Any, **more: Any) -> Any:
         return torch.utils.data.SequentialSampler(cast(Sized, self.train_dataset))
 
@@ -62,7 +76,9 @@ class InOrder(Trainer):
         return F.cross_entropy(logits.flatten(0, 1), inputs["labels"][:, 1:].flatten())
 
 
-def trained_by_transformers(directory: Path) -> tuple[GPT2LMHeadModel, list[float], set[str]]:
+def trained_by_transformers(
+    directory: Path, settings: Settings, size: ModelSize
+) -> tuple[GPT2LMHeadModel, list[float], set[str]]:
     """Train seed 0 with Trainer; return the model, its learning rates, and what decays."""
     task = language_task()
     sequences = torch.cat([task.tokens, task.targets[:, -1:]], dim=1)[:-1]
@@ -72,27 +88,34 @@ def trained_by_transformers(directory: Path) -> tuple[GPT2LMHeadModel, list[floa
         {"input_ids": ids, "labels": wanted} for ids, wanted in zip(sequences, labels, strict=True)
     ]
     config = GPT2Config(
-        vocab_size=little.SIZE.vocabulary_size,
-        n_positions=little.SIZE.num_positions,
-        n_embd=little.SIZE.d_model,
-        n_layer=little.SIZE.num_layers,
-        n_head=little.SIZE.num_heads,
+        vocab_size=size.vocabulary_size,
+        n_positions=size.num_positions,
+        n_embd=size.d_model,
+        n_layer=size.num_layers,
+        n_head=size.num_heads,
+        tie_word_embeddings=size.tie_word_embeddings,
         resid_pdrop=0.0,
         embd_pdrop=0.0,
         attn_pdrop=0.0,
     )
     model = GPT2LMHeadModel(config).double()
-    model.load_state_dict({n: v[0] for n, v in stack([0]).parameters.items()}, strict=False)
+    start = little.stack(settings, [0], size=size)[0].parameters
+    model.load_state_dict({name: value[0] for name, value in start.items()}, strict=False)
     recorder = Recorder()
     trainer = InOrder(
         model=model,
         args=TrainingArguments(
             output_dir=str(directory),
-            num_train_epochs=SETTINGS.num_train_epochs,
-            per_device_train_batch_size=SETTINGS.batch_size,
-            learning_rate=SETTINGS.learning_rate,
-            weight_decay=SETTINGS.weight_decay,
-            warmup_steps=SETTINGS.num_warmup_steps,
+            num_train_epochs=settings.num_train_epochs,
+            per_device_train_batch_size=settings.batch_size,
+            learning_rate=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            warmup_steps=settings.num_warmup_steps,
+            lr_scheduler_type=settings.lr_scheduler_type,
+            max_grad_norm=settings.max_grad_norm or 0.0,
+            adam_beta1=settings.adam_beta1,
+            adam_beta2=settings.adam_beta2,
+            adam_epsilon=settings.adam_epsilon,
             report_to=[],
             save_strategy="no",
             logging_strategy="no",
@@ -102,6 +125,7 @@ def trained_by_transformers(directory: Path) -> tuple[GPT2LMHeadModel, list[floa
         train_dataset=dataset,
         callbacks=[recorder],
     )
+    trainer.decays_all = settings.weight_decay_on == "all"
     trainer.train()
     assert trainer.optimizer is not None
     names = {id(parameter): name for name, parameter in model.named_parameters()}
@@ -114,17 +138,43 @@ def trained_by_transformers(directory: Path) -> tuple[GPT2LMHeadModel, list[floa
     return model, recorder.rates, decaying
 
 
-@pytest.mark.parametrize("execution", ["eager", "compiled"])
+RECIPES: dict[str, dict[str, Any]] = {
+    "published": {},
+    "no clipping, cosine": {"max_grad_norm": None, "lr_scheduler_type": "cosine"},
+    "all decay, constant": {
+        "weight_decay_on": "all",
+        "lr_scheduler_type": "constant",
+        "num_warmup_steps": 0,
+    },
+    "other moments": {
+        "adam_beta1": 0.8,
+        "adam_beta2": 0.98,
+        "adam_epsilon": 1e-4,
+        "lr_scheduler_type": "constant_with_warmup",
+        "max_grad_norm": 0.25,
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "execution"),
+    [
+        *((recipe, "eager") for recipe in RECIPES),
+        *((recipe, "compiled") for recipe in ("published", "no clipping, cosine", "other moments")),
+    ],
+)
 def test_rates_decay_groups_and_weights_follow_trainer_over_sixty_steps(
-    tmp_path: Path, execution: str
+    tmp_path: Path, recipe: str, execution: str
 ) -> None:
-    model, rates, decaying = trained_by_transformers(tmp_path)
-    stacked = stack([0])
-    total = SETTINGS.total_steps(len(stacked.task))
-    run(stacked, [0], SETTINGS, total, execution)
+    settings = replace(SETTINGS, **RECIPES[recipe])
+    size = replace(little.SIZE, dropout=0.0, tie_word_embeddings=recipe != "other moments")
+    model, rates, decaying = trained_by_transformers(tmp_path, settings, size)
+    stacked, order = little.stack(settings, [0], size=size)
+    total = settings.total_steps(len(stacked.task))
+    little.take_steps(stacked, order, settings, total, execution)
 
     assert total == len(rates) == 60  # six batches an epoch, the last one short
-    assert rates == pytest.approx([learning_rate(s, total, SETTINGS) for s in range(1, total + 1)])
+    assert rates == pytest.approx([learning_rate(s, total, settings) for s in range(1, total + 1)])
     assert decaying == {
         name for group in stacked.groups if group.weight_decay > 0 for name in group.shapes
     }
@@ -235,6 +285,65 @@ def test_a_run_yields_an_evaluation_at_each_of_these_steps() -> None:
     assert found[-1].epoch == 10
     assert all(len(evaluation.accuracy) == 2 for evaluation in found)
     assert found[-1].eval_loss < found[0].eval_loss
+
+
+def test_an_evaluation_measures_parts_norms_and_training_without_dropout() -> None:
+    settings = replace(SETTINGS, num_train_epochs=1, eval_steps=1)
+    stacked, order = little.stack(settings, [0, 1])
+    judge = little.judge(language_task())
+    executor = Eager(stacked, order, settings)
+    norms = []
+    for evaluation in train(stacked, judge, order, settings, executor, lambda step: None):
+        _, right = decide(judge.valid, stacked.parameters, little.SIZE)
+        shares = right[..., 0].double()
+        assert evaluation.mirrored_accuracy == shares[:, :20].mean(dim=1).tolist()
+        assert evaluation.unmirrored_accuracy == shares[:, 20:].mean(dim=1).tolist()
+        assert evaluation.part_accuracy == shares.mean(dim=1, keepdim=True).tolist()
+        loss, right = decide(stacked.task, stacked.parameters, little.SIZE, judge.sample)
+        assert evaluation.train_eval_loss == loss.tolist()
+        assert evaluation.train_accuracy == right.double().mean(dim=(1, 2)).tolist()
+        weights = torch.cat([value.flatten(1) for value in stacked.parameters.values()], dim=1)
+        assert evaluation.weight_norm == pytest.approx(weights.norm(dim=1).tolist())
+        norms.append(evaluation.grad_norm)
+    # The first step has rate 0: its gradient can be had again.
+    again, order = little.stack(settings, [0, 1])
+    again.dropout.draw()
+    _, gradients = again.differentiate(again.parameters, order.rows(1))
+    assert norms[0] == pytest.approx(torch.cat(gradients, dim=1).norm(dim=1).tolist())
+
+
+def test_a_part_without_examples_has_no_accuracy() -> None:
+    stacked = stack([0, 1])
+    judge = replace(little.judge(language_task()), mirrored=torch.zeros(85, dtype=torch.bool))
+    measured = judge.measure(stacked)
+    assert measured["mirrored_accuracy"] == [None, None]
+    assert measured["unmirrored_accuracy"] == measured["accuracy"]
+
+
+def test_checkpoints_are_kept_at_powers_of_two_or_regularly_but_not_at_the_end() -> None:
+    assert checkpoint_steps(9, "none") == []
+    assert checkpoint_steps(8, "log") == [0, 1, 2, 4]
+    assert checkpoint_steps(9, "log") == [0, 1, 2, 4, 8]
+    assert checkpoint_steps(9, {"every": 3}) == [0, 3, 6]
+    assert checkpoint_steps(1, {"every": 3}) == checkpoint_steps(1, "log") == [0]
+
+
+@pytest.mark.parametrize("first", [0, 3, 4, 60])
+def test_a_run_keeps_the_weights_of_each_checkpoint_from_where_it_starts(first: int) -> None:
+    settings = replace(SETTINGS, checkpoints="log")
+    stacked, order = little.stack(settings, [0])
+    executor = Eager(stacked, order, settings)
+    kept: list[int] = []
+    start = Start(first, first and max(s for s in evaluation_steps(60, 20) if s <= first))
+    judge = little.judge(language_task())
+    list(train(stacked, judge, order, settings, executor, lambda s: None, start, kept.append))
+    assert kept == [step for step in (0, 1, 2, 4, 8, 16, 32) if step >= first]
+
+
+def test_without_dropout_every_value_is_kept_and_no_mask_is_drawn() -> None:
+    stacked = stack([0, 1])
+    assert stacked.dropout.masks.shape == (2, 0)
+    stacked.dropout.draw()
 
 
 def test_accuracy_counts_whole_answers() -> None:

@@ -61,6 +61,7 @@ DIRECTORIES = {
 METRICS, RECORD = "metrics.csv", "run.json"
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
+STEP = "step_{step}"  # below a seed's directory: a checkpoint along training
 CHECKPOINT = [CONFIG, WEIGHTS, TOKENIZER, TOKENIZER_CONFIG]
 """The files of a seed's checkpoint."""
 
@@ -160,6 +161,7 @@ class Settings:
     adam_epsilon: float = 1e-8
     weight_decay_on: str = "matrices"
     train_eval_rows: int | None = 1000
+    checkpoints: str | Mapping[str, int] = "none"
 
     @property
     def step_rows(self) -> int:
@@ -200,6 +202,20 @@ def evaluation_steps(total_steps: int, eval_steps: int) -> list[int]:
     regular = range(eval_steps, total_steps + 1, eval_steps)
     early = [step for step in EARLY_EVALUATIONS if step <= total_steps]
     return sorted({*regular, *early, total_steps})
+
+
+def checkpoint_steps(total_steps: int, checkpoints: str | Mapping[str, int]) -> list[int]:
+    """Return the steps after which a run keeps its weights, beside those at its end.
+
+    Args:
+        total_steps: of the run.
+        checkpoints: `none`; `log` for the start and powers of two; or `{"every": N}`.
+    """
+    if checkpoints == "none":
+        return []
+    if isinstance(checkpoints, str):
+        return [0, *(2**power for power in range((total_steps - 1).bit_length()))]
+    return list(range(0, total_steps, checkpoints["every"]))
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import pandas as pd
 from gpt_math_domains.data.vocabulary import OPERATIONS
 from gpt_math_domains.files import errors_name
 from gpt_math_domains.results.tables import (
+    NUMBER,
     TEXT,
     WHOLE,
     WHOLE_OR_NOTHING,
@@ -31,6 +32,17 @@ COLUMNS = {
     "right": WHOLE,
 }
 _EQUATION = list(COLUMNS)[:-1]
+TRAJECTORY_COLUMNS = {
+    "data": WHOLE,
+    "model": WHOLE,
+    "seed": WHOLE,
+    "step": WHOLE,
+    "split": TEXT,
+    "operation": TEXT,
+    "modulo": WHOLE_OR_NOTHING,
+    "equations": WHOLE,
+    "accuracy": NUMBER,
+}
 
 
 def write_answers(frame: pd.DataFrame, path: str | Path) -> None:
@@ -42,6 +54,17 @@ def write_answers(frame: pd.DataFrame, path: str | Path) -> None:
         path: the CSV to publish.
     """
     write_table(typed(frame, COLUMNS), path)
+
+
+def write_trajectory(frame: pd.DataFrame, path: str | Path) -> None:
+    """Write what a model knows of each family along training, a row for each seed, step and family.
+
+    Args:
+        frame: the columns `TRAJECTORY_COLUMNS`: `accuracy` is the share of the family's `equations`
+            in a split whose whole answer is predicted, given all before it.
+        path: the CSV to publish.
+    """
+    write_table(typed(frame, TRAJECTORY_COLUMNS), path)
 
 
 def read_answers(inputs: Iterable[str | Path]) -> pd.DataFrame:

@@ -17,6 +17,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainValidator,
     StrictBool,
     StrictFloat,
     StrictInt,
@@ -24,6 +25,7 @@ from pydantic import (
     create_model,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from gpt_math_domains.data.labels import LABELS
 from gpt_math_domains.run import (
@@ -64,6 +66,24 @@ Natural = Annotated[StrictInt, Field(ge=0, lt=LIMIT)]
 Rate = Annotated[StrictFloat, Field(gt=0, allow_inf_nan=False), BeforeValidator(_exponent)]
 Decay = Annotated[StrictFloat, Field(ge=0, allow_inf_nan=False), BeforeValidator(_exponent)]
 Share = Annotated[StrictFloat, Field(ge=0, lt=1), BeforeValidator(_exponent)]
+
+
+def _checkpoints(value: object) -> object:
+    """Return what `checkpoints` may be."""
+    every = value.get("every") if isinstance(value, dict) and len(value) == 1 else None
+    if value in ("none", "log") or (type(every) is int and 1 <= every < LIMIT):
+        return value
+    raise PydanticCustomError(
+        "checkpoints", "must be none, log or {every: N}, with a number of steps N from 1"
+    )
+
+
+Checkpoints = Annotated[
+    Any,
+    PlainValidator(
+        _checkpoints, json_schema_input_type=Literal["none", "log"] | dict[Literal["every"], int]
+    ),
+]
 Figure = Annotated[str, Field(pattern=r"^(finetune_\d+_)?pretrain_\d+$")]
 Color = Annotated[str, Field(pattern=r"^#[0-9A-Fa-f]{6}$")]
 
@@ -219,6 +239,11 @@ class Training(Section):
         default=Settings.train_eval_rows,
         description="training equations that an evaluation judges too, spread evenly over the "
         "file; null: all of them",
+    )
+    checkpoints: Checkpoints = Field(
+        default=Settings.checkpoints,
+        description="which weights to keep along training: `none`; `log`, at the start and after "
+        "1, 2, 4, ... steps; or `{every: N}` steps",
     )
 
     @model_validator(mode="after")

@@ -69,6 +69,8 @@ def _allowed(annotation: Any, metadata: list[Any]) -> str:
         return _allowed(arguments[0], list(arguments[1:]) + metadata)
     if origin is Literal:
         return ", ".join(f"`{value}`" for value in arguments)
+    if annotation is Any:
+        return "`none`, `log`, `{every: N}`"
     if origin is dict:
         return "mapping"
     if origin is list:

@@ -12,7 +12,7 @@ from typing import Any
 from gpt_math_domains.data.equations import TRAIN_SHARE
 from gpt_math_domains.data.vocabulary import LONGEST, OPERATIONS, POSITIONS, Vocabulary
 from gpt_math_domains.jobs.memory import training_bytes
-from gpt_math_domains.run import ModelSize, Settings
+from gpt_math_domains.run import ModelSize, Settings, checkpoint_steps
 
 LONG = 3600.0  # seconds of training worth a warning
 
@@ -20,6 +20,7 @@ START_MINUTES = 10  # of a job: importing, compiling, evaluating and saving
 MARGIN = 2  # times the estimated seconds: it is right within a factor of two or so
 PROCESS_MB = 4096  # of a job before its model: Snakemake, Python, PyTorch, compiling, CUDA
 MEGABYTE = 10**6
+WEIGHT_BYTES = 4  # of a parameter in a checkpoint, fp64 apart
 
 
 @dataclass(frozen=True)
@@ -102,11 +103,8 @@ def training_request(
     """
     seconds = training_seconds(version, model, settings, seeds, device)
     minutes = attempt * (START_MINUTES + round(MARGIN * seconds / 60))
-    size = ModelSize(
-        **model, vocabulary_size=Vocabulary(version["digits"]).size, num_positions=POSITIONS
-    )
     needed = training_bytes(
-        size,
+        _size(version, model),
         seeds=seeds,
         batch_size=settings["batch_size"],
         gradient_accumulation_steps=settings["gradient_accumulation_steps"],
@@ -117,6 +115,26 @@ def training_request(
         "minutes": min(minutes, max_minutes or minutes),
         "megabytes": attempt * (PROCESS_MB + needed // MEGABYTE),
     }
+
+
+def checkpoint_bytes(
+    version: Mapping[str, Any], model: Mapping[str, Any], settings: Mapping[str, Any], seeds: int
+) -> int:
+    """Return about how many bytes the weights take that a run keeps along training.
+
+    Args:
+        version: of the data.
+        model: the fields of `run.ModelSize` that do not follow from the data.
+        settings: of the run.
+        seeds: how many train side by side.
+    """
+    steps = checkpoint_steps(_steps(version, settings), settings["checkpoints"])
+    return len(steps) * seeds * _size(version, model).parameters() * WEIGHT_BYTES
+
+
+def _size(version: Mapping[str, Any], model: Mapping[str, Any]) -> ModelSize:
+    vocabulary = Vocabulary(version["digits"])
+    return ModelSize(**model, vocabulary_size=vocabulary.size, num_positions=POSITIONS)
 
 
 def _steps(version: Mapping[str, Any], settings: Mapping[str, Any]) -> int:

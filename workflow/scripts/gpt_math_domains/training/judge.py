@@ -1,18 +1,21 @@
 """Judging pretrained checkpoints equation by equation."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 
-from gpt_math_domains.data.families import describe_equations
+from gpt_math_domains.data.families import describe_equations, family_members
 from gpt_math_domains.data.manifest import check_manifest
 from gpt_math_domains.data.tables import read_equations
 from gpt_math_domains.data.vocabulary import POSITIONS, read_vocabulary
-from gpt_math_domains.files import errors_name
-from gpt_math_domains.results.answers import SPLITS, write_answers
+from gpt_math_domains.files import errors_name, read_json, sha256
+from gpt_math_domains.results.answers import SPLITS, write_answers, write_trajectory
+from gpt_math_domains.run import STEP, WEIGHTS
 from gpt_math_domains.training.checkpoint import read_checkpoints
 from gpt_math_domains.training.stack import decide
 from gpt_math_domains.training.tasks import NextTokens
@@ -51,24 +54,108 @@ def judge_answers(
     Raises:
         ValueError: a file is malformed, or the checkpoints are of another vocabulary.
     """
+    _prepare(threads, manifest, train=train, valid=valid, vocabulary=vocabulary)
+    frames = []
+    for split, described, right in _judge(checkpoints, train, valid, vocabulary):
+        for seed, row in zip(seeds, right, strict=True):
+            told = described.assign(data=data, model=model, seed=seed, split=split)
+            frames.append(told.assign(right=row.astype(np.int64)))
+    answers = pd.concat(frames, ignore_index=True)
+    write_answers(answers.sort_values(["seed", "split"], kind="stable"), output)
+
+
+def judge_trajectory(
+    data: int,
+    model: int,
+    seeds: Sequence[int],
+    record: str | Path,
+    *,
+    train: str | Path,
+    valid: str | Path,
+    vocabulary: str | Path,
+    manifest: str | Path,
+    output: str | Path,
+    threads: int = 1,
+) -> None:
+    """Write how much of each family a model gets right at its checkpoints along training.
+
+    As `judge_answers` does it; see `write_trajectory`.
+
+    Args:
+        data: the data version.
+        model: the model version.
+        seeds: of the run.
+        record: of the run, which names its checkpoints and their checksums; they are beside it.
+        train: the equations trained on.
+        valid: the validation equations.
+        vocabulary: of both.
+        manifest: the checksums of these three.
+        output: the table.
+        threads: of the CPU.
+
+    Raises:
+        ValueError: a file is malformed, the checkpoints are of another vocabulary, or one is not
+            what the record says.
+    """
+    _prepare(threads, manifest, train=train, valid=valid, vocabulary=vocabulary)
+    frames = []
+    for step in _recorded_steps(Path(record)):
+        name = STEP.format(step=step)
+        checkpoints = [Path(record).parent / f"seed_{seed}" / name for seed in seeds]
+        for split, described, right in _judge(checkpoints, train, valid, vocabulary):
+            families, members = family_members(described)
+            for seed, row in zip(seeds, right, strict=True):
+                share = (row[:, None] & members).sum(axis=0) / members.sum(axis=0)
+                told = families.assign(data=data, model=model, seed=seed, step=step, split=split)
+                frames.append(told.assign(accuracy=share))
+    trajectory = pd.concat(frames, ignore_index=True)
+    write_trajectory(trajectory.sort_values(["seed", "step"], kind="stable"), output)
+
+
+def _prepare(threads: int, manifest: str | Path, **files: str | Path) -> None:
+    """Make torch ready, and check that the files are those of a manifest."""
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
-    files = {"train": Path(train), "valid": Path(valid), "vocabulary": Path(vocabulary)}
-    check_manifest(Path(manifest), **files)
+    check_manifest(Path(manifest), **{name: Path(path) for name, path in files.items()})
+
+
+def _judge(
+    checkpoints: Sequence[Path], train: str | Path, valid: str | Path, vocabulary: str | Path
+) -> Iterator[tuple[str, pd.DataFrame, NDArray[np.bool_]]]:
+    """Yield each split, its equations described, and which of them each seed gets right `[R, n]`.
+
+    Raises:
+        ValueError: a file is malformed, or the checkpoints are of another vocabulary.
+    """
     known = read_vocabulary(vocabulary)
     parameters, size = read_checkpoints(checkpoints)
     if (size.vocabulary_size, size.num_positions) != (known.size, POSITIONS):
         raise ValueError(f"{checkpoints[0]}: holds {size}, which is not of {vocabulary}")
     dtype = next(iter(parameters.values())).dtype
-    frames = []
     for split, path in zip(SPLITS, (train, valid), strict=True):
         equations = read_equations(path)
         with errors_name(path):
             task = NextTokens.of(equations, known, "cpu", dtype)
             described = describe_equations(equations, known)
         _, right = decide(task, parameters, size)
-        for seed, row in zip(seeds, right[..., 0].numpy(), strict=True):
-            told = described.assign(data=data, model=model, seed=seed, split=split)
-            frames.append(told.assign(right=row.astype(np.int64)))
-    answers = pd.concat(frames, ignore_index=True)
-    write_answers(answers.sort_values(["seed", "split"], kind="stable"), output)
+        yield split, described, right[..., 0].numpy()
+
+
+def _recorded_steps(record: Path) -> list[int]:
+    """Return the steps of a run's checkpoints, each of which is what the record says.
+
+    Raises:
+        ValueError: the record names none, or one is not there or another.
+    """
+    told = read_json(record)
+    sums = told.get("checkpoints") if isinstance(told, dict) else None
+    if not isinstance(sums, dict) or not sums:
+        raise ValueError(f"{record}: names no checkpoints along training")
+    steps = set()
+    for name, recorded in sums.items():
+        known = re.fullmatch(r"seed_\d+/step_(\d+)/" + re.escape(WEIGHTS), name)
+        path = record.parent / name
+        if known is None or not path.is_file() or sha256(path) != recorded:
+            raise ValueError(f"{path}: is not the checkpoint that {record.name} names")
+        steps.add(int(known[1]))
+    return sorted(steps)

@@ -1,7 +1,8 @@
 """One training job from input files to output files: pretraining or finetuning, all its seeds."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -15,13 +16,21 @@ from gpt_math_domains.data.families import describe_equations, family_members, i
 from gpt_math_domains.data.manifest import check_manifest
 from gpt_math_domains.data.tables import read_equations, read_labels
 from gpt_math_domains.data.vocabulary import POSITIONS, Vocabulary, read_vocabulary
-from gpt_math_domains.files import errors_name
+from gpt_math_domains.files import errors_name, sha256
 from gpt_math_domains.jobs.memory import free_bytes, require_memory, training_bytes
 from gpt_math_domains.jobs.progress import Progress
 from gpt_math_domains.jobs.record import Record, cpu_name
 from gpt_math_domains.jobs.stops import Stop
 from gpt_math_domains.results.metrics import write_metrics, write_parts
-from gpt_math_domains.run import ACCURACY, PROTOCOLS, ModelSize, Settings
+from gpt_math_domains.run import (
+    ACCURACY,
+    PROTOCOLS,
+    STEP,
+    WEIGHTS,
+    ModelSize,
+    Settings,
+    checkpoint_steps,
+)
 from gpt_math_domains.training.checkpoint import read_checkpoints, write_checkpoints
 from gpt_math_domains.training.device import PRECISIONS, has_bf16, prepare_torch
 from gpt_math_domains.training.execution import make_executor, prepare_execution
@@ -151,8 +160,11 @@ def pretrain_model(
     parts = [{str(key): value for key, value in row.items()} for row in families.to_dict("records")]
     judge = job.judge(tasks, described, members)
     job.require_memory(size, len(tasks[0]), device)
-    with _trained(job, tasks[0], judge, parts, size, job.initialize(size), device) as parameters:
-        write_checkpoints(job.checkpoints, parameters, size, vocabulary)
+
+    def publish(directories: Sequence[Path], parameters: Parameters) -> None:
+        write_checkpoints(directories, parameters, size, vocabulary)
+
+    _train(job, tasks[0], judge, parts, size, job.initialize(size), device, publish)
 
 
 def finetune_model(
@@ -212,8 +224,11 @@ def finetune_model(
         # All but an unembedding.
         shared = loaded.keys() & parameters.keys()
         parameters |= {name: loaded[name].to(dtype) for name in parameters if name in shared}
-    with _trained(job, tasks[0], judge, parts, size, parameters, device) as parameters:
-        write_checkpoints(job.checkpoints, parameters, size, vocabulary, names)
+
+    def publish(directories: Sequence[Path], parameters: Parameters) -> None:
+        write_checkpoints(directories, parameters, size, vocabulary, names)
+
+    _train(job, tasks[0], judge, parts, size, parameters, device, publish)
 
 
 def checkpoint_directories(files: Sequence[str]) -> list[Path]:
@@ -221,8 +236,7 @@ def checkpoint_directories(files: Sequence[str]) -> list[Path]:
     return list(dict.fromkeys(Path(file).parent for file in files))
 
 
-@contextmanager
-def _trained(
+def _train(
     job: Job,
     task: Task,
     judge: Judge,
@@ -230,10 +244,12 @@ def _trained(
     size: ModelSize,
     parameters: Parameters,
     device: str,
-) -> Iterator[Parameters]:
-    """Train to the end, from where an earlier attempt got to; write the metrics.
+    publish: Callable[[Sequence[Path], Parameters], None],
+) -> None:
+    """Train to the end, from where an earlier attempt got to; write all that a run leaves.
 
-    The block gets the trained parameters and publishes them; then the resume state goes.
+    `publish` writes parameters as checkpoints into directories, one for each seed. Once all is
+    written, the resume state goes.
     """
     phase, settings = job.run["phase"], Settings(**job.settings)
     stack = build_stack(
@@ -264,11 +280,26 @@ def _trained(
         progress.tell_in(directory, job.seeds, resume.start.step, resume.evaluations)
         executor = make_executor(execution, stack, order, settings)
 
+        kept = checkpoint_steps(total_steps, settings.checkpoints)
+        if kept:
+            needed = len(kept) * sum(value.nbytes for value in stack.parameters.values())
+            free = shutil.disk_usage(directory).free
+            progress.note(
+                f"keeps checkpoints of {len(kept)} steps: {needed / 1e6:,.0f} MB of the "
+                f"{free / 1e6:,.0f} MB that are free"
+            )
+        _remove_checkpoints(job.checkpoints, resume.start.step)
+
         def heartbeat(step: int) -> None:
             progress.heartbeat(step)
             resume.heartbeat(step)
 
-        for evaluation in train(stack, judge, order, settings, executor, heartbeat, resume.start):
+        def keep_weights(step: int) -> None:
+            publish([path / STEP.format(step=step) for path in job.checkpoints], stack.parameters)
+
+        for evaluation in train(
+            stack, judge, order, settings, executor, heartbeat, resume.start, keep_weights
+        ):
             progress.evaluation(evaluation)
             resume.evaluated(evaluation, is_last=evaluation.step == total_steps)
         done = resume.evaluations
@@ -276,9 +307,19 @@ def _trained(
         write_metrics(rows, phase, job.metrics_csv)
         rows = [row for e in done for row in e.part_rows(job.run, job.seeds, parts)]
         write_parts(rows, phase, job.parts_csv)
-        _write_record(job, device, execution, resume.resumes)
-        yield stack.parameters
+        names = [f"{STEP.format(step=step)}/{WEIGHTS}" for step in kept]
+        weights = [path / name for path in job.checkpoints for name in names]
+        _write_record(job, device, execution, resume.resumes, weights)
+        publish(job.checkpoints, stack.parameters)
         resume.clear()
+
+
+def _remove_checkpoints(directories: Sequence[Path], step: int) -> None:
+    """Remove the checkpoints after a step, which an earlier run left."""
+    for directory in directories:
+        for path in directory.glob(STEP.format(step="[0-9]*")):
+            if int(path.name.rpartition("_")[2]) >= step:
+                shutil.rmtree(path)
 
 
 def _identity(job: Job, execution: str, device: str) -> dict[str, object]:
@@ -301,8 +342,11 @@ def _identity(job: Job, execution: str, device: str) -> dict[str, object]:
     }
 
 
-def _write_record(job: Job, device: str, execution: str, resumes: int) -> None:
-    """Write what was trained, and on what."""
+def _write_record(
+    job: Job, device: str, execution: str, resumes: int, weights: Sequence[Path]
+) -> None:
+    """Write what was trained, on what, and the checksums of the weights kept on the way."""
+    directory = Path(job.metrics_csv).parent
     job.record.write(
         resumes=resumes,
         run=job.run,
@@ -313,4 +357,5 @@ def _write_record(job: Job, device: str, execution: str, resumes: int) -> None:
         precision=job.precision,
         execution=execution,
         threads=job.threads,
+        checkpoints={str(path.relative_to(directory)): sha256(path) for path in weights},
     )

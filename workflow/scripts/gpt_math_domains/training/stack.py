@@ -26,6 +26,7 @@ from gpt_math_domains.run import (
     ModelSize,
     Settings,
     Start,
+    checkpoint_steps,
     evaluation_steps,
     learning_rate,
 )
@@ -509,6 +510,7 @@ def train(
     executor: Executor,
     heartbeat: Callable[[int], None],
     start: Start = Start(),
+    keep_weights: Callable[[int], None] = lambda step: None,
 ) -> Iterator[Evaluation]:
     """Train a stack to the end and yield its evaluations on the way.
 
@@ -520,6 +522,7 @@ def train(
         executor: of the steps.
         heartbeat: called with the number of steps done, now and then.
         start: where the stack is; only evaluations after that are yielded.
+        keep_weights: called with the number of steps done at each of the settings' checkpoints.
 
     Raises:
         FloatingPointError: a seed's loss is not finite; the message names step and seed.
@@ -528,14 +531,23 @@ def train(
     total_steps = settings.total_steps(order.examples)
     done = checked = start.step
     evaluated = start.evaluated
-    for step in evaluation_steps(total_steps, settings.eval_steps):
-        if step <= evaluated:
+    evaluations = evaluation_steps(total_steps, settings.eval_steps)
+    kept = checkpoint_steps(total_steps, settings.checkpoints)
+    for step in sorted({*evaluations, *kept}):
+        keeps = step in kept and step >= start.step
+        evaluates = step in evaluations and step > evaluated
+        if not (keeps or evaluates):
             continue
         for latest in executor.run(done + 1, step):
             if latest - checked >= CHECK_STEPS[stack.rate.device.type]:
                 _require_finite(order.seeds, "train", stack.loss_sum.tolist(), latest)
                 checked = latest
             heartbeat(latest)
+        done = step
+        if keeps:
+            keep_weights(step)
+        if not evaluates:
+            continue
         measured = judge.measure(stack)
         since = step - evaluated
         train_loss, grad_norm = (
@@ -545,7 +557,7 @@ def train(
         _require_finite(order.seeds, "eval", measured["eval_loss"], step)
         stack.loss_sum.zero_()
         stack.norm_sum.zero_()
-        done = evaluated = step
+        evaluated = step
         yield Evaluation(
             step=step,
             epoch=step / order.steps_per_epoch,
