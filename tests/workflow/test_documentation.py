@@ -40,6 +40,8 @@ TESTED = {
     "test_a_running_study_is_shown_and_neither_disturbed_nor_made_to_run_again",
     "make watch CONFIG=config/quick.yaml PORT=8001": "tests/unit/pages/test_watch.py::"
     "test_the_server_shows_the_page_and_what_it_needs_and_nothing_else",
+    "snakemake trajectories": f"{WORKFLOW}/test_trajectories.py::"
+    "test_checkpoints_along_training_load_are_recorded_and_judged",
     "snakemake --report results/report.zip": f"{WORKFLOW}/test_report.py::"
     "test_the_report_has_every_figure_table_and_the_page_each_with_a_caption",
     "snakemake --sdm apptainer": f"{WORKFLOW}/test_container.py::"
