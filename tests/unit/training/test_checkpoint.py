@@ -28,11 +28,16 @@ from gpt_math_domains.training.model import (
     forward,
     initialize,
     keep,
+    token_scores,
 )
 from little import VOCABULARY
 
 SIZE = ModelSize(2, 4, 16, VOCABULARY.size, 7)
-SIZES = {"model 2": ModelSize(1, 8, 128, VOCABULARY.size, 7), "deep": SIZE}
+SIZES = {
+    "model 2": ModelSize(1, 8, 128, VOCABULARY.size, 7),
+    "deep": SIZE,
+    "untied": ModelSize(1, 4, 16, VOCABULARY.size, 7, dropout=0.25, tie_word_embeddings=False),
+}
 SEEDS = 2
 LABELS = ["first_odd", "both_even", "has_zero"]
 FILES = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
@@ -146,7 +151,7 @@ def test_transformers_gives_the_same_next_tokens(tmp_path: Path, size: ModelSize
     )
     written = tokens["attention_mask"].flatten().bool()
     states = states_of(saved, tokens["input_ids"]).flatten(1, 2)
-    logits = states @ saved.parameters[EMBEDDING].mT
+    logits = torch.vmap(token_scores)(saved.parameters, states)
     for seed, directory in enumerate(saved.directories):
         model = load_model(AutoModelForCausalLM, directory)
         theirs = model(**tokens).logits.flatten(0, 1)
@@ -286,6 +291,27 @@ def change_config(directory: Path, **other: Any) -> None:
 
 
 NUMBERS = "n_layer, n_head, n_embd, vocab_size, n_positions must stand there, integers above 0"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            {"attn_pdrop": 0.2},
+            "attn_pdrop, embd_pdrop, resid_pdrop must be one number, 0 to below 1",
+        ),
+        (dict.fromkeys(("attn_pdrop", "embd_pdrop", "resid_pdrop"), 1.0), "must be one number"),
+        ({"resid_pdrop": None}, "must be one number"),
+        ({"tie_word_embeddings": None}, "tie_word_embeddings is None, but it is true or false"),
+        ({"tie_word_embeddings": False}, "'lm_head.weight' is missing"),
+    ],
+)
+def test_what_else_a_configuration_must_tell_is_refused_where_it_does_not(
+    tmp_path: Path, change: dict[str, Any], said: str
+) -> None:
+    broken, sound = save(tmp_path).directories
+    change_config(broken, **change)
+    assert said in refusal([sound, broken])
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b'{"n_layer": 2'])
