@@ -100,7 +100,7 @@ def write_page(
     manifests = [directory / f"manifest_{version}.json" for version in study["data"]]
     for manifest, version in zip(manifests, study["data"].values(), strict=True):
         counts = {"train": 1287, "valid": 560}
-        write_json(manifest, {"digits": version["digits"], "counts": counts})
+        write_json(manifest, {"vocabulary_size": version["digits"] + 8, "counts": counts})
     write_index(pretrain, finetune, summary, manifests, files, figures, study, page)
     return page.read_text(encoding="utf-8")
 

@@ -5,12 +5,11 @@ The same estimate warns of long training on a CPU and tells a scheduler what to 
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from math import ceil
 from pathlib import Path
 from typing import Any
 
-from gpt_math_domains.data.equations import TRAIN_SHARE
-from gpt_math_domains.data.vocabulary import LONGEST, OPERATIONS, POSITIONS, Vocabulary
+from gpt_math_domains.data.settings import DataSettings
+from gpt_math_domains.data.vocabulary import LONGEST, POSITIONS
 from gpt_math_domains.jobs.memory import training_bytes
 from gpt_math_domains.run import ModelSize, Settings
 
@@ -60,7 +59,7 @@ def training_seconds(
     2020, "Scaling Laws for Neural Language Models", section 2.1), and a fixed time per layer.
 
     Args:
-        version: `digits` and `modulo` of the data version.
+        version: the fields of `data.settings.DataSettings`.
         model: `num_layers` and `d_model`.
         settings: of the run.
         seeds: how many train side by side.
@@ -91,7 +90,7 @@ def training_request(
     before it was stopped, so an estimate that was too low costs one more start.
 
     Args:
-        version: `digits` and `modulo` of the data version.
+        version: the fields of `data.settings.DataSettings`.
         model: `num_layers`, `num_heads` and `d_model`.
         settings: of the run.
         seeds: how many train side by side.
@@ -103,7 +102,9 @@ def training_request(
     seconds = training_seconds(version, model, settings, seeds, device)
     minutes = attempt * (START_MINUTES + round(MARGIN * seconds / 60))
     size = ModelSize(
-        **model, vocabulary_size=Vocabulary(version["digits"]).size, num_positions=POSITIONS
+        **model,
+        vocabulary_size=DataSettings(**version).vocabulary.size,
+        num_positions=POSITIONS,
     )
     needed = training_bytes(
         size,
@@ -120,9 +121,8 @@ def training_request(
 
 
 def _steps(version: Mapping[str, Any], settings: Mapping[str, Any]) -> int:
-    """Return about how many optimizer steps a run has: never fewer than it has."""
-    pairs = len(OPERATIONS) * version["digits"] ** 2 * (version["modulo"] or 1)
-    return Settings(**settings).total_steps(ceil(TRAIN_SHARE * pairs))
+    """Return how many optimizer steps a run has."""
+    return Settings(**settings).total_steps(DataSettings(**version).train_equations)
 
 
 def cpu_warning(seconds: Iterable[float], cores: int) -> str | None:
