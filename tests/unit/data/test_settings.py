@@ -34,7 +34,7 @@ def test_no_share_takes_a_whole_family() -> None:
 
 
 def test_families_that_are_held_out_are_told_and_not_trained_on() -> None:
-    holdout = {"operation": ["divide"], "modulo": [2]}
+    holdout: dict[str, list[Any]] = {"operation": ["divide"], "modulo": [2]}
     settings = DataSettings(5, 3, operations=["divide", "add"], holdout=holdout)
 
     assert list(settings.families()) == [

@@ -202,6 +202,22 @@ def test_the_tables_tell_what_was_run(tmp_path: Path) -> None:
     )
 
 
+def test_the_settings_of_data_versions_stand_there_in_words(tmp_path: Path) -> None:
+    holdout = {"operation": ["divide"], "modulo": [2, 3]}
+    same = {"digits": 10, "train_share": 0.5, "split": "shared"}
+    data = {
+        1: same | {"modulo": 5, "operations": ["add", "divide"], "holdout": holdout},
+        3: same | {"moduli": [3, 10], "operations": ["add"], "without_modulus": False},
+    }
+    page = write_page(tmp_path, study(data=data))
+    assert Outline(page).tables["Data"] == [
+        ["data", "modulo", "moduli", "without_modulus", "operations", "holdout"],
+        ["1", "5", "", "", "add, divide", "operation divide; modulo 2, 3"],
+        ["3", "", "3, 10", "no", "add", ""],
+    ]
+    assert "digits 10; train_share 0.5; split shared; vocabulary 18;" in page
+
+
 def test_each_figure_stands_inline_with_its_content_in_words_and_links_to_its_pages(
     tmp_path: Path,
 ) -> None:
