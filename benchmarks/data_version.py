@@ -31,8 +31,9 @@ from pathlib import Path
 os.sched_setaffinity(0, {{min(os.sched_getaffinity(0))}})
 sys.path.insert(0, sys.argv[1])
 from gpt_math_domains.data.equations import generate_equations
+from gpt_math_domains.data.settings import DataSettings
 names = ("train.csv", "valid.csv", "vocabulary.json", "manifest.json")
-generate_equations({DIGITS}, {MODULO}, 0, **{{Path(n).stem: Path(n) for n in names}})
+generate_equations(DataSettings({DIGITS}, {MODULO}), **{{Path(n).stem: Path(n) for n in names}})
 """
 
 

@@ -32,6 +32,7 @@ sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 
 from gpt_math_domains.data.equations import generate_equations
 from gpt_math_domains.data.families import describe_equations
+from gpt_math_domains.data.settings import DataSettings
 from gpt_math_domains.data.tables import read_equations
 from gpt_math_domains.data.vocabulary import read_vocabulary
 from gpt_math_domains.figures.answers import plot_answers
@@ -90,7 +91,7 @@ def make_up(directory: Path) -> None:
     """Write a data version, and of each run its tables and its record."""
     copy_plotly(directory / "plots" / "plotly.min.js")
     generate_equations(
-        *(10, 5, 0),
+        DataSettings(10, 5),
         train=directory / "train.csv",
         valid=directory / "valid.csv",
         vocabulary=directory / "vocabulary.json",

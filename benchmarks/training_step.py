@@ -43,6 +43,7 @@ sys.path.insert(0, str(ROOT / "workflow/scripts"))
 
 from gpt_math_domains.data.equations import generate_equations
 from gpt_math_domains.data.labels import LABELS
+from gpt_math_domains.data.settings import DataSettings
 from gpt_math_domains.data.tables import read_equations
 from gpt_math_domains.data.vocabulary import (
     LONGEST,
@@ -122,7 +123,7 @@ def make_tasks(
     """Return data version 1 as tasks, training and validation, and its vocabulary's size."""
     files = {name: directory / f"{name}.csv" for name in ("train", "valid")}
     json = {name: directory / f"{name}.json" for name in ("vocabulary", "manifest")}
-    generate_equations(10, 5, 0, **files, **json)
+    generate_equations(DataSettings(10, 5), **files, **json)
     vocabulary = read_vocabulary(json["vocabulary"])
 
     def make(file: Path) -> BenchmarkTask:

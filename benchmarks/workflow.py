@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "workflow/scripts"))
 
 from gpt_math_domains.data.equations import generate_equations
+from gpt_math_domains.data.settings import DataSettings
 from gpt_math_domains.files import atomic_write
 
 REPETITIONS = 3
@@ -108,7 +109,7 @@ def start_of_a_job() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as directory:
         names = {name: Path(directory) / f"{name}.csv" for name in ("train", "valid")}
         names |= {name: Path(directory) / f"{name}.json" for name in ("vocabulary", "manifest")}
-        generate_equations(10, 5, 0, **names)
+        generate_equations(DataSettings(10, 5), **names)
         command = [sys.executable, "-c", START, sys.path[0]]
         seconds = []
         for _ in range(REPETITIONS):

@@ -23,8 +23,13 @@ BAD = [
         "models.2.num_heads = 3: must divide d_model = 16",
     ),
     (
-        {"data": {5: {"modulo": 5}}},
-        "data.5.modulo = 5: must be smaller than digits = 5",
+        {"data": {5: {"modulo": 6}}},
+        "data.5.modulo = 6: must be 2 to digits = 5",
+    ),
+    (
+        {"data": {5: {"holdout": {"operation": ["add", "subtract", "multiply", "divide"]}}}},
+        "data.5.holdout = {'operation': ['add', 'subtract', 'multiply', 'divide']}: must leave a "
+        "family to train on",
     ),
     (
         {"run": {"models": [2, 9]}},

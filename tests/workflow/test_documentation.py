@@ -16,6 +16,7 @@ from snakemake.utils import update_config
 
 from gpt_math_domains.data.equations import generate_equations
 from gpt_math_domains.data.labels import LABELS, label_domains
+from gpt_math_domains.data.settings import DataSettings
 from gpt_math_domains.figures.rules import reduced
 from gpt_math_domains.results.rules import read_graph
 from gpt_math_domains.study.config import load_study
@@ -246,7 +247,7 @@ def test_the_readmes_equations_have_the_labels_that_it_tells(tmp_path: Path) -> 
     names = ("train", "valid", "vocabulary", "manifest")
     files = {name: tmp_path / name for name in names}
     labelled = {f"labelled_{name}": tmp_path / f"labelled_{name}" for name in ("train", "valid")}
-    generate_equations(10, 5, 0, **files)
+    generate_equations(DataSettings(10, 5), **files)
     label_domains(list(LABELS), **files, **labelled)
     told = re.findall(r"^\| `([^`]+=[^`]+)` \|.*\| (`.*`) \|$", PAGES[0].read_text(), re.MULTILINE)
     assert len(told) == 3

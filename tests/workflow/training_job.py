@@ -40,11 +40,12 @@ def prepare(directory: Path) -> Path:
     """Write the data to train on; return the directory."""
     from gpt_math_domains.data.equations import generate_equations
     from gpt_math_domains.data.labels import label_domains
+    from gpt_math_domains.data.settings import DataSettings
 
     directory.mkdir(parents=True, exist_ok=True)
     names = {name: directory / f"{name}.csv" for name in SPLITS}
     names |= {name: directory / f"{name}.json" for name in ("vocabulary", "manifest")}
-    generate_equations(4, None, 0, **names)
+    generate_equations(DataSettings(4), **names)
     label_domains(
         ["first_odd", "has_zero"],
         **{name: names[name] for name in (*SPLITS, "vocabulary", "manifest")},

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gpt_math_domains.data.equations import generate_equations
+from gpt_math_domains.data.settings import DataSettings
 from gpt_math_domains.jobs.logs import job_log
 
 if TYPE_CHECKING:
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
 
 with job_log(snakemake.log[0]):
     generate_equations(
-        **snakemake.params.version,
+        DataSettings(**snakemake.params.version),
         train=Path(snakemake.output.train),
         valid=Path(snakemake.output.valid),
         vocabulary=Path(snakemake.output.vocabulary),

@@ -12,7 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpt_math_domains.data.equations import generate_equations
-from gpt_math_domains.data.tables import read_equations
+from gpt_math_domains.data.families import describe_equations
+from gpt_math_domains.data.settings import DataSettings, family_size
+from gpt_math_domains.data.tables import Equations, read_equations
+from gpt_math_domains.data.vocabulary import Vocabulary, read_vocabulary
 
 HEADER = b"equation,tokens,operation,modulo,answer_start\n"
 ROWS = (
@@ -41,12 +44,10 @@ class Read(NamedTuple):
     answer: int
 
 
-def generate(directory: Path, digits: int, modulo: int | None, seed: int = 0) -> dict[str, Any]:
+def generate(directory: Path, *settings: Any, **more: Any) -> dict[str, Any]:
     """Generate a data version in `directory` and return its manifest."""
     generate_equations(
-        digits,
-        modulo,
-        seed,
+        DataSettings(*settings, **more),
         train=directory / "train.csv",
         valid=directory / "valid.csv",
         vocabulary=directory / "vocabulary.json",
@@ -99,6 +100,22 @@ def data_versions(draw: st.DrawFn) -> tuple[int, int | None, int]:
     digits = draw(st.integers(2, 12))
     modulo = draw(st.none() | st.integers(2, digits - 1)) if digits > 2 else None
     return digits, modulo, draw(st.integers(0, 2**32 - 1))
+
+
+@st.composite
+def some_settings(draw: st.DrawFn) -> dict[str, Any]:
+    """Draw settings with which every family can be split."""
+    digits = draw(st.integers(2, 9))
+    moduli = draw(st.lists(st.integers(2, digits), min_size=1, max_size=3, unique=True))
+    return {
+        "digits": digits,
+        "operations": draw(st.lists(st.sampled_from([*NAMES.values()]), min_size=1, unique=True)),
+        "moduli": moduli,
+        "without_modulus": draw(st.booleans()),
+        "train_share": draw(st.floats(0.5, 1, exclude_max=True)),
+        "split": draw(st.sampled_from(["shared", "independent"])),
+        "split_seed": draw(st.integers(0, 2**32 - 1)),
+    }
 
 
 @pytest.mark.parametrize(
@@ -219,7 +236,7 @@ def test_the_same_settings_give_the_same_bytes_and_another_seed_another_split(
 
 
 def test_the_manifest_tells_settings_families_and_hashes_of_the_files(tmp_path: Path) -> None:
-    manifest = generate(tmp_path, 10, 3, seed=7)
+    manifest = generate(tmp_path, 10, 3, split_seed=7)
 
     assert (manifest["digits"], manifest["modulo"], manifest["split_seed"]) == (10, 3, 7)
     assert [(family["modulo"], family["operation"]) for family in manifest["families"]] == [
@@ -228,6 +245,7 @@ def test_the_manifest_tells_settings_families_and_hashes_of_the_files(tmp_path: 
     assert manifest["families"][-1] == {
         "operation": "divide",
         "modulo": 3,
+        "holdout": False,
         "total": 90,
         "train": 62,
         "valid": 28,
@@ -240,22 +258,150 @@ def test_the_manifest_tells_settings_families_and_hashes_of_the_files(tmp_path: 
     }
 
 
-@pytest.mark.parametrize(
-    ("digits", "modulo", "seed", "message"),
-    [
-        (1, None, 0, "digits is 1, but at least 2 digit symbols are needed"),
-        (10, 1, 0, "modulo is 1, but with 10 digit symbols it is 2 to 9 or null"),
-        (10, 0, 0, "modulo is 0, but with 10 digit symbols it is 2 to 9 or null"),
-        (10, 10, 0, "modulo is 10, but with 10 digit symbols it is 2 to 9 or null"),
-        (10, 5, -1, "split_seed is -1, but it is 0 to 4294967295"),
-        (10, 5, 2**32, "split_seed is 4294967296, but it is 0 to 4294967295"),
-    ],
-)
-def test_settings_out_of_range_are_refused_before_anything_is_written(
-    digits: int, modulo: int | None, seed: int, message: str, tmp_path: Path
+def written(directory: Path, part: str) -> list[str]:
+    return [row.equation for row in read_rows(directory / f"{part}.csv")]
+
+
+def of_family(directory: Path, part: str, operation: str, modulo: int | None) -> list[str]:
+    """Return the equations of a family in one part, in the order of the file."""
+    named = (operation, "" if modulo is None else str(modulo))
+    rows = read_rows(directory / f"{part}.csv")
+    return [row.equation for row in rows if (row.operation, row.modulo) == named]
+
+
+@settings(max_examples=25, deadline=None)
+@given(some_settings())
+def test_a_version_has_just_the_families_that_are_asked_for(asked: dict[str, Any]) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        manifest = generate(Path(name), **asked)
+        everything = written(Path(name), "train") + written(Path(name), "valid")
+
+    plain = [None] if asked["without_modulus"] else []
+    told = [(family["modulo"], family["operation"]) for family in manifest["families"]]
+    assert told == [
+        (modulo, operation)
+        for modulo in (*plain, *sorted(asked["moduli"]))
+        for operation in NAMES.values()
+        if operation in asked["operations"]
+    ]
+    assert Counter(map(read_written, everything)) == Counter(
+        equation
+        for family in all_families(asked["digits"], asked["digits"])
+        for equation in family
+        if (equation.modulo, NAMES[equation.sign]) in told
+    )
+
+
+@settings(max_examples=25, deadline=None)
+@given(some_settings())
+def test_as_many_equations_are_trained_on_as_the_settings_say_beforehand(
+    asked: dict[str, Any],
 ) -> None:
-    with pytest.raises(ValueError, match=f"^{message}$"):
-        generate(tmp_path / "data", digits, modulo, seed)
+    with tempfile.TemporaryDirectory() as name:
+        manifest = generate(Path(name), **asked)
+
+    assert manifest["counts"]["train"] == DataSettings(**asked).train_equations
+    for family in manifest["families"]:
+        assert family["total"] == family_size(
+            asked["digits"], family["operation"], family["modulo"] is not None
+        )
+        assert family["train"] == int(family["total"] * asked["train_share"])
+
+
+def test_a_modulus_as_large_as_the_digits_are_many_is_a_symbol_of_its_own(tmp_path: Path) -> None:
+    """The task of Power et al. 2022 (grokking), with 5 in place of 97."""
+    manifest = generate(tmp_path, 5, operations=["add"], moduli=[5], without_modulus=False)
+
+    vocabulary = read_vocabulary(tmp_path / "vocabulary.json")
+    assert vocabulary.symbols[-2:] == ["[eos]", "5"]
+    assert manifest["vocabulary_size"] == vocabulary.size == 14
+    rows = read_rows(tmp_path / "train.csv") + read_rows(tmp_path / "valid.csv")
+    assert len(rows) == 25
+    assert {tuple(row.tokens.split()[3:5]) for row in rows} == {("6", "13")}
+    assert Row("3 + 4 =(m) 5 2", "3 7 4 6 13 2", "add", "5", "5") in rows
+
+
+@pytest.mark.parametrize("modulo", [4, 5])
+def test_equations_are_described_as_their_table_tells(modulo: int, tmp_path: Path) -> None:
+    generate(tmp_path, 5, modulo)
+    rows = read_rows(tmp_path / "train.csv")
+
+    vocabulary = read_vocabulary(tmp_path / "vocabulary.json")
+    described = describe_equations(read_equations(tmp_path / "train.csv"), vocabulary)
+
+    told = [(row.operation, row.modulo, *row.equation.split()[0:3:2]) for row in rows]
+    columns = [described[name].astype("string").fillna("") for name in described]
+    assert list(zip(*columns, strict=True)) == told
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "modulus"),
+    [(Vocabulary(5), 13), (Vocabulary(5, has_modulus=True), 12), (Vocabulary(5, True), 5)],
+    ids=["no such symbol", "the end", "the equality sign"],
+)
+def test_a_token_that_is_no_modulus_is_not_described_as_one(
+    vocabulary: Vocabulary, modulus: int
+) -> None:
+    tokens = np.array([[3, 7, 4, 6, modulus, 2]])
+    with pytest.raises(ValueError, match="has an equation that is not"):
+        describe_equations(Equations(tokens, np.array([6]), np.array([5])), vocabulary)
+
+
+def test_families_of_one_size_share_their_split_unless_it_is_independent(tmp_path: Path) -> None:
+    for split in ("shared", "independent"):
+        generate(tmp_path / split, 5, 3, split=split)
+        pairs = {
+            (operation, modulo): [
+                tuple(equation.split()[0:3:2])
+                for equation in of_family(tmp_path / split, "train", operation, modulo)
+            ]
+            for operation in ("add", "multiply")
+            for modulo in (2, 3)
+        }
+        assert len(set(map(str, pairs.values()))) == {"shared": 1, "independent": 4}[split]
+
+
+def test_another_family_leaves_an_independent_split_as_it_is(tmp_path: Path) -> None:
+    generate(tmp_path / "few", 5, operations=["multiply"], moduli=[3], split="independent")
+    generate(tmp_path / "many", 5, 5, split="independent", holdout={"modulo": [2]})
+
+    for modulo in (None, 3):
+        few, many = (
+            [of_family(tmp_path / name, part, "multiply", modulo) for part in ("train", "valid")]
+            for name in ("few", "many")
+        )
+        assert few == many
+
+
+def test_an_independent_split_is_this_one_with_every_version_of_numpy(tmp_path: Path) -> None:
+    generate(tmp_path, 3, operations=["add"], moduli=[3], split="independent", split_seed=7)
+
+    drawn = ["".join(equation.split()[0:3]) for equation in of_family(tmp_path, "train", "add", 3)]
+    assert " ".join(drawn) == "1+1 0+1 1+0 0+2 2+1 2+2"
+
+
+def test_a_held_out_family_stands_in_validation_alone(tmp_path: Path) -> None:
+    generate(tmp_path / "all", 5, 3)
+    manifest = generate(tmp_path / "some", 5, 3, holdout={"operation": ["divide"], "modulo": [2]})
+
+    for family in manifest["families"]:
+        operation, modulo = family["operation"], family["modulo"]
+        train, valid = (
+            of_family(tmp_path / "some", part, operation, modulo) for part in ("train", "valid")
+        )
+        assert family["holdout"] == (operation == "divide" or modulo == 2)
+        assert (len(train), len(valid)) == (family["train"], family["valid"])
+        if family["holdout"]:
+            assert train == []
+            assert len(valid) == family["total"]
+        else:
+            assert train == of_family(tmp_path / "all", "train", operation, modulo)
+            assert valid == of_family(tmp_path / "all", "valid", operation, modulo)
+
+
+def test_more_digits_than_fit_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"^config: digits = 1000000000 takes about"):
+        generate(tmp_path / "data", 10**9)
     assert not (tmp_path / "data").exists()
 
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from gpt_math_domains.data.equations import generate_equations
 from gpt_math_domains.data.labels import LABELS, label_domains, label_equations
-from gpt_math_domains.data.tables import read_labels
+from gpt_math_domains.data.settings import DataSettings
+from gpt_math_domains.data.tables import read_labels, require_known
 from gpt_math_domains.data.vocabulary import Vocabulary
 
 DOMAIN_1 = ["first_odd", "first_even", "both_odd", "both_even", "has_zero", "no_zero"]
@@ -18,9 +19,7 @@ ROW = b"0 14 2 10 16 2,0,1\n"
 
 def generate(directory: Path, digits: int, modulo: int | None, seed: int = 0) -> None:
     generate_equations(
-        digits,
-        modulo,
-        seed,
+        DataSettings(digits, modulo, seed),
         train=directory / "train.csv",
         valid=directory / "valid.csv",
         vocabulary=directory / "vocabulary.json",
@@ -89,7 +88,7 @@ def test_an_equation_has_exactly_its_labels(equation: str, expected: set[str]) -
 @given(st.data())
 def test_every_row_is_labelled_as_its_written_equation_says(data: st.DataObject) -> None:
     digits = data.draw(st.integers(3, 13))
-    modulo = data.draw(st.none() | st.integers(2, digits - 1))
+    modulo = data.draw(st.none() | st.integers(2, digits))
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         generate(directory, digits, modulo)
@@ -134,6 +133,14 @@ def test_equations_of_a_larger_vocabulary_are_not_labelled(tmp_path: Path) -> No
 
     with pytest.raises(ValueError, match=r"train\.csv: token 16 stands in no equation"):
         label_equations(tmp_path / "train.csv", Vocabulary(5), DOMAIN_1, tmp_path / "labelled.csv")
+
+
+def test_the_end_of_a_sequence_stands_in_no_equation(tmp_path: Path) -> None:
+    vocabulary = Vocabulary(5, has_modulus=True)
+    require_known(np.array([[3, 7, 4, 6, vocabulary.modulus, 2], [3, 8, 1, 5, 3, -1]]), vocabulary)
+
+    with pytest.raises(ValueError, match="token 12 stands in no equation"):
+        require_known(np.array([[3, 7, 4, 6, vocabulary.eos, 2]]), vocabulary)
 
 
 @pytest.mark.parametrize(

@@ -22,9 +22,16 @@ def test_ten_digits_then_eight_signs_get_the_ids_zero_to_seventeen() -> None:
     assert vocabulary.size == 18
 
 
-@given(digits=st.integers(2, 400))
-def test_every_named_id_is_the_place_of_its_symbol(digits: int) -> None:
-    vocabulary = Vocabulary(digits)
+def test_a_modulus_of_its_own_comes_last_and_moves_no_other_symbol() -> None:
+    vocabulary = Vocabulary(97, has_modulus=True)
+
+    assert vocabulary.symbols == [*Vocabulary(97).symbols, "97"]
+    assert vocabulary.symbols[vocabulary.modulus] == vocabulary.written[-1] == "97"
+
+
+@given(digits=st.integers(2, 400), has_modulus=st.booleans())
+def test_every_named_id_is_the_place_of_its_symbol(digits: int, has_modulus: bool) -> None:
+    vocabulary = Vocabulary(digits, has_modulus)
     names = ["equal", "equal_mod", "add", "multiply", "subtract", "divide", "negative", "eos"]
 
     assert [vocabulary.symbols[getattr(vocabulary, name)] for name in names] == [
@@ -47,13 +54,16 @@ def test_fewer_than_two_digit_symbols_are_refused(digits: int) -> None:
         Vocabulary(digits)
 
 
+@pytest.mark.parametrize("has_modulus", [False, True])
 @pytest.mark.parametrize("digits", [2, 10, 300])
-def test_a_written_vocabulary_reads_back_equal(digits: int, tmp_path: Path) -> None:
+def test_a_written_vocabulary_reads_back_equal(
+    digits: int, has_modulus: bool, tmp_path: Path
+) -> None:
     path = tmp_path / "vocabulary.json"
 
-    write_vocabulary(Vocabulary(digits), path)
+    write_vocabulary(Vocabulary(digits, has_modulus), path)
 
-    assert read_vocabulary(path) == Vocabulary(digits)
+    assert read_vocabulary(path) == Vocabulary(digits, has_modulus)
     assert list(json.loads(path.read_text())) == ["digits", "size", "symbols"]
 
 
@@ -65,6 +75,7 @@ def test_a_written_vocabulary_reads_back_equal(digits: int, tmp_path: Path) -> N
         {"digits": True},
         {"digits": 10**12},
         {"size": 12},
+        {"size": 14, "symbols": [*Vocabulary(5).symbols, "6"]},
         {"symbols": "01234"},
         {"symbols": [*"01234", "=", "=(m)", "*", "+", "-", "/", "[neg]", "[eos]"]},
         {"more": 1},

@@ -50,6 +50,12 @@ def test_a_cell_by_operation_and_modulus_is_the_share_over_equations_and_seeds()
     assert all(math.isnan(value) for value in first.z[2])  # no such operation here
 
 
+def test_a_version_without_equations_without_a_modulus_has_no_column_for_them() -> None:
+    table = answers()
+    figure = operation_heatmap(table[table["modulo"] == 2], "title")
+    assert {trace.x for trace in figure.data} == {("2",)}
+
+
 def test_training_and_validation_stand_beside_each_other_for_each_model() -> None:
     figure = operation_heatmap(answers(), "title")
     titles = [annotation.text for annotation in figure.layout.annotations]

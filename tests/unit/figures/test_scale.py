@@ -84,7 +84,10 @@ def write_study(directory: Path) -> dict[str, Any]:
     summarize_metrics(
         directory / "pretrain.csv", directory / "finetune.csv", directory / "summary.csv"
     )
-    write_json(directory / "manifest.json", {"digits": 10, "counts": {"train": 1287, "valid": 560}})
+    write_json(
+        directory / "manifest.json",
+        {"vocabulary_size": 18, "counts": {"train": 1287, "valid": 560}},
+    )
     run: dict[str, Any] = {"data": 1, "num_train_epochs": 2}
     return {
         "data": [1],
@@ -132,7 +135,7 @@ def test_finetuning_has_a_page_for_its_domain_version(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_manifest_is_named(tmp_path: Path) -> None:
     study = write_study(tmp_path)
-    write_json(tmp_path / "manifest.json", {"digits": 10})
+    write_json(tmp_path / "manifest.json", {"vocabulary_size": 18})
     with pytest.raises(ValueError, match=r"manifest.json: expected a manifest"):
         plot_scale(
             tmp_path / "summary.csv",

@@ -100,7 +100,7 @@ def write_page(
     manifests = [directory / f"manifest_{version}.json" for version in study["data"]]
     for manifest, version in zip(manifests, study["data"].values(), strict=True):
         counts = {"train": 1287, "valid": 560}
-        write_json(manifest, {"digits": version["digits"], "counts": counts})
+        write_json(manifest, {"vocabulary_size": version["digits"] + 8, "counts": counts})
     write_index(pretrain, finetune, summary, manifests, files, figures, study, page)
     return page.read_text(encoding="utf-8")
 
@@ -200,6 +200,22 @@ def test_the_tables_tell_what_was_run(tmp_path: Path) -> None:
         "eval_steps 1,000; batch_size 16; learning_rate 0.005; weight_decay 0.1; "
         "gradient_accumulation_steps 1; num_warmup_steps 5; shuffle yes."
     )
+
+
+def test_the_settings_of_data_versions_stand_there_in_words(tmp_path: Path) -> None:
+    holdout = {"operation": ["divide"], "modulo": [2, 3]}
+    same = {"digits": 10, "train_share": 0.5, "split": "shared"}
+    data = {
+        1: same | {"modulo": 5, "operations": ["add", "divide"], "holdout": holdout},
+        3: same | {"moduli": [3, 10], "operations": ["add"], "without_modulus": False},
+    }
+    page = write_page(tmp_path, study(data=data))
+    assert Outline(page).tables["Data"] == [
+        ["data", "modulo", "moduli", "without_modulus", "operations", "holdout"],
+        ["1", "5", "", "", "add, divide", "operation divide; modulo 2, 3"],
+        ["3", "", "3, 10", "no", "add", ""],
+    ]
+    assert "digits 10; train_share 0.5; split shared; vocabulary 18;" in page
 
 
 def test_each_figure_stands_inline_with_its_content_in_words_and_links_to_its_pages(

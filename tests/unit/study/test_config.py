@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from snakemake.common.configfile import load_configfile
 from snakemake.utils import update_config
 
+from gpt_math_domains.data.settings import DataSettings
 from gpt_math_domains.study.config import ConfigError, Study, check_file, load_study
 from gpt_math_domains.study.documentation import MARKER, reference, schema, write_documentation
 
@@ -155,9 +156,23 @@ def test_the_quick_study_is_a_small_variation_beside_the_published_one() -> None
 def test_a_page_hears_only_of_the_versions_that_run() -> None:
     tables = quick().tables()
     assert list(tables["models"]) == [2, 4]
-    assert tables["data"][3] == {"digits": 20, "modulo": 5, "split_seed": 0}
+    assert tables["data"][3].items() >= {"digits": 20, "modulo": 5, "split_seed": 0}.items()
     assert tables["seeds"] == [0, 1]
     assert len(tables["training"]) == 2 * 2 + 2 * 2 * 4
+
+
+def test_lists_of_operations_and_moduli_mean_the_same_in_any_order() -> None:
+    version = {"digits": 7, "operations": ["divide", "add"], "moduli": [7, 3]}
+    other = {"digits": 7, "operations": ["add", "divide"], "moduli": [3, 7]}
+    one, two = (load_study(default(data={1: data, 3: data})) for data in (version, other))
+    assert one == two
+    assert one.data[1].operations == ["add", "divide"]
+
+
+def test_the_grokking_task_is_a_data_version() -> None:
+    task = {"digits": 97, "moduli": [97], "without_modulus": False, "operations": ["add"]}
+    config = changed("data.3", task | {"train_share": 0.5})
+    assert DataSettings(**load_study(config).data[3].model_dump()).train_equations == 97**2 // 2
 
 
 # Generated documentation
@@ -260,11 +275,47 @@ def test_the_reference_names_every_key_with_its_values() -> None:
         ("models.2.num_layers", 0, "= 0: input should be greater than or equal to 1"),
         (
             "data.1.modulo",
-            10,
-            "= 10: must be smaller than digits = 10, "
-            "since a modulus is written as one digit symbol",
+            11,
+            "= 11: must be 2 to digits = 10, since a modulus is written as one symbol",
         ),
         ("data.1.modulo", 1, "= 1: input should be greater than or equal to 2"),
+        ("data.1.moduli", [5], "= [5]: must be null where modulo = 5 is given"),
+        ("data.1.moduli", [], "= []: must have at least one item"),
+        ("data.1.moduli", [1], ".0 = 1: input should be greater than or equal to 2"),
+        ("data.1.operations", [], "= []: must have at least one item"),
+        ("data.1.operations", ["add", "add"], "= ['add', 'add']: each value may stand there once"),
+        (
+            "data.1.operations",
+            ["power"],
+            ".0 = 'power': input should be 'add', 'subtract', 'multiply' or 'divide'",
+        ),
+        ("data.1.without_modulus", 1, "= 1: input should be a valid boolean"),
+        ("data.1.train_share", 1, "= 1: input should be less than 1"),
+        ("data.1.train_share", 0.0, "= 0.0: input should be greater than 0"),
+        (
+            "data.1.train_share",
+            0.01,
+            "= 0.01: takes none of the 55 equations of add without a modulus; "
+            "must take one of each family",
+        ),
+        ("data.1.split", "even", "= 'even': input should be 'shared' or 'independent'"),
+        ("data.1.holdout", "divide", "= 'divide': must be a section with keys of its own"),
+        (
+            "data.1.holdout",
+            {},
+            "= {}: must name values of operation or modulo, or be null",
+        ),
+        (
+            "data.1.holdout",
+            {"modulo": [6]},
+            ".modulo = [6]: must be, each once, among those of this version, 2 to 5",
+        ),
+        (
+            "data.1.holdout",
+            {"operation": ["add", "subtract", "multiply", "divide"]},
+            "= {'operation': ['add', 'subtract', 'multiply', 'divide']}: "
+            "must leave a family to train on",
+        ),
         ("data.1.split_seed", 2**32, "= 4294967296: input should be less than 4294967296"),
         (
             "domains.1.labels",
@@ -343,6 +394,14 @@ def test_an_unknown_key_is_told_with_the_nearest_known_one(path: str, nearest: s
     assert message.startswith(f"config: {path}: unknown key; did you mean {nearest}? Known keys: ")
     assert nearest in message.split("Known keys: ")[1].split(", ")
     assert len(message.splitlines()) == 1
+
+
+def test_an_unknown_key_of_a_section_that_may_be_null_is_told_too() -> None:
+    message = fault(changed("data.3.holdout", {"operations": ["add"]}))
+    assert message == (
+        "config: data.3.holdout.operations: unknown key; did you mean operation? "
+        "Known keys: operation, modulo"
+    )
 
 
 @pytest.mark.parametrize(

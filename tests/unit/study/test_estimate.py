@@ -89,6 +89,27 @@ def test_larger_batches_of_the_same_equations_take_fewer_steps() -> None:
     assert seconds(gradient_accumulation_steps=4) == seconds(batch_size=128)
 
 
+@pytest.mark.parametrize(
+    ("settings", "fewer"),
+    [
+        ({"operations": ["add", "multiply"]}, True),
+        ({"without_modulus": False}, True),
+        ({"train_share": 0.5}, True),
+        ({"holdout": {"operation": ["add"], "modulo": []}}, True),
+        ({"modulo": None, "moduli": [2, 3, 4, 5]}, False),
+        ({"split": "independent", "split_seed": 3}, False),
+    ],
+)
+def test_a_training_takes_as_long_as_it_has_equations(
+    settings: dict[str, Any], fewer: bool
+) -> None:
+    known = {"digits": 10, "modulo": 5}
+    model = {"num_layers": 2, "d_model": 128}
+    whole, part = (training_seconds(data, model, SETTINGS, 1) for data in (known, known | settings))
+    assert (part < whole) == fewer
+    assert part == whole or fewer
+
+
 def test_an_estimate_grows_with_the_epochs_in_proportion() -> None:
     assert seconds(num_train_epochs=300) == pytest.approx(3 * seconds(num_train_epochs=100))
 

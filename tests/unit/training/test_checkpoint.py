@@ -20,6 +20,7 @@ from transformers import (
 )
 
 from gpt_math_domains.data.equations import generate_equations
+from gpt_math_domains.data.settings import DataSettings
 from gpt_math_domains.data.vocabulary import Vocabulary
 from gpt_math_domains.run import EMBEDDING, HEAD, ModelSize
 from gpt_math_domains.training.checkpoint import read_checkpoints, write_checkpoints
@@ -201,23 +202,21 @@ def test_transformers_continues_an_equation_to_its_end(tmp_path: Path) -> None:
 # The tokenizer
 
 
-def load_tokenizer(directory: Path, digits: int = 10) -> Any:
-    vocabulary = Vocabulary(digits)
+def load_tokenizer(directory: Path, vocabulary: Vocabulary = VOCABULARY) -> Any:
     size = ModelSize(1, 1, 4, vocabulary.size, 7)
     parameters = initialize(size, [torch.Generator()])
     write_checkpoints([directory], parameters, size, vocabulary)
     return AutoTokenizer.from_pretrained(directory)
 
 
-@pytest.mark.parametrize(("digits", "count"), [(10, 1847), (20, 7409)])
+@pytest.mark.parametrize(("digits", "count"), [(10, 1847), (20, 7409), (5, 457)])
 def test_every_equation_is_encoded_as_in_its_table_and_decoded_as_it_was_written(
     tmp_path: Path, digits: int, count: int
 ) -> None:
     tables = [tmp_path / "train.csv", tmp_path / "valid.csv"]
+    settings = DataSettings(digits, 5)
     generate_equations(
-        digits,
-        5,
-        0,
+        settings,
         train=tables[0],
         valid=tables[1],
         vocabulary=tmp_path / "vocabulary.json",
@@ -225,7 +224,7 @@ def test_every_equation_is_encoded_as_in_its_table_and_decoded_as_it_was_written
     )
     rows = [row for table in tables for row in csv.DictReader(table.open(newline=""))]
     equations = [row["equation"] for row in rows]
-    tokenizer = load_tokenizer(tmp_path / "checkpoint", digits)
+    tokenizer = load_tokenizer(tmp_path / "checkpoint", settings.vocabulary)
     encoded = tokenizer(equations)["input_ids"]
     assert len(encoded) == count
     assert [" ".join(map(str, ids)) for ids in encoded] == [row["tokens"] for row in rows]

@@ -2,18 +2,18 @@
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 
 from gpt_math_domains.data.manifest import write_manifest
+from gpt_math_domains.data.settings import DataSettings, Family
 from gpt_math_domains.data.tables import HEADER, Integers, render, symbol_bytes, write_rows
 from gpt_math_domains.data.vocabulary import OPERATIONS, Vocabulary, write_vocabulary
 from gpt_math_domains.files import atomic_write
 from gpt_math_domains.jobs.memory import equations_bytes, free_bytes, require_memory
-
-TRAIN_SHARE = 0.7
 
 ANSWERS: dict[str, Callable[[Integers, Integers], Integers]] = dict(
     zip(OPERATIONS, (np.add, np.subtract, np.multiply, np.floor_divide), strict=True)
@@ -22,9 +22,7 @@ ANSWERS: dict[str, Callable[[Integers, Integers], Integers]] = dict(
 
 
 def generate_equations(
-    digits: int,
-    modulo: int | None,
-    split_seed: int,
+    settings: DataSettings,
     *,
     train: Path,
     valid: Path,
@@ -34,30 +32,21 @@ def generate_equations(
     """Write a data version: both parts of its equations, its vocabulary and a manifest.
 
     Rows are written family after family (no modulus, then each modulus; inside each add,
-    subtract, multiply, divide). Every family is split on its own, from `split_seed` anew.
+    subtract, multiply, divide). Every family is split on its own, see `family_seed`; of one that is
+    held out, all equations are for validation.
 
     Args:
-        digits: how many digit symbols there are, at least 2.
-        modulo: the largest modulus (2 to `digits` - 1, as it is written as a digit symbol);
-            None for equations without a modulus only.
-        split_seed: what draws the training equations, 0 to 2**32 - 1.
+        settings: which equations there are, and which are trained on.
         train: where to write the training equations, in the order drawn.
         valid: where to write the validation equations, in the order of their operands.
         vocabulary: where to write the vocabulary (JSON).
         manifest: where to write the settings, counts and SHA-256 of the other files (JSON).
 
     Raises:
-        ValueError: `digits`, `modulo` or `split_seed` is out of its range, or there are too many
-            digits for the memory that is free.
+        ValueError: there are too many digits for the memory that is free.
         OSError: a file cannot be written.
     """
-    symbols = Vocabulary(digits)
-    if modulo is not None and not 2 <= modulo < digits:
-        raise ValueError(
-            f"modulo is {modulo}, but with {digits} digit symbols it is 2 to {digits - 1} or null"
-        )
-    if not 0 <= split_seed < 2**32:
-        raise ValueError(f"split_seed is {split_seed}, but it is 0 to {2**32 - 1}")
+    digits, symbols = settings.digits, settings.vocabulary
     require_memory(
         equations_bytes(digits), free_bytes(), f"config: digits = {digits}", "choose fewer digits"
     )
@@ -67,22 +56,21 @@ def generate_equations(
     with atomic_write(train, "wb") as train_file, atomic_write(valid, "wb") as valid_file:
         train_file.write(HEADER)
         valid_file.write(HEADER)
-        for modulus in (None, *range(2, (modulo or 1) + 1)):
-            for operation in OPERATIONS:
-                tokens = enumerate_family(symbols, operation, modulus)
-                drawn, rest = split_family(len(tokens), split_seed)
-                _write_equations(train_file, tokens[drawn], symbols, operation, modulus)
-                _write_equations(valid_file, tokens[rest], symbols, operation, modulus)
-                sizes = {"total": len(tokens), "train": len(drawn), "valid": len(rest)}
-                families.append({"operation": operation, "modulo": modulus, **sizes})
-                counts.update(sizes)
+        for family in settings.families():
+            tokens = enumerate_family(symbols, family.operation, family.modulo)
+            size = 0 if family.holdout else settings.train_size(len(tokens))
+            drawn, rest = split_family(len(tokens), size, family_seed(settings, family))
+            _write_equations(train_file, tokens[drawn], symbols, family)
+            _write_equations(valid_file, tokens[rest], symbols, family)
+            sizes = {"total": len(tokens), "train": len(drawn), "valid": len(rest)}
+            families.append({**family._asdict(), **sizes})
+            counts.update(sizes)
     write_vocabulary(symbols, vocabulary)
     write_manifest(
         manifest,
         {"train": train, "valid": valid, "vocabulary": vocabulary},
-        digits=digits,
-        modulo=modulo,
-        split_seed=split_seed,
+        **asdict(settings),
+        vocabulary_size=symbols.size,
         counts=dict(counts),
         families=families,
     )
@@ -108,28 +96,39 @@ def enumerate_family(vocabulary: Vocabulary, operation: str, modulo: int | None)
         columns = [left, sign, right, vocabulary.equal, first, second]
     else:
         left, right = pairs
-        columns = [left, sign, right, vocabulary.equal_mod, modulo, answer % modulo]
+        symbol = vocabulary.modulus if modulo == vocabulary.digits else modulo
+        columns = [left, sign, right, vocabulary.equal_mod, symbol, answer % modulo]
     return np.stack(np.broadcast_arrays(*columns), axis=1)
 
 
-def split_family(count: int, seed: int) -> tuple[Integers, Integers]:
-    """Return the indices of a family's training and validation equations.
+def family_seed(settings: DataSettings, family: Family) -> int | Integers:
+    """Return the seed that a family's training equations are drawn from.
+
+    With a `shared` split it is `split_seed`, so families of equal size hold out the same operand
+    pairs. With an `independent` one, NumPy's `SeedSequence` makes four words of `split_seed`, the
+    operation's place in `OPERATIONS` and the modulus (0 without one), whatever else there is.
+    """
+    if settings.split == "shared":
+        return settings.split_seed
+    own = [settings.split_seed, OPERATIONS.index(family.operation), family.modulo or 0]
+    return np.random.SeedSequence(own).generate_state(4).astype(np.int64)
+
+
+def split_family(count: int, size: int, seed: int | Integers) -> tuple[Integers, Integers]:
+    """Return the indices of a family's `size` training equations, and of the others.
 
     Training indices stand in the order drawn, validation indices ascend. `RandomState` is
     NumPy's frozen legacy generator: its draws are the same in every version.
     """
-    drawn = np.random.RandomState(seed).choice(count, int(count * TRAIN_SHARE), replace=False)
+    drawn = np.random.RandomState(seed).choice(count, size, replace=False)
     return drawn, np.delete(np.arange(count), drawn)
 
 
 def _write_equations(
-    handle: IO[bytes],
-    tokens: Integers,
-    vocabulary: Vocabulary,
-    operation: str,
-    modulo: int | None,
+    handle: IO[bytes], tokens: Integers, vocabulary: Vocabulary, family: Family
 ) -> None:
-    """Write the table rows of one family's `tokens`."""
+    """Write the table rows of some of one family's equations."""
+    operation, modulo = family.operation, family.modulo
     written = symbol_bytes(vocabulary.written)
     ids = symbol_bytes([str(token) for token in range(vocabulary.size)])
     rest = f",{operation},,4\n" if modulo is None else f",{operation},{modulo},5\n"

@@ -17,11 +17,14 @@ def describe_equations(equations: Equations, vocabulary: Vocabulary) -> pd.DataF
     names = {getattr(vocabulary, name): name for name in OPERATIONS}
     tokens = equations.tokens
     with_modulus = equations.answer_starts == 5
-    numbers = [tokens[:, 0], tokens[:, 2], np.where(with_modulus, tokens[:, 4], 0)]
+    own_symbol = with_modulus & vocabulary.has_modulus & (tokens[:, 4] == vocabulary.modulus)
+    moduli = np.where(with_modulus & ~own_symbol, tokens[:, 4], 0)
+    numbers = [tokens[:, 0], tokens[:, 2], moduli]
     operations = pd.Series(tokens[:, 1]).map(names)
     if operations.isna().any() or max(column.max() for column in numbers) >= vocabulary.digits:
         raise ValueError("has an equation that is not `a op b = r` or `a op b =(m) m r`")
-    modulo = pd.Series(tokens[:, 4], dtype="Int64").where(pd.Series(with_modulus))
+    moduli[own_symbol] = vocabulary.digits
+    modulo = pd.Series(moduli, dtype="Int64").where(pd.Series(with_modulus))
     return pd.DataFrame(
         {"operation": operations, "modulo": modulo, "a": tokens[:, 0], "b": tokens[:, 2]}
     )

@@ -10,9 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpt_math_domains.data.manifest import check_manifest
-from gpt_math_domains.data.tables import read_equations, render, symbol_bytes, write_rows
+from gpt_math_domains.data.tables import (
+    read_equations,
+    render,
+    require_known,
+    symbol_bytes,
+    write_rows,
+)
 from gpt_math_domains.data.vocabulary import Vocabulary, read_vocabulary
-from gpt_math_domains.files import atomic_write
+from gpt_math_domains.files import atomic_write, errors_name
 
 Tokens = NDArray[np.int64]
 """Token ids [equations, longest], padded with -1; operands stand in columns 0 and 2."""
@@ -103,11 +109,8 @@ def label_equations(
             f"labels are {list(labels)}, but they are one or more of {list(LABELS)}, each once"
         )
     tokens = read_equations(equations).tokens
-    if tokens.max() >= vocabulary.eos:
-        raise ValueError(
-            f"{equations}: token {tokens.max()} stands in no equation of a vocabulary with "
-            f"{vocabulary.digits} digit symbols"
-        )
+    with errors_name(equations):
+        require_known(tokens, vocabulary)
     columns = [LABELS[label](tokens, vocabulary) for label in labels]
     ids = symbol_bytes([str(token) for token in range(vocabulary.size)])
     commas = np.full(len(tokens), ord(","), dtype=np.uint8)

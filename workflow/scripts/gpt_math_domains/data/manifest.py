@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from gpt_math_domains.data.vocabulary import Vocabulary
 from gpt_math_domains.files import read_json, sha256, write_json
 
 
@@ -23,9 +22,9 @@ def read_sizes(path: str | Path) -> dict[str, int]:
     told = read_json(path)
     try:
         counts = {part: int(told["counts"][part]) for part in ("train", "valid")}
-        return {"vocabulary": Vocabulary(int(told["digits"])).size, **counts}
+        return {"vocabulary": int(told["vocabulary_size"]), **counts}
     except (KeyError, TypeError, ValueError):
-        raise ValueError(f"{path}: expected a manifest with digits and counts") from None
+        raise ValueError(f"{path}: expected a manifest with vocabulary_size and counts") from None
 
 
 def check_manifest(path: Path, **files: Path) -> None:

@@ -9,7 +9,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from gpt_math_domains.data.vocabulary import LONGEST, OPERATIONS
+from gpt_math_domains.data.vocabulary import LONGEST, OPERATIONS, Vocabulary
 
 Integers = NDArray[np.int64]
 
@@ -72,6 +72,20 @@ def read_equations(path: str | Path) -> Equations:
     return Equations(tokens, lengths, np.frombuffer(answer_starts, np.uint8).astype(np.int64))
 
 
+def require_known(tokens: Integers, vocabulary: Vocabulary) -> None:
+    """Require that token ids, padded with -1, are those that equations have.
+
+    Raises:
+        ValueError: one is `[eos]`, or none of the vocabulary.
+    """
+    foreign = tokens[(tokens == vocabulary.eos) | (tokens >= vocabulary.size)]
+    if len(foreign):
+        raise ValueError(
+            f"token {foreign.max()} stands in no equation of a vocabulary with "
+            f"{vocabulary.digits} digit symbols"
+        )
+
+
 def read_labels(path: str | Path) -> tuple[list[str], NDArray[np.uint8]]:
     """Read a domain table.
 
@@ -120,7 +134,8 @@ def symbol_bytes(symbols: Sequence[str]) -> NDArray[np.uint8]:
 
 def render(symbols: NDArray[np.uint8], tokens: Integers) -> NDArray[np.uint8]:
     """Return the text of `tokens`, separated by single spaces, as bytes [rows, width]."""
-    return symbols[tokens].reshape(len(tokens), -1)[:, 1:]
+    rows, width = tokens.shape
+    return symbols[tokens].reshape(rows, width * symbols.shape[1])[:, 1:]
 
 
 def write_rows(handle: IO[bytes], *columns: NDArray[np.uint8] | bytes) -> None:

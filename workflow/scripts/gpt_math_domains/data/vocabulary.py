@@ -1,4 +1,4 @@
-"""The token ids of a data version: its digit symbols, then eight signs."""
+"""The token ids of a data version: its digit symbols, then eight signs, then perhaps a modulus."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +23,14 @@ class Vocabulary:
 
     Attributes:
         digits: how many digit symbols there are (0 to `digits` - 1), at least 2.
+        has_modulus: whether `digits` is a modulus, written as a symbol of its own.
 
     Raises:
         ValueError: there are fewer than 2 digit symbols.
     """
 
     digits: int
+    has_modulus: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a vocabulary too small to split any family into two non-empty parts."""
@@ -76,14 +78,21 @@ class Vocabulary:
         return self.digits + 7
 
     @property
+    def modulus(self) -> int:
+        """The modulus `digits`, where it `has_modulus`; a smaller one is a digit symbol."""
+        return self.digits + 8
+
+    @property
     def size(self) -> int:
         """How many token ids there are."""
-        return self.digits + 8
+        return self.digits + 8 + self.has_modulus
 
     @property
     def symbols(self) -> list[str]:
         """Every token's string by id, all distinct."""
-        return [*map(str, range(self.digits)), "=", "=(m)", "+", "*", "-", "/", "[neg]", "[eos]"]
+        signs = ["=", "=(m)", "+", "*", "-", "/", "[neg]", "[eos]"]
+        modulus = [str(self.digits)] if self.has_modulus else []
+        return [*map(str, range(self.digits)), *signs, *modulus]
 
     @property
     def written(self) -> list[str]:
@@ -109,13 +118,13 @@ def read_vocabulary(path: str | Path) -> Vocabulary:
         and type(digits := value.get("digits")) is int
         and digits >= 2
         and isinstance(symbols := value.get("symbols"), list)
-        and len(symbols) == digits + 8
-        and value == _as_json(vocabulary := Vocabulary(digits))
+        and 8 <= len(symbols) - digits <= 9
+        and value == _as_json(vocabulary := Vocabulary(digits, len(symbols) == digits + 9))
     ):
         return vocabulary
     raise ValueError(
-        f"{path}: expected 'digits' (2 or more), 'size' (digits + 8) and 'symbols' "
-        "(the digit symbols, then = =(m) + * - / [neg] [eos])"
+        f"{path}: expected 'digits' (2 or more), 'size' (digits + 8, or + 9) and 'symbols' "
+        "(the digit symbols, then = =(m) + * - / [neg] [eos], then perhaps the number of digits)"
     )
 
 

@@ -43,7 +43,7 @@ def operation_heatmap(answers: pd.DataFrame, title: str) -> go.Figure:
         title: the figure's title.
     """
     moduli = sorted(answers["modulo"].dropna().unique().tolist())
-    order = ["none", *map(str, moduli)]
+    order = [*(["none"] if answers["modulo"].isna().any() else []), *map(str, moduli)]
     named = answers.assign(modulo=answers["modulo"].astype("string").fillna("none"))
     figure = _grid(named)
     for row, column, model, split, part in _panels(named):

@@ -30,7 +30,21 @@ from gpt_math_domains.run import ACCURACY, RUN, ModelSize
 
 _HERE = Path(__file__).parent
 _MODEL = ["model", "num_layers", "num_heads", "d_model", "parameters"]
-_DATA = ["data", "digits", "modulo", "vocabulary", "train", "valid"]
+_DATA = [
+    "data",
+    "digits",
+    "modulo",
+    "moduli",
+    "without_modulus",
+    "operations",
+    "train_share",
+    "split",
+    "split_seed",
+    "holdout",
+    "vocabulary",
+    "train",
+    "valid",
+]
 _DOMAIN = ["domain", "labels"]
 _TRAINING = [
     *RUN,
@@ -140,7 +154,7 @@ def render(
             seeds=study["seeds"],
             tables=[
                 _table("Models", _MODEL, _versions("model", study["models"])),
-                _table("Data", _DATA, _versions("data", study["data"])),
+                _table("Data", _DATA, _versions("data", study["data"]), fold=True),
                 _table("Domains", _DOMAIN, _versions("domain", study["domains"])),
             ],
             training=_table("Training", _TRAINING, study["training"], fold=True),
@@ -216,6 +230,9 @@ def _table(
 
 def _cell(value: Any, column: str) -> str:
     """Return a value as people read it."""
+    if isinstance(value, Mapping):
+        named = {key: _cell(part, key) for key, part in value.items() if part}
+        return "; ".join(f"{key} {part}" for key, part in named.items())
     if isinstance(value, list):
         return ", ".join(map(str, value))
     if isinstance(value, bool):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -28,6 +29,8 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from gpt_math_domains.data.labels import LABELS
+from gpt_math_domains.data.settings import SPLIT_SEEDS, DataSettings
+from gpt_math_domains.data.vocabulary import OPERATIONS
 from gpt_math_domains.run import (
     ACCURACY,
     LR_SCHEDULERS,
@@ -44,10 +47,20 @@ if TYPE_CHECKING:
     Label = str
     Scheduler = str
     Decayed = str
+    Operation = str
+    SplitSeeds = str
 else:
-    Phase, Protocol, Label, Scheduler, Decayed = (
+    Phase, Protocol, Label, Scheduler, Decayed, Operation, SplitSeeds = (
         Literal[tuple(names)]
-        for names in (ACCURACY, PROTOCOLS, LABELS, LR_SCHEDULERS, WEIGHT_DECAY_ON)
+        for names in (
+            ACCURACY,
+            PROTOCOLS,
+            LABELS,
+            LR_SCHEDULERS,
+            WEIGHT_DECAY_ON,
+            OPERATIONS,
+            SPLIT_SEEDS,
+        )
     )
 
 
@@ -59,12 +72,14 @@ def _exponent(value: object) -> object:
 
 
 LIMIT = 10**18  # above any number that makes sense, and within 64 bits
+DIGITS_LIMIT = 10**10  # far above what fits in memory; their products are counted in no time
 
 Version = Annotated[StrictInt, Field(ge=0, lt=LIMIT)]
 Positive = Annotated[StrictInt, Field(ge=1, lt=LIMIT)]
 Natural = Annotated[StrictInt, Field(ge=0, lt=LIMIT)]
 Rate = Annotated[StrictFloat, Field(gt=0, allow_inf_nan=False), BeforeValidator(_exponent)]
 Decay = Annotated[StrictFloat, Field(ge=0, allow_inf_nan=False), BeforeValidator(_exponent)]
+Modulus = Annotated[StrictInt, Field(ge=2, lt=LIMIT)]
 Share = Annotated[StrictFloat, Field(ge=0, lt=1), BeforeValidator(_exponent)]
 
 
@@ -88,6 +103,11 @@ Figure = Annotated[str, Field(pattern=r"^(finetune_\d+_)?pretrain_\d+$")]
 Color = Annotated[str, Field(pattern=r"^#[0-9A-Fa-f]{6}$")]
 
 
+def _canonical(operations: list[str]) -> list[str]:
+    """Return operations in the order of their families."""
+    return sorted(operations, key=OPERATIONS.index)
+
+
 class ConfigError(ValueError):
     """A configuration that cannot run; the message has one line for each fault."""
 
@@ -101,7 +121,7 @@ class Section(BaseModel):
 def _refuse_repetition(section: Section) -> None:
     """Raise ValueError if one of a section's lists has a value twice."""
     for key, values in section:
-        if len(set(values)) < len(values):
+        if isinstance(values, list) and len(set(values)) < len(values):
             raise ValueError(f"{key} = {values}: each value may stand there once")
 
 
@@ -132,26 +152,59 @@ class Selection(Section):
         return self
 
 
-class DataVersion(Section):
-    """Which equations there are."""
+class Holdout(Section):
+    """Which families are for validation alone: those that one of these values names; null: none."""
 
-    digits: Annotated[StrictInt, Field(ge=2, lt=LIMIT)] = Field(
-        description="number of digit symbols, written 0 .. digits - 1"
-    )
-    modulo: Annotated[StrictInt, Field(ge=2, lt=LIMIT)] | None = Field(
-        description="largest modulus: families for 2 .. modulo; null: none"
-    )
-    split_seed: Annotated[StrictInt, Field(ge=0, lt=2**32)] = Field(
-        default=0, description="seed of the split into train and validation"
-    )
+    operation: list[Operation] = Field(default=[], description="held out under every modulus")
+    modulo: list[Modulus] = Field(default=[], description="held out with every operation")
 
     @model_validator(mode="after")
-    def _modulus_is_a_digit(self) -> Self:
-        if self.modulo is not None and self.modulo >= self.digits:
-            raise ValueError(
-                f"modulo = {self.modulo}: must be smaller than digits = {self.digits}, "
-                "since a modulus is written as one digit symbol"
-            )
+    def _no_repetition(self) -> Self:
+        _refuse_repetition(self)
+        return self
+
+
+class DataVersion(Section):
+    """Which equations there are, and which of them are trained on."""
+
+    digits: Annotated[StrictInt, Field(ge=2, lt=DIGITS_LIMIT)] = Field(
+        description="number of digit symbols, written 0 .. digits - 1"
+    )
+    modulo: Modulus | None = Field(
+        default=DataSettings.modulo,
+        description="largest modulus, at most `digits`: families for 2 .. modulo; null: none",
+    )
+    split_seed: Annotated[StrictInt, Field(ge=0, lt=2**32)] = Field(
+        default=DataSettings.split_seed, description="seed of the split into train and validation"
+    )
+    operations: Annotated[list[Operation], AfterValidator(_canonical)] = Field(
+        default=list(DataSettings.operations),
+        min_length=1,
+        description="operations, each with and without the moduli; their order changes nothing",
+    )
+    moduli: Annotated[list[Modulus], Field(min_length=1), AfterValidator(sorted)] | None = Field(
+        default=None,
+        description="in place of `modulo`: just these moduli, each at most `digits`",
+    )
+    without_modulus: StrictBool = Field(
+        default=DataSettings.without_modulus,
+        description="whether there are families without a modulus",
+    )
+    train_share: Annotated[StrictFloat, Field(gt=0, lt=1), BeforeValidator(_exponent)] = Field(
+        default=DataSettings.train_share,
+        description="share of each family's equations to train on, rounded down",
+    )
+    split: SplitSeeds = Field(
+        default=DataSettings.split,
+        description="shared: families of equal size hold out the same operand pairs; "
+        "independent: each family draws from a seed of its own",
+    )
+    holdout: Holdout | None = None
+
+    @model_validator(mode="after")
+    def _equations_can_be_written(self) -> Self:
+        _refuse_repetition(self)
+        DataSettings(**self.model_dump())
         return self
 
 
@@ -524,6 +577,8 @@ def _section(location: tuple[int | str, ...]) -> type[Section]:
     for part in location:
         if isinstance(found, type) and issubclass(found, Section):
             found = found.model_fields[str(part)].annotation
+            if type(None) in typing.get_args(found):  # Section | None
+                found = typing.get_args(found)[0]
         else:  # dict[Version, Section] or list[Section]
             found = typing.get_args(found)[-1]
     return typing.cast(type[Section], found)

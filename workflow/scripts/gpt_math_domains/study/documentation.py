@@ -56,9 +56,10 @@ def _nested_section(annotation: Any) -> tuple[type[Section] | None, str]:
     """Return the section inside an annotation and how its path continues."""
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return annotation, ""
-    inner = typing.get_args(annotation)[-1:]
-    if inner and isinstance(inner[0], type) and issubclass(inner[0], Section):
-        return inner[0], ".<version>" if typing.get_origin(annotation) is dict else "[]"
+    suffix = {dict: ".<version>", list: "[]"}.get(typing.get_origin(annotation), "")
+    for inner in typing.get_args(annotation):
+        if isinstance(inner, type) and issubclass(inner, Section):
+            return inner, suffix
     return None, ""
 
 

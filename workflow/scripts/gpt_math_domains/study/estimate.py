@@ -5,12 +5,11 @@ The same estimate warns of long training on a CPU and tells a scheduler what to 
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from math import ceil
 from pathlib import Path
 from typing import Any
 
-from gpt_math_domains.data.equations import TRAIN_SHARE
-from gpt_math_domains.data.vocabulary import LONGEST, OPERATIONS, POSITIONS, Vocabulary
+from gpt_math_domains.data.settings import DataSettings
+from gpt_math_domains.data.vocabulary import LONGEST, POSITIONS
 from gpt_math_domains.jobs.memory import training_bytes
 from gpt_math_domains.run import ModelSize, Settings, checkpoint_steps
 
@@ -61,7 +60,7 @@ def training_seconds(
     2020, "Scaling Laws for Neural Language Models", section 2.1), and a fixed time per layer.
 
     Args:
-        version: `digits` and `modulo` of the data version.
+        version: the fields of `data.settings.DataSettings`.
         model: `num_layers` and `d_model`.
         settings: of the run.
         seeds: how many train side by side.
@@ -92,7 +91,7 @@ def training_request(
     before it was stopped, so an estimate that was too low costs one more start.
 
     Args:
-        version: `digits` and `modulo` of the data version.
+        version: the fields of `data.settings.DataSettings`.
         model: `num_layers`, `num_heads` and `d_model`.
         settings: of the run.
         seeds: how many train side by side.
@@ -133,14 +132,13 @@ def checkpoint_bytes(
 
 
 def _size(version: Mapping[str, Any], model: Mapping[str, Any]) -> ModelSize:
-    vocabulary = Vocabulary(version["digits"])
+    vocabulary = DataSettings(**version).vocabulary
     return ModelSize(**model, vocabulary_size=vocabulary.size, num_positions=POSITIONS)
 
 
 def _steps(version: Mapping[str, Any], settings: Mapping[str, Any]) -> int:
-    """Return about how many optimizer steps a run has: never fewer than it has."""
-    pairs = len(OPERATIONS) * version["digits"] ** 2 * (version["modulo"] or 1)
-    return Settings(**settings).total_steps(ceil(TRAIN_SHARE * pairs))
+    """Return how many optimizer steps a run has."""
+    return Settings(**settings).total_steps(DataSettings(**version).train_equations)
 
 
 def cpu_warning(seconds: Iterable[float], cores: int) -> str | None:

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gpt_math_domains.data.tables import Equations
+from gpt_math_domains.data.tables import Equations, require_known
 from gpt_math_domains.data.vocabulary import Vocabulary
 from gpt_math_domains.run import HEAD, ModelSize
 from gpt_math_domains.training.model import Dropout, Parameters, forward, token_scores
@@ -200,11 +200,7 @@ def _padded(
 
     The last row is the filler; its length is 0.
     """
-    largest = equations.tokens.max()
-    if largest >= vocabulary.eos:
-        raise ValueError(
-            f"token {largest}: an equation's tokens are 0 to {vocabulary.eos - 1} here"
-        )
+    require_known(equations.tokens, vocabulary)
     shape = len(equations.tokens) + 1, equations.tokens.shape[1] + 1
     tokens = np.full(shape, vocabulary.eos, dtype=np.int64)
     tokens[:-1, :-1] = np.where(equations.tokens < 0, vocabulary.eos, equations.tokens)
