@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 
 from gpt_math_domains.data.equations import generate_equations
-from gpt_math_domains.data.families import describe_equations
+from gpt_math_domains.data.families import parts_of
 from gpt_math_domains.data.settings import DataSettings
 from gpt_math_domains.data.tables import read_equations
 from gpt_math_domains.data.vocabulary import read_vocabulary
@@ -44,7 +44,7 @@ from gpt_math_domains.figures.transfer import plot_transfer
 from gpt_math_domains.files import atomic_write, write_json
 from gpt_math_domains.jobs.record import cpu_name
 from gpt_math_domains.pages.index import write_index
-from gpt_math_domains.results.answers import SPLITS, write_answers
+from gpt_math_domains.results.answers import SPLITS, describe_equations, write_answers
 from gpt_math_domains.results.metrics import collect_metrics, columns, write_parts
 from gpt_math_domains.results.summary import summarize_metrics
 from gpt_math_domains.results.tables import typed, write_table
@@ -99,7 +99,7 @@ def make_up(directory: Path) -> None:
     )
     vocabulary = read_vocabulary(directory / "vocabulary.json")
     equations = {
-        split: describe_equations(read_equations(directory / f"{split}.csv"), vocabulary)
+        split: describe_equations(parts_of(read_equations(directory / f"{split}.csv"), vocabulary))
         for split in SPLITS
     }
     versions = {"python": "3", "torch": "2", "numpy": "2"}

@@ -42,6 +42,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "workflow/scripts"))
 
 from gpt_math_domains.data.equations import generate_equations
+from gpt_math_domains.data.families import parts_of
 from gpt_math_domains.data.labels import LABELS
 from gpt_math_domains.data.settings import DataSettings
 from gpt_math_domains.data.tables import read_equations
@@ -60,6 +61,7 @@ from gpt_math_domains.training.model import initialize
 from gpt_math_domains.training.stack import BatchOrder, Executor, build_stack, torch_generator
 from gpt_math_domains.training.tasks import DomainLabels, NextTokens
 
+PUBLISHED = list(LABELS)[:6]  # labels
 MODELS = {2: (1, 8, 128), 4: (2, 8, 128), 6: (8, 8, 512)}
 SETTINGS = Settings(
     num_train_epochs=1000,
@@ -130,7 +132,8 @@ def make_tasks(
         equations = read_equations(file)
         if phase == "pretrain":
             return NextTokens.of(equations, vocabulary, device, torch.float32)
-        answers = [label(equations.tokens, vocabulary) for label in LABELS.values()]
+        parts = parts_of(equations, vocabulary)
+        answers = [LABELS[label](parts, parts, vocabulary.digits) for label in PUBLISHED]
         labels = np.stack(answers, axis=1).astype(np.uint8)
         return DomainLabels.of(equations, labels, vocabulary, device, torch.float32)
 
@@ -209,7 +212,7 @@ def ours(
     device = str(task.tokens.device)
     multiply_in(precision)  # a captured step keeps it, others read it at each step
     generators = [torch_generator(seed, "weights") for seed in range(seeds)]
-    weights = initialize(size, generators, len(LABELS) if task.last_only else None)
+    weights = initialize(size, generators, len(PUBLISHED) if task.last_only else None)
     stack = build_stack(
         task,
         size,
@@ -252,7 +255,7 @@ def reference_model(size: ModelSize, device: str, *, labels: bool = False) -> An
         pad_token_id=size.vocabulary_size - 1 if labels else None,  # to find the last token by
     )
     if labels:
-        config.num_labels, config.problem_type = len(LABELS), "multi_label_classification"
+        config.num_labels, config.problem_type = len(PUBLISHED), "multi_label_classification"
     model: Any = (GPT2ForSequenceClassification if labels else GPT2LMHeadModel)(config)
     model.to(device).train()
     return model
@@ -364,7 +367,7 @@ def floor_seconds(size: ModelSize, task: BenchmarkTask, device: str) -> float:
     """Return what the matrix products of a step and seed take at this moment's best rate."""
     rows, width = SETTINGS.batch_size * LONGEST, size.d_model
     read = SETTINGS.batch_size if task.last_only else rows  # states, and what the last block needs
-    outputs = len(LABELS) if task.last_only else size.vocabulary_size
+    outputs = len(PUBLISHED) if task.last_only else size.vocabulary_size
     keys_values, others = 4 * width**2, 20 * width**2 + 4 * LONGEST * width  # of a block
     forward = rows * ((size.num_layers - 1) * (keys_values + others) + keys_values)
     flops = 3 * (forward + read * (others + 2 * width * outputs))

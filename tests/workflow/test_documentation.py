@@ -41,6 +41,8 @@ TESTED = {
     "test_a_running_study_is_shown_and_neither_disturbed_nor_made_to_run_again",
     "make watch CONFIG=config/quick.yaml PORT=8001": "tests/unit/pages/test_watch.py::"
     "test_the_server_shows_the_page_and_what_it_needs_and_nothing_else",
+    "def close(equation):": "tests/unit/data/test_labels.py::"
+    "test_labels_of_ones_own_are_asked_of_each_equation_by_its_parts",
     "snakemake trajectories": f"{WORKFLOW}/test_trajectories.py::"
     "test_checkpoints_along_training_load_are_recorded_and_judged",
     "snakemake --report results/report.zip": f"{WORKFLOW}/test_report.py::"
@@ -246,9 +248,10 @@ def test_every_link_leads_somewhere_in_the_repository(page: Path) -> None:
 def test_the_readmes_equations_have_the_labels_that_it_tells(tmp_path: Path) -> None:
     names = ("train", "valid", "vocabulary", "manifest")
     files = {name: tmp_path / name for name in names}
+    published = list(LABELS)[:6]
     labelled = {f"labelled_{name}": tmp_path / f"labelled_{name}" for name in ("train", "valid")}
     generate_equations(DataSettings(10, 5), **files)
-    label_domains(list(LABELS), **files, **labelled)
+    label_domains(published, **files, **labelled)
     told = re.findall(r"^\| `([^`]+=[^`]+)` \|.*\| (`.*`) \|$", PAGES[0].read_text(), re.MULTILINE)
     assert len(told) == 3
     lines = [
@@ -262,7 +265,9 @@ def test_the_readmes_equations_have_the_labels_that_it_tells(tmp_path: Path) -> 
     ]
     answers = dict(lines)
     for equation, labels in told:
-        held = [label for label, yes in zip(LABELS, answers[equation], strict=True) if yes == "1"]
+        held = [
+            label for label, yes in zip(published, answers[equation], strict=True) if yes == "1"
+        ]
         assert re.findall(r"`(\w+)`", labels) == held
 
 

@@ -197,6 +197,12 @@ CASES = [
         labels() | finetuning(),
         {"domains": {1: {"labels": ["both_even", "first_odd"]}}},
     ),
+    Case(
+        "a label of one's own",
+        labels() | finetuning() | PAGE,
+        {"domains": {1: {"labels": ["first_odd", "large"], "file": "own.py"}}},
+        append={"own.py": "def large(equation):\n    return equation.answer > 2\n"},
+    ),
     # More, or less, of everything.
     Case(
         "one more model",

@@ -178,6 +178,11 @@ def metrics_and_lost(rule):
     return metrics + lost
 
 
+def own_labels_file(wildcards):
+    file = version("domain", "domains")(wildcards)["file"]
+    return [] if file is None else file
+
+
 def trajectories(wildcards):
     """Return the tables of all pretraining runs that keep checkpoints along training."""
     kept = [

@@ -23,6 +23,7 @@ rule label_domains:
         valid=f"{DATA}/valid.csv",
         vocabulary=f"{DATA}/vocabulary.json",
         manifest=f"{DATA}/manifest.json",
+        own=own_labels_file,
     output:
         train=f"{LABELS}/train.csv",
         valid=f"{LABELS}/valid.csv",

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 with job_log(snakemake.log[0]):
     label_domains(
         snakemake.params.domain["labels"],
+        Path(snakemake.input.own[0]) if snakemake.input.own else None,
         train=Path(snakemake.input.train),
         valid=Path(snakemake.input.valid),
         vocabulary=Path(snakemake.input.vocabulary),

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpt_math_domains.data.equations import generate_equations
-from gpt_math_domains.data.families import describe_equations
+from gpt_math_domains.data.families import parts_of
 from gpt_math_domains.data.settings import DataSettings, family_size
 from gpt_math_domains.data.tables import Equations, read_equations
 from gpt_math_domains.data.vocabulary import Vocabulary, read_vocabulary
@@ -327,11 +327,17 @@ def test_equations_are_described_as_their_table_tells(modulo: int, tmp_path: Pat
     rows = read_rows(tmp_path / "train.csv")
 
     vocabulary = read_vocabulary(tmp_path / "vocabulary.json")
-    described = describe_equations(read_equations(tmp_path / "train.csv"), vocabulary)
+    parts = parts_of(read_equations(tmp_path / "train.csv"), vocabulary)
 
-    told = [(row.operation, row.modulo, *row.equation.split()[0:3:2]) for row in rows]
-    columns = [described[name].astype("string").fillna("") for name in described]
-    assert list(zip(*columns, strict=True)) == told
+    for place, row in enumerate(rows):
+        first, _, second, *rest = row.equation.split()
+        answer = "".join(rest[2:] if row.modulo else rest[1:])
+        told = (parts.first, parts.second, parts.modulo, parts.answer)
+        assert [column[place] for column in told] == [
+            *(int(first), int(second)),
+            *(int(row.modulo or 0), int(answer)),
+        ]
+        assert parts.operation[place] == row.operation
 
 
 @pytest.mark.parametrize(
@@ -344,7 +350,7 @@ def test_a_token_that_is_no_modulus_is_not_described_as_one(
 ) -> None:
     tokens = np.array([[3, 7, 4, 6, modulus, 2]])
     with pytest.raises(ValueError, match="has an equation that is not"):
-        describe_equations(Equations(tokens, np.array([6]), np.array([5])), vocabulary)
+        parts_of(Equations(tokens, np.array([6]), np.array([5])), vocabulary)
 
 
 def test_families_of_one_size_share_their_split_unless_it_is_independent(tmp_path: Path) -> None:

@@ -8,9 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpt_math_domains.data.equations import generate_equations
-from gpt_math_domains.data.labels import LABELS, label_domains, label_equations
+from gpt_math_domains.data.families import Parts, parts_of
+from gpt_math_domains.data.labels import LABELS, label_domains, own_labels
+from gpt_math_domains.data.manifest import write_manifest
 from gpt_math_domains.data.settings import DataSettings
-from gpt_math_domains.data.tables import read_labels, require_known
+from gpt_math_domains.data.tables import Equations, read_labels, require_known
 from gpt_math_domains.data.vocabulary import Vocabulary
 
 DOMAIN_1 = ["first_odd", "first_even", "both_odd", "both_even", "has_zero", "no_zero"]
@@ -27,9 +29,10 @@ def generate(directory: Path, digits: int, modulo: int | None, seed: int = 0) ->
     )
 
 
-def label(directory: Path, labels: list[str]) -> None:
+def label(directory: Path, labels: list[str], own: Path | None = None) -> None:
     label_domains(
         labels,
+        own,
         train=directory / "train.csv",
         valid=directory / "valid.csv",
         vocabulary=directory / "vocabulary.json",
@@ -61,27 +64,36 @@ def labels_of(equation: str) -> list[str]:
 
 
 def test_domain_version_1_is_these_six_labels_in_this_order() -> None:
-    assert list(LABELS) == DOMAIN_1
+    assert list(LABELS)[:6] == DOMAIN_1
 
 
 @pytest.mark.parametrize(
     ("equation", "expected"),
     [
-        ("0 - 2 = - 2", {"first_even", "both_even", "has_zero"}),
-        ("3 - 5 = - 2", {"first_odd", "both_odd", "no_zero"}),
-        ("2 + 3 =(m) 5 0", {"first_even", "has_zero"}),
+        ("0 - 2 = - 2", {"first_even", "both_even", "has_zero", "carry"}),
+        ("3 - 5 = - 2", {"first_odd", "both_odd", "no_zero", "carry"}),
+        ("5 - 3 = 2", {"first_odd", "both_odd", "no_zero"}),
+        ("2 - 5 = - 3", {"first_even", "no_zero", "answer_odd", "carry"}),
+        ("2 + 3 =(m) 5 0", {"first_even", "has_zero", "answer_zero", "modular"}),
+        ("19 + 3 =(m) 5 2", {"first_odd", "both_odd", "no_zero", "carry", "modular"}),
         ("5 / 2 = 2", {"first_odd", "no_zero"}),
-        ("10 + 1 = 11", {"first_even", "no_zero"}),
-        ("10 - 10 = 0", {"first_even", "both_even", "has_zero"}),
+        ("10 + 1 = 11", {"first_even", "no_zero", "answer_odd", "mirror_trained"}),
+        ("10 - 10 = 0", {"first_even", "both_even", "has_zero", "answer_zero"}),
     ],
 )
 def test_an_equation_has_exactly_its_labels(equation: str, expected: set[str]) -> None:
+    parts, trained = (parts_of_written(text) for text in (equation, "1 + 10 = 11"))
+    assert {name for name, told in LABELS.items() if told(parts, trained, 20)[0]} == expected
+
+
+def parts_of_written(equation: str) -> Parts:
+    """Return the parts of one equation over 20 digit symbols."""
     vocabulary = Vocabulary(20)
     symbols = equation.replace("= -", "= [neg]").split(" ")
     tokens = [vocabulary.symbols.index(symbol) for symbol in symbols]
     padded = np.array([tokens + [-1] * (6 - len(tokens))])
-
-    assert {name for name, told in LABELS.items() if told(padded, vocabulary)[0]} == expected
+    start = np.array([5 if "=(m)" in symbols else 4])
+    return parts_of(Equations(padded, np.array([len(tokens)]), start), vocabulary)
 
 
 @settings(max_examples=25, deadline=None)
@@ -131,8 +143,75 @@ def test_labels_that_are_unknown_repeated_or_absent_are_refused(
 def test_equations_of_a_larger_vocabulary_are_not_labelled(tmp_path: Path) -> None:
     generate(tmp_path, 10, None)
 
+    small = tmp_path / "small"
+    generate(small, 5, None)
+    files = {name: small / f"{name}.csv" for name in ("train", "valid")}
+    files["train"].write_bytes((tmp_path / "train.csv").read_bytes())
+    write_manifest(small / "manifest.json", files | {"vocabulary": small / "vocabulary.json"})
     with pytest.raises(ValueError, match=r"train\.csv: token 16 stands in no equation"):
-        label_equations(tmp_path / "train.csv", Vocabulary(5), DOMAIN_1, tmp_path / "labelled.csv")
+        label(small, DOMAIN_1)
+
+
+OWN = '''
+"""Two labels."""
+LIMIT = 5
+
+def _sum(equation):
+    return equation.first + equation.second
+
+def large(equation):
+    return _sum(equation) > LIMIT
+
+def close(equation):
+    return abs(equation.first - equation.second) <= 1
+
+def wraps(equation):
+    return equation.modulo is not None and equation.operation == "add" and (
+        equation.answer != _sum(equation)
+    )
+'''
+
+
+def test_labels_of_ones_own_are_asked_of_each_equation_by_its_parts(tmp_path: Path) -> None:
+    generate(tmp_path, 5, 3)
+    (tmp_path / "own.py").write_text(OWN)
+    assert own_labels(tmp_path / "own.py") == ["large", "close", "wraps"]
+
+    label(tmp_path, ["wraps", "close", "large"], tmp_path / "own.py")
+
+    names, answers = read_labels(tmp_path / "labelled" / "train.csv")
+    assert names == ["wraps", "close", "large"]
+    for equation, row in zip(
+        read_columns(tmp_path / "train.csv")["equation"], answers, strict=True
+    ):
+        first, sign, second, equals, *rest = equation.split()
+        total = int(first) + int(second)
+        wraps = equals == "=(m)" and sign == "+" and total != int(rest[1])
+        close = abs(int(first) - int(second)) <= 1
+        assert row.tolist() == [wraps, close, total > 5], equation
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("def odd(equation) return 1", r"own\.py: not a Python file"),
+        (
+            "def carry(equation):\n    return True",
+            r"own\.py: carry is the name of a built-in",
+        ),
+        ("def large(equation):\n    return 1", r"own\.py: large answers 1 to Equation\(first=\d, "),
+        ("def large(equation):\n    return 1 / 0 > 1", r"large fails at Equation.*ZeroDivision"),
+    ],
+)
+def test_labels_of_ones_own_that_cannot_answer_are_refused_in_one_line(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    generate(tmp_path, 3, None)
+    (tmp_path / "own.py").write_text(text)
+    with pytest.raises(ValueError, match=said) as error:
+        label(tmp_path, ["large"], tmp_path / "own.py")
+    assert len(str(error.value).splitlines()) == 1
+    assert not (tmp_path / "labelled").exists()
 
 
 def test_the_end_of_a_sequence_stands_in_no_equation(tmp_path: Path) -> None:

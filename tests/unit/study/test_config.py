@@ -326,8 +326,9 @@ def test_the_reference_names_every_key_with_its_values() -> None:
         (
             "domains.1.labels",
             ["prime"],
-            ".0 = 'prime': input should be 'first_odd', 'first_even', 'both_odd', 'both_even', "
-            "'has_zero' or 'no_zero'",
+            "= 'prime': no such label; did you mean first_even? There are first_odd, first_even, "
+            "both_odd, both_even, has_zero, no_zero, answer_odd, answer_zero, carry, modular, "
+            "mirror_trained",
         ),
         ("overrides.0.data", 2, "= 2: not defined under data, which has [1, 3]"),
         ("overrides.1.model", 3, "= 3: not defined under models, which has [2, 4, 6]"),
@@ -556,6 +557,27 @@ def test_an_override_can_set_nothing_where_nothing_is_allowed() -> None:
     assert study.training("pretrain", 1, 2)["max_grad_norm"] is None
     assert study.training("pretrain", 1, 4)["max_grad_norm"] == 1.0
     assert load_study(study.used()).used() == study.used()
+
+
+def test_a_file_adds_labels_of_ones_own_and_is_read_before_any_job(tmp_path: Path) -> None:
+    file = tmp_path / "own.py"
+    file.write_text("raise SystemExit\ndef large(equation):\n    return equation.answer > 5\n")
+
+    def fault_of(**version: Any) -> str:
+        with pytest.raises(ConfigError) as error:
+            load_study(default(domains={1: version}))
+        return str(error.value)
+
+    version = {"labels": ["large", "has_zero"], "file": str(file)}
+    assert load_study(default(domains={1: version})).domains[1].labels == ["large", "has_zero"]
+    said = fault_of(labels=["larger"], file=str(file))
+    assert said.startswith(
+        "config: domains.1.labels = 'larger': no such label; did you mean large?"
+    )
+    said = fault_of(labels=["large"], file="none.py")
+    assert said.startswith("config: domains.1.file = none.py: [Errno 2] No such file")
+    file.write_text("def has_zero(equation):\n    return True\n")
+    assert "has_zero is the name of a built-in label" in fault_of(**version)
 
 
 def test_a_schedule_without_warmup_gets_none_from_an_override_either() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from gpt_math_domains.data.families import Parts
 from gpt_math_domains.data.vocabulary import OPERATIONS
 from gpt_math_domains.files import errors_name
 from gpt_math_domains.results.tables import (
@@ -43,6 +44,19 @@ TRAJECTORY_COLUMNS = {
     "equations": WHOLE,
     "accuracy": NUMBER,
 }
+
+
+def describe_equations(parts: Parts) -> pd.DataFrame:
+    """Return the columns that tell equations: operation, modulus, `a` and `b`."""
+    modulo = pd.Series(parts.modulo, dtype="Int64")
+    return pd.DataFrame(
+        {
+            "operation": parts.operation,
+            "modulo": modulo.where(modulo > 0),
+            "a": parts.first,
+            "b": parts.second,
+        }
+    )
 
 
 def write_answers(frame: pd.DataFrame, path: str | Path) -> None:

@@ -28,7 +28,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from gpt_math_domains.data.labels import LABELS
+from gpt_math_domains.data.labels import LABELS, own_labels
 from gpt_math_domains.data.settings import SPLIT_SEEDS, DataSettings
 from gpt_math_domains.data.vocabulary import OPERATIONS
 from gpt_math_domains.run import (
@@ -44,18 +44,16 @@ from gpt_math_domains.run import (
 if TYPE_CHECKING:
     Phase = str
     Protocol = str
-    Label = str
     Scheduler = str
     Decayed = str
     Operation = str
     SplitSeeds = str
 else:
-    Phase, Protocol, Label, Scheduler, Decayed, Operation, SplitSeeds = (
+    Phase, Protocol, Scheduler, Decayed, Operation, SplitSeeds = (
         Literal[tuple(names)]
         for names in (
             ACCURACY,
             PROTOCOLS,
-            LABELS,
             LR_SCHEDULERS,
             WEIGHT_DECAY_ON,
             OPERATIONS,
@@ -99,6 +97,7 @@ Checkpoints = Annotated[
         _checkpoints, json_schema_input_type=Literal["none", "log"] | dict[Literal["every"], int]
     ),
 ]
+Label = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Figure = Annotated[str, Field(pattern=r"^(finetune_\d+_)?pretrain_\d+$")]
 Color = Annotated[str, Field(pattern=r"^#[0-9A-Fa-f]{6}$")]
 
@@ -233,11 +232,28 @@ class ModelVersion(Section):
 class DomainVersion(Section):
     """Which yes/no labels an equation gets."""
 
-    labels: list[Label] = Field(min_length=1, description="label names, in column order")
+    labels: list[Label] = Field(
+        min_length=1, description=f"names, in column order: {', '.join(LABELS)}, or of `file`"
+    )
+    file: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None, description="a Python file with labels of one's own; null: none"
+    )
 
     @model_validator(mode="after")
-    def _no_repetition(self) -> Self:
+    def _labels_are_there(self) -> Self:
         _refuse_repetition(self)
+        try:
+            own = [] if self.file is None else own_labels(self.file)
+        except (OSError, ValueError) as error:
+            raise ValueError(f"file = {self.file}: {' '.join(str(error).split())}") from None
+        known = [*LABELS, *own]
+        for label in self.labels:
+            if label not in known:
+                near = difflib.get_close_matches(label, known, n=1, cutoff=0.0)[0]
+                raise ValueError(
+                    f"labels = {_short(label)}: no such label; did you mean {near}? There are "
+                    f"{', '.join(known)}"
+                )
         return self
 
 

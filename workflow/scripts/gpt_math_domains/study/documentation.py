@@ -85,7 +85,7 @@ def _allowed(annotation: Any, metadata: list[Any]) -> str:
             if getattr(item, name, None) not in (None, LIMIT):
                 bounds.append(f"{sign} {getattr(item, name)}")
         if getattr(item, "pattern", None):
-            return "colour such as `#00BBBB`"
+            return "colour such as `#00BBBB`" if item.pattern.startswith("^#") else "name"
     names = {int: "integer", float: "number", str: "text", bool: "`true`, `false`"}
     return " ".join([names[annotation], *bounds])
 

@@ -9,12 +9,17 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from gpt_math_domains.data.families import describe_equations, family_members
+from gpt_math_domains.data.families import Parts, families_of, parts_of
 from gpt_math_domains.data.manifest import check_manifest
 from gpt_math_domains.data.tables import read_equations
 from gpt_math_domains.data.vocabulary import POSITIONS, read_vocabulary
 from gpt_math_domains.files import errors_name, read_json, sha256
-from gpt_math_domains.results.answers import SPLITS, write_answers, write_trajectory
+from gpt_math_domains.results.answers import (
+    SPLITS,
+    describe_equations,
+    write_answers,
+    write_trajectory,
+)
 from gpt_math_domains.run import STEP, WEIGHTS
 from gpt_math_domains.training.checkpoint import read_checkpoints
 from gpt_math_domains.training.stack import decide
@@ -56,7 +61,8 @@ def judge_answers(
     """
     _prepare(threads, manifest, train=train, valid=valid, vocabulary=vocabulary)
     frames = []
-    for split, described, right in _judge(checkpoints, train, valid, vocabulary):
+    for split, parts, right in _judge(checkpoints, train, valid, vocabulary):
+        described = describe_equations(parts)
         for seed, row in zip(seeds, right, strict=True):
             told = described.assign(data=data, model=model, seed=seed, split=split)
             frames.append(told.assign(right=row.astype(np.int64)))
@@ -102,11 +108,13 @@ def judge_trajectory(
     for step in _recorded_steps(Path(record)):
         name = STEP.format(step=step)
         checkpoints = [Path(record).parent / f"seed_{seed}" / name for seed in seeds]
-        for split, described, right in _judge(checkpoints, train, valid, vocabulary):
-            families, members = family_members(described)
+        for split, parts, right in _judge(checkpoints, train, valid, vocabulary):
+            families, members = families_of(parts)
             for seed, row in zip(seeds, right, strict=True):
                 share = (row[:, None] & members).sum(axis=0) / members.sum(axis=0)
-                told = families.assign(data=data, model=model, seed=seed, step=step, split=split)
+                told = pd.DataFrame(families).assign(
+                    data=data, model=model, seed=seed, step=step, split=split
+                )
                 frames.append(told.assign(accuracy=share))
     trajectory = pd.concat(frames, ignore_index=True)
     write_trajectory(trajectory.sort_values(["seed", "step"], kind="stable"), output)
@@ -121,8 +129,8 @@ def _prepare(threads: int, manifest: str | Path, **files: str | Path) -> None:
 
 def _judge(
     checkpoints: Sequence[Path], train: str | Path, valid: str | Path, vocabulary: str | Path
-) -> Iterator[tuple[str, pd.DataFrame, NDArray[np.bool_]]]:
-    """Yield each split, its equations described, and which of them each seed gets right `[R, n]`.
+) -> Iterator[tuple[str, Parts, NDArray[np.bool_]]]:
+    """Yield each split, the parts of its equations, and which each seed gets right `[R, n]`.
 
     Raises:
         ValueError: a file is malformed, or the checkpoints are of another vocabulary.
@@ -136,9 +144,9 @@ def _judge(
         equations = read_equations(path)
         with errors_name(path):
             task = NextTokens.of(equations, known, "cpu", dtype)
-            described = describe_equations(equations, known)
+            parts = parts_of(equations, known)
         _, right = decide(task, parameters, size)
-        yield split, described, right[..., 0].numpy()
+        yield split, parts, right[..., 0].numpy()
 
 
 def _recorded_steps(record: Path) -> list[int]:

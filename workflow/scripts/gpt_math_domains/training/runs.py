@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from gpt_math_domains.data.families import describe_equations, family_members, is_mirrored
+from gpt_math_domains.data.families import Parts, families_of, is_mirrored, parts_of
 from gpt_math_domains.data.manifest import check_manifest
 from gpt_math_domains.data.tables import read_equations, read_labels
 from gpt_math_domains.data.vocabulary import POSITIONS, Vocabulary, read_vocabulary
@@ -84,22 +83,22 @@ class Job:
         return initialize(size, generators, num_labels, PRECISIONS[self.precision][0])
 
     def judge(
-        self, tasks: Sequence[Task], described: Sequence[pd.DataFrame], parts: NDArray[np.bool_]
+        self, tasks: Sequence[Task], parts: Sequence[Parts], told: NDArray[np.bool_]
     ) -> Judge:
         """Return what evaluates the run.
 
         Args:
             tasks: the training and the validation examples.
-            described: both, as `describe_equations` returns them.
-            parts: `[n, P]` parts of the validation examples.
+            parts: of the equations of both.
+            told: `[n, P]` groups of the validation examples that are told of.
         """
         train, valid = tasks
         count = len(train)
         rows = min(Settings(**self.settings).train_eval_rows or count, count)
         return Judge(
             valid=valid,
-            mirrored=torch.from_numpy(is_mirrored(described[1], described[0])),
-            parts=torch.from_numpy(parts),
+            mirrored=torch.from_numpy(is_mirrored(parts[1], parts[0])),
+            parts=torch.from_numpy(told),
             # Spread over the whole file, in which families stand one after the other.
             sample=(torch.arange(rows) * count // rows).to(train.device),
         )
@@ -150,21 +149,20 @@ def pretrain_model(
     check_manifest(manifest_json, train=train_csv, valid=valid_csv, vocabulary=vocabulary_json)
     vocabulary = read_vocabulary(vocabulary_json)
     size = job.size(vocabulary)
-    tasks, described = [], []
+    tasks, parts = [], []
     for path in (train_csv, valid_csv):
         equations = read_equations(path)
         with errors_name(path):
             tasks.append(NextTokens.of(equations, vocabulary, device, dtype))
-            described.append(describe_equations(equations, vocabulary))
-    families, members = family_members(described[1])
-    parts = [{str(key): value for key, value in row.items()} for row in families.to_dict("records")]
-    judge = job.judge(tasks, described, members)
+            parts.append(parts_of(equations, vocabulary))
+    families, members = families_of(parts[1])
+    judge = job.judge(tasks, parts, members)
     job.require_memory(size, len(tasks[0]), device)
 
     def publish(directories: Sequence[Path], parameters: Parameters) -> None:
         write_checkpoints(directories, parameters, size, vocabulary)
 
-    _train(job, tasks[0], judge, parts, size, job.initialize(size), device, publish)
+    _train(job, tasks[0], judge, families, size, job.initialize(size), device, publish)
 
 
 def finetune_model(
@@ -203,18 +201,18 @@ def finetune_model(
     check_manifest(manifest_json, train=train_csv, valid=valid_csv, vocabulary=vocabulary_json)
     vocabulary = read_vocabulary(vocabulary_json)
     size = job.size(vocabulary)
-    tasks, described, columns = [], [], []
+    tasks, parts, columns = [], [], []
     for path, labels_path in ((train_csv, train_labels_csv), (valid_csv, valid_labels_csv)):
         equations = read_equations(path)
         names, labels = read_labels(labels_path)
         columns.append(names)
         with errors_name(f"{path} and {labels_path}"):
             tasks.append(DomainLabels.of(equations, labels, vocabulary, device, dtype))
-            described.append(describe_equations(equations, vocabulary))
+            parts.append(parts_of(equations, vocabulary))
     if columns[0] != columns[1]:
         raise ValueError(f"{valid_labels_csv}: has the labels {columns[1]}, not {columns[0]}")
-    judge = job.judge(tasks, described, np.ones((len(described[1]), 1), dtype=np.bool_))
-    parts = [{"label": name} for name in names]
+    judge = job.judge(tasks, parts, np.ones((len(parts[1]), 1), dtype=np.bool_))
+    kinds = [{"label": name} for name in names]
     job.require_memory(size, len(tasks[0]), device)
     parameters = job.initialize(size, len(names))
     if PROTOCOLS[job.run["protocol"]].pretrained:
@@ -228,7 +226,7 @@ def finetune_model(
     def publish(directories: Sequence[Path], parameters: Parameters) -> None:
         write_checkpoints(directories, parameters, size, vocabulary, names)
 
-    _train(job, tasks[0], judge, parts, size, parameters, device, publish)
+    _train(job, tasks[0], judge, kinds, size, parameters, device, publish)
 
 
 def checkpoint_directories(files: Sequence[str]) -> list[Path]:
