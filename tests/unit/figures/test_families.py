@@ -37,8 +37,9 @@ def lines(figure: go.Figure) -> list[go.Scatter]:
 
 def test_each_operation_has_a_column_and_each_model_a_row(tmp_path: Path) -> None:
     figure = drawn(tmp_path)
-    titles = [title.text for title in figure.layout.annotations]
-    assert titles == ["add", "multiply", "model 2", "model 4"]
+    assert [title.text for title in figure.layout.annotations] == ["add", "multiply"]
+    named = [axis.title.text for axis in figure.select_yaxes() if axis.title.text]
+    assert named == ["model 2: accuracy", "model 4: accuracy"]
     assert [(line.yaxis, line.name) for line in lines(figure)] == [
         *(("y", "none"), ("y", "2"), ("y", "10"), ("y2", "2")),
         *(("y3", "none"), ("y3", "2"), ("y3", "10"), ("y4", "2")),

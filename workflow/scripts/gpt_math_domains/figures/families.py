@@ -54,7 +54,6 @@ def family_curves(table: pd.DataFrame, title: str) -> go.Figure:
         horizontal_spacing=0.02,
         vertical_spacing=0.15 / len(models),
         column_titles=operations,
-        row_titles=[f"model {model}" for model in models],
     )
     named = set()
     for (row, model), (column, operation) in product(
@@ -83,7 +82,8 @@ def family_curves(table: pd.DataFrame, title: str) -> go.Figure:
     figure.update_layout(_LEGEND, meta={"min_width": _COLUMN * len(operations)})
     figure.update_xaxes(title_text="step", row=len(models))
     figure.update_yaxes(range=ACCURACY_RANGE)
-    figure.update_yaxes(title_text="accuracy", col=1)
+    for row, model in enumerate(models, start=1):  # at the left too
+        figure.update_yaxes(title_text=f"model {model}: accuracy", row=row, col=1)
     add_step_buttons(figure)
     return figure
 
