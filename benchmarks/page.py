@@ -5,8 +5,8 @@ with 200 evaluations and 3 seeds (10 data versions and 4 models, pretrained, and
 protocols), and writes `benchmarks/results/page.csv`:
 
 * `collect`: the runs' metrics into the tables of the study;
-* `draw`: the 102 pages of figures, in one process, where Snakemake runs them side by side;
-* `render_page`: `index.html`, which shows 62 of these figures;
+* `draw`: the 152 pages of figures, in one process, where Snakemake runs them side by side;
+* `render_page`: `index.html`, which shows 112 of these figures;
 * `open`: from the address to the load event, with the figures in the window drawn;
 * `draw_all`: until the figures below the window are drawn too, in the background.
 
@@ -18,7 +18,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,14 +31,17 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 
 from gpt_math_domains.data.equations import generate_equations
-from gpt_math_domains.data.families import parts_of
+from gpt_math_domains.data.families import families_of, parts_of
 from gpt_math_domains.data.settings import DataSettings
 from gpt_math_domains.data.tables import read_equations
 from gpt_math_domains.data.vocabulary import read_vocabulary
 from gpt_math_domains.figures.answers import plot_answers
 from gpt_math_domains.figures.curves import plot_curves
+from gpt_math_domains.figures.families import plot_families
+from gpt_math_domains.figures.generalization import plot_generalization
 from gpt_math_domains.figures.labels import plot_labels
 from gpt_math_domains.figures.library import copy_plotly
+from gpt_math_domains.figures.norms import plot_norms
 from gpt_math_domains.figures.scale import plot_scale
 from gpt_math_domains.figures.transfer import plot_transfer
 from gpt_math_domains.files import atomic_write, write_json
@@ -98,9 +101,14 @@ def make_up(directory: Path) -> None:
         manifest=directory / "manifest.json",
     )
     vocabulary = read_vocabulary(directory / "vocabulary.json")
-    equations = {
-        split: describe_equations(parts_of(read_equations(directory / f"{split}.csv"), vocabulary))
-        for split in SPLITS
+    asked = {
+        split: parts_of(read_equations(directory / f"{split}.csv"), vocabulary) for split in SPLITS
+    }
+    equations = {split: describe_equations(parts) for split, parts in asked.items()}
+    families, _ = families_of(asked["valid"])
+    parts: dict[str, tuple[str, list[dict[str, Any]]]] = {
+        "pretrain": ("families.csv", families),
+        "finetune": ("labels.csv", [{"label": label} for label in LABELS]),
     }
     versions = {"python": "3", "torch": "2", "numpy": "2"}
     record = dict.fromkeys(("device", "precision", "code", "execution"), "made up")
@@ -110,9 +118,9 @@ def make_up(directory: Path) -> None:
         if run["phase"] == "pretrain":
             table = answers(run, equations, random)
             write_answers(table, path_of(directory, run, "answers.csv"))
-        else:
-            rows = label_accuracies(run, random)
-            write_parts(rows, "finetune", path_of(directory, run, "labels.csv"))
+        name, told_apart = parts[run["phase"]]
+        rows = part_accuracies(run, told_apart, random)
+        write_parts(rows, run["phase"], path_of(directory, run, name))
         told = record | {"threads": 1, "git": None, "run": run, "versions": versions}
         write_json(path_of(directory, run, "run.json"), told)
 
@@ -132,9 +140,9 @@ def curves(run: Mapping[str, Any], random: np.random.Generator) -> pd.DataFrame:
     return typed(frame, columns(run["phase"]))
 
 
-def rising(step: Any, random: np.random.Generator, labels: int | None = None) -> Any:
-    """Return accuracies that rise with the steps, with noise; of a step, one for each label."""
-    noise = random.normal(0, 0.01, labels or len(step))
+def rising(step: Any, random: np.random.Generator, parts: int | None = None) -> Any:
+    """Return accuracies that rise with the steps, with noise; of a step, one for each part."""
+    noise = random.normal(0, 0.01, parts or len(step))
     return np.clip(1 - np.exp(-step / 4e4) + noise, 0, 1)
 
 
@@ -151,13 +159,15 @@ def answers(
     return table.assign(right=random.random(len(table)) < 0.8)
 
 
-def label_accuracies(run: Mapping[str, Any], random: np.random.Generator) -> list[dict[str, Any]]:
-    """Return the accuracies of each label at each evaluation."""
+def part_accuracies(
+    run: Mapping[str, Any], parts: Sequence[Mapping[Any, Any]], random: np.random.Generator
+) -> list[dict[str, Any]]:
+    """Return the accuracies of each label, or family, at each evaluation."""
     return [
-        {**run, "seed": seed, "step": step, "label": label, "accuracy": accuracy}
+        {**run, "seed": seed, "step": step, **part, "accuracy": accuracy}
         for seed in range(SEEDS)
         for step in range(1000, 1000 * EVALUATIONS + 1, 1000)
-        for label, accuracy in zip(LABELS, rising(step, random, len(LABELS)), strict=True)
+        for part, accuracy in zip(parts, rising(step, random, len(parts)), strict=True)
     ]
 
 
@@ -192,15 +202,20 @@ def draw(directory: Path) -> None:
 
     curve_kinds = ("overview", "accuracy", "loss")
     for data in DATA:
-        metrics = paths(directory, "metrics.csv", phase="pretrain", data=data)
-        plot_curves(metrics, data, COLORS, **pages("pretrain", data, *curve_kinds))
+        for phase, domain in (("pretrain", None), ("finetune", 1)):
+            metrics = paths(directory, "metrics.csv", phase=phase, data=data)
+            plot_curves(metrics, data, COLORS, domain=domain, **pages(phase, data, *curve_kinds))
+            page = page_of(directory, phase, "generalization", data)
+            plot_generalization(metrics, data, COLORS, page, domain=domain)
+            page = page_of(directory, phase, "norms", data)
+            plot_norms(metrics, data, COLORS, page, domain=domain)
+        plot_transfer(metrics, 1, data, COLORS, page_of(directory, "finetune", "transfer", data))
         answered = paths(directory, "answers.csv", phase="pretrain", data=data)
         plot_answers(answered, data, **pages("pretrain", data, "operations", "operands"))
-        metrics = paths(directory, "metrics.csv", phase="finetune", data=data)
-        plot_curves(metrics, data, COLORS, domain=1, **pages("finetune", data, *curve_kinds))
+        families = paths(directory, "families.csv", phase="pretrain", data=data)
+        plot_families(families, data, page_of(directory, "pretrain", "families", data))
         labels = paths(directory, "labels.csv", phase="finetune", data=data)
         plot_labels(labels, 1, data, page_of(directory, "finetune", "labels", data))
-        plot_transfer(metrics, 1, data, COLORS, page_of(directory, "finetune", "transfer", data))
     for phase in ACCURACY:
         runs = [run | {"num_train_epochs": 1000} for run in RUNS if run["phase"] == phase]
         plot_scale(
@@ -218,8 +233,13 @@ def render_page(directory: Path) -> None:
     """Make the study's page."""
     sections = {
         **{phase: (f"{phase}_*_accuracy",) for phase in ACCURACY},
+        **{
+            f"{phase}_{kind}": (f"{phase}_*_{kind}",)
+            for phase in ACCURACY
+            for kind in ("generalization", "norms")
+        },
         "answers": ("*_operations", "*_operands"),
-        **{kind: (f"*_{kind}",) for kind in ("labels", "transfer", "scale")},
+        **{kind: (f"*_{kind}",) for kind in ("families", "labels", "transfer", "scale")},
     }
     study: dict[str, Any] = {
         "models": dict.fromkeys(MODELS, SIZE),

@@ -26,8 +26,13 @@ def test_the_published_study_is_these_jobs(untouched: Repository) -> None:
     figures = {rule: rules.pop(rule) for rule in list(rules) if rule.startswith("plot_")}
     assert figures == {
         "plot_pretrain_curves": 2,
+        "plot_pretrain_generalization": 2,
+        "plot_pretrain_norms": 2,
         "plot_answers": 2,
+        "plot_families": 2,
         "plot_finetune_curves": 2,
+        "plot_finetune_generalization": 2,
+        "plot_finetune_norms": 2,
         "plot_labels": 2,
         "plot_transfer": 2,
         "plot_pretrain_scale": 1,

@@ -104,12 +104,13 @@ def test_equations_and_their_labels_stand_row_by_row(
 @pytest.mark.parametrize("run", PRETRAINED + FINETUNED)
 def test_a_runs_metrics_have_every_seed_at_every_evaluation(finished: Repository, run: str) -> None:
     phase = run.partition("/")[0]
+    accuracy = "math_acc" if phase == "pretrain" else "domain_acc"
     metrics = finished.results / run / "metrics.csv"
     assert header(metrics) == [
         *("phase", "data", "model", "domain", "protocol", "seed", "step", "epoch"),
-        *("learning_rate", "train_loss", "eval_loss"),
-        "math_acc" if phase == "pretrain" else "domain_acc",
-        "seconds",
+        *("learning_rate", "train_loss", "train_eval_loss", "eval_loss"),
+        *(accuracy, f"train_{accuracy}", f"mirrored_{accuracy}", f"unmirrored_{accuracy}"),
+        *("grad_norm", "weight_norm", "seconds"),
     ]
     data = re.findall(r"data_(\d+)", run)[0]
     examples = len(rows(finished.results / f"data/{data}/train.csv"))
@@ -120,6 +121,19 @@ def test_a_runs_metrics_have_every_seed_at_every_evaluation(finished: Repository
     assert [(int(row["seed"]), int(row["step"])) for row in rows(metrics)] == list(
         product(SEEDS, steps)
     )
+
+
+@pytest.mark.parametrize("run", PRETRAINED)
+def test_math_acc_is_the_mean_of_the_families_accuracies(finished: Repository, run: str) -> None:
+    families = rows(finished.results / run / "families.csv")
+    data = re.findall(r"data_(\d+)", run)[0]
+    equations = len(rows(finished.results / f"data/{data}/valid.csv"))
+    for row in rows(finished.results / run / "metrics.csv"):
+        here = [one for one in families if (one["seed"], one["step"]) == (row["seed"], row["step"])]
+        assert sum(int(one["equations"]) for one in here) == equations
+        right = [float(one["accuracy"]) * int(one["equations"]) for one in here]
+        assert right == pytest.approx([round(count) for count in right])
+        assert float(row["math_acc"]) == pytest.approx(sum(map(round, right)) / equations)
 
 
 @pytest.mark.parametrize("run", FINETUNED)

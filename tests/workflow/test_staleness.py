@@ -49,7 +49,10 @@ def pretraining(data: Versions = DATA, model: Versions = MODELS) -> set[str]:
         | jobs("collect_pretrain_metrics")
         | jobs("judge_answers", data=data, model=model)
         | jobs("plot_pretrain_curves", data=data)
+        | jobs("plot_pretrain_generalization", data=data)
+        | jobs("plot_pretrain_norms", data=data)
         | jobs("plot_answers", data=data)
+        | jobs("plot_families", data=data)
         | REPORT
     )
 
@@ -65,6 +68,8 @@ def finetuning(
         jobs("finetune_model", data=data, model=model, domain=domain, protocol=protocol)
         | jobs("collect_finetune_metrics")
         | jobs("plot_finetune_curves", domain=domain, data=data)
+        | jobs("plot_finetune_generalization", domain=domain, data=data)
+        | jobs("plot_finetune_norms", domain=domain, data=data)
         | jobs("plot_labels", domain=domain, data=data)
         | jobs("plot_transfer", domain=domain, data=data)
         | REPORT
@@ -72,11 +77,30 @@ def finetuning(
 
 
 TRAINING = pretraining() | finetuning()
-PRETRAIN_FIGURES = jobs("plot_pretrain_curves", data=DATA) | PAGE
-CURVES = PRETRAIN_FIGURES | jobs("plot_finetune_curves", domain=1, data=DATA)
+CURVES = (
+    jobs("plot_pretrain_curves", data=DATA)
+    | jobs("plot_finetune_curves", domain=1, data=DATA)
+    | PAGE
+)
+NORMS = (
+    jobs("plot_pretrain_norms", data=DATA) | jobs("plot_finetune_norms", domain=1, data=DATA) | PAGE
+)
+GENERALIZATION = (
+    jobs("plot_pretrain_generalization", data=DATA)
+    | jobs("plot_finetune_generalization", domain=1, data=DATA)
+    | PAGE
+)
+PRETRAIN_COLOURED = (
+    jobs("plot_pretrain_curves", data=DATA)
+    | jobs("plot_pretrain_generalization", data=DATA)
+    | jobs("plot_pretrain_norms", data=DATA)
+    | PAGE
+)
+FAMILIES = jobs("plot_families", data=DATA) | PAGE
+LABELS = jobs("plot_labels", domain=1, data=DATA) | PAGE
 ANSWERS = jobs("plot_answers", data=DATA) | PAGE
 TRANSFER = jobs("plot_transfer", domain=1, data=DATA) | PAGE
-OTHERS = ANSWERS | TRANSFER | jobs("plot_labels", domain=1, data=DATA)
+OTHERS = ANSWERS | TRANSFER | GENERALIZATION | NORMS | FAMILIES | LABELS
 RULES = jobs("trace_rules") | jobs("plot_rules") | PAGE
 COLLECTING = jobs("collect_pretrain_metrics") | jobs("collect_finetune_metrics") | REPORT
 PLOTS = CURVES | OTHERS | SCALE | jobs("plot_rules") | PAGE
@@ -251,7 +275,7 @@ CASES = [
     # How results look.
     Case(
         "a colour of pretraining figures",
-        PRETRAIN_FIGURES | PAGE,
+        PRETRAIN_COLOURED,
         {"figures": {"pretrain_colors": ["#123456", "#654321"]}},
     ),
     Case(
@@ -274,11 +298,15 @@ CASES = [
     a_line_in("training/judge.py", jobs("judge_answers", data=DATA, model=MODELS) | ANSWERS),
     a_line_in("results/summary.py", REPORT | TRANSFER),
     a_line_in("results/findings.py", PAGE),
-    a_line_in("results/reference.py", CURVES | PAGE),  # curves are drawn beside those of others
+    a_line_in("results/reference.py", CURVES),  # curves are drawn beside those of others
     a_line_in("figures/looks.py", PLOTS),
     a_line_in("figures/drawing.py", PLOTS),
     a_line_in("figures/library.py", jobs("copy_plotly") | BUNDLE),
-    a_line_in("figures/curves.py", CURVES | PAGE),
+    a_line_in("figures/lines.py", CURVES | GENERALIZATION | NORMS | FAMILIES | LABELS),
+    a_line_in("figures/curves.py", CURVES),
+    a_line_in("figures/generalization.py", GENERALIZATION),
+    a_line_in("figures/norms.py", NORMS),
+    a_line_in("figures/families.py", FAMILIES),
     a_line_in("figures/answers.py", ANSWERS),
     a_line_in("figures/timeline.py", TIMELINE),
     a_line_in("pages/index.py", PAGE),
@@ -287,7 +315,7 @@ CASES = [
     a_line_in("pages/watch.py", NOTHING),
     a_line_in("study/config.py", NOTHING),
     a_line_in("study/estimate.py", NOTHING, "PROCESS_MB = 1\nSTART_MINUTES = 1\n"),
-    Case("a line in a script", CURVES | PAGE, append={f"{SCRIPTS}/plot_curves.py": LINE}),
+    Case("a line in a script", CURVES, append={f"{SCRIPTS}/plot_curves.py": LINE}),
     Case(
         "one more rule, which nothing needs",
         RULES,
@@ -319,6 +347,11 @@ CASES = [
         "answers deleted",
         jobs("judge_answers", data=4, model=2) | jobs("plot_answers", data=4) | PAGE,
         delete="pretrain/data_4/model_2/answers.csv",
+    ),
+    Case(
+        "accuracies of families deleted",
+        pretraining(data=4, model=2) | finetuning(data=4, model=2, protocol="full"),
+        delete="pretrain/data_4/model_2/families.csv",
     ),
     Case(
         "accuracies of labels deleted",
@@ -383,5 +416,5 @@ def test_what_is_announced_is_what_runs_and_then_nothing_is_left(study: Reposito
     colour = {"figures": {"pretrain_colors": ["#123456", "#654321"]}}
     ran = study.snakemake("--cores", "2", config=colour)
     assert ran.returncode == 0, ran.stdout
-    assert listed_jobs(ran.stdout) == PRETRAIN_FIGURES | PAGE
+    assert listed_jobs(ran.stdout) == PRETRAIN_COLOURED
     assert study.jobs_to_run(config=colour) == NOTHING

@@ -89,6 +89,52 @@ rule plot_finetune_curves:
         "../scripts/plot_curves.py"
 
 
+rule plot_pretrain_generalization:
+    input:
+        metrics=expand(
+            f"{PRETRAINED}/metrics.csv",
+            **COMPARED,
+            allow_missing=True,
+        ),
+        plotly_js=ancient(PLOTLY),
+    output:
+        page=f"{PRETRAIN_PLOT}_generalization.html",
+    log:
+        "<logs>/figures/pretrain_{data}_generalization.log",
+    benchmark:
+        "<benchmarks>/figures/pretrain_{data}_generalization.tsv"
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        colors=STUDY.figures.pretrain_colors,
+        code=fingerprint("plot_generalization.py"),
+    script:
+        "../scripts/plot_generalization.py"
+
+
+rule plot_finetune_generalization:
+    input:
+        metrics=expand(
+            f"{FINETUNED}/metrics.csv",
+            **COMPARED,
+            allow_missing=True,
+        ),
+        plotly_js=ancient(PLOTLY),
+    output:
+        page=f"{FINETUNE_PLOT}_generalization.html",
+    log:
+        "<logs>/figures/finetune_{domain}_pretrain_{data}_generalization.log",
+    benchmark:
+        "<benchmarks>/figures/finetune_{domain}_pretrain_{data}_generalization.tsv"
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        colors=STUDY.figures.finetune_colors,
+        code=fingerprint("plot_generalization.py"),
+    script:
+        "../scripts/plot_generalization.py"
+
+
 rule plot_answers:
     input:
         answers=expand(
@@ -112,6 +158,28 @@ rule plot_answers:
         "../scripts/plot_answers.py"
 
 
+rule plot_families:
+    input:
+        families=expand(
+            f"{PRETRAINED}/families.csv",
+            **COMPARED,
+            allow_missing=True,
+        ),
+        plotly_js=ancient(PLOTLY),
+    output:
+        page=f"{PRETRAIN_PLOT}_families.html",
+    log:
+        "<logs>/figures/pretrain_{data}_families.log",
+    benchmark:
+        "<benchmarks>/figures/pretrain_{data}_families.tsv"
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        code=fingerprint("plot_families.py"),
+    script:
+        "../scripts/plot_families.py"
+
+
 rule plot_labels:
     input:
         labels=expand(
@@ -132,6 +200,52 @@ rule plot_labels:
         code=fingerprint("plot_labels.py"),
     script:
         "../scripts/plot_labels.py"
+
+
+rule plot_pretrain_norms:
+    input:
+        metrics=expand(
+            f"{PRETRAINED}/metrics.csv",
+            **COMPARED,
+            allow_missing=True,
+        ),
+        plotly_js=ancient(PLOTLY),
+    output:
+        page=f"{PRETRAIN_PLOT}_norms.html",
+    log:
+        "<logs>/figures/pretrain_{data}_norms.log",
+    benchmark:
+        "<benchmarks>/figures/pretrain_{data}_norms.tsv"
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        colors=STUDY.figures.pretrain_colors,
+        code=fingerprint("plot_norms.py"),
+    script:
+        "../scripts/plot_norms.py"
+
+
+rule plot_finetune_norms:
+    input:
+        metrics=expand(
+            f"{FINETUNED}/metrics.csv",
+            **COMPARED,
+            allow_missing=True,
+        ),
+        plotly_js=ancient(PLOTLY),
+    output:
+        page=f"{FINETUNE_PLOT}_norms.html",
+    log:
+        "<logs>/figures/finetune_{domain}_pretrain_{data}_norms.log",
+    benchmark:
+        "<benchmarks>/figures/finetune_{domain}_pretrain_{data}_norms.tsv"
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        colors=STUDY.figures.finetune_colors,
+        code=fingerprint("plot_norms.py"),
+    script:
+        "../scripts/plot_norms.py"
 
 
 rule plot_transfer:
@@ -237,9 +351,14 @@ rule plot_rules:
 # The figures that the page shows, by its sections.
 SECTIONS = {
     "pretrain": expand(rules.plot_pretrain_curves.output.accuracy, **ALL),
+    "pretrain_generalization": expand(rules.plot_pretrain_generalization.output, **ALL),
     "answers": expand(rules.plot_answers.output, **ALL),
+    "families": expand(rules.plot_families.output, **ALL),
+    "pretrain_norms": expand(rules.plot_pretrain_norms.output, **ALL),
     "finetune": expand(rules.plot_finetune_curves.output.accuracy, **ALL),
+    "finetune_generalization": expand(rules.plot_finetune_generalization.output, **ALL),
     "labels": expand(rules.plot_labels.output, **ALL),
+    "finetune_norms": expand(rules.plot_finetune_norms.output, **ALL),
     "transfer": expand(rules.plot_transfer.output, **ALL),
     "scale": [
         *expand(rules.plot_pretrain_scale.output, **ALL),

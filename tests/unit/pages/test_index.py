@@ -58,11 +58,11 @@ def study(**other: Any) -> dict[str, Any]:
 LAST = {"pretrain": (0.4, 0.5, 0.6)}
 
 
-def figure(directory: Path, phase: str, metrics: Sequence[Path]) -> Path:
-    """Write the page of a phase's figure."""
+def figure(directory: Path, phase: str, metrics: Sequence[Path], kind: str = "") -> Path:
+    """Write the page of a phase's figure, under the name of some kind."""
     name = {"pretrain": "pretrain_1", "finetune": "finetune_1_pretrain_1"}[phase]
     metric = ACCURACY[phase]
-    path = directory / f"{name}_eval_{metric}.html"
+    path = directory / f"{name}_{kind or f'eval_{metric}'}.html"
     write_figure(learning_curves(read_runs(metrics, phase), metric, ["#00BBBB"], name), path)
     return path
 
@@ -74,8 +74,12 @@ def write_page(
     seconds: float = 1.0,
     records: Sequence[object] = (RECORD,),
     last: Mapping[str, Sequence[float]] = LAST,
+    sections: Mapping[str, tuple[str, str]] | None = None,
 ) -> str:
-    """Write tables of a small study and the page about them; return the page."""
+    """Write tables of a small study and the page about them; return the page.
+
+    Sections beside those of the accuracies have a figure of some phase and kind.
+    """
     paths: dict[str, list[Path]] = {"pretrain": [], "finetune": []}
     for phase in paths:
         for protocol in protocols if phase == "finetune" else (None,):
@@ -97,6 +101,8 @@ def write_page(
     figures = {
         phase: [figure(directory, phase, paths[phase])] if paths[phase] else [] for phase in paths
     }
+    for section, (phase, kind) in (sections or {}).items():
+        figures[section] = [figure(directory, phase, paths[phase], kind)]
     manifests = [directory / f"manifest_{version}.json" for version in study["data"]]
     for manifest, version in zip(manifests, study["data"].values(), strict=True):
         counts = {"train": 1287, "valid": 560}
@@ -239,6 +245,27 @@ def test_each_figure_stands_inline_with_its_content_in_words_and_links_to_its_pa
         "metrics/pretrain.csv",
         "metrics/finetune.csv",
         "metrics/summary.csv",
+    ]
+
+
+def test_measures_of_each_phase_stand_below_its_accuracy(tmp_path: Path) -> None:
+    sections = {
+        "finetune_norms": ("finetune", "norms"),
+        "finetune_generalization": ("finetune", "generalization"),
+        "pretrain_norms": ("pretrain", "norms"),
+        "families": ("pretrain", "families"),
+        "pretrain_generalization": ("pretrain", "generalization"),
+    }
+    outline = Outline(write_page(tmp_path, study(), sections=sections))
+    assert list(outline.figures) == [
+        *("pretrain_1_eval_math_acc", "pretrain_1_generalization"),
+        *("pretrain_1_families", "pretrain_1_norms"),
+        *("finetune_1_pretrain_1_eval_domain_acc", "finetune_1_pretrain_1_generalization"),
+        "finetune_1_pretrain_1_norms",
+    ]
+    assert [words for tag, words in outline.headings if tag == "h3"] == [
+        *("From training to validation", "When they have learned it", "Norms in pretraining"),
+        *("Labels in training and validation", "Norms in finetuning"),
     ]
 
 

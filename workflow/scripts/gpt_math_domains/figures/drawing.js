@@ -92,7 +92,8 @@ const Drawing = (() => {
     }
     const [, first, rest] = /^(.*), (.*)$/.exec(layout.title.text) || [];
     if (rest && layout.title.text.length > NARROW_TITLE) {
-      fit.title = { ...layout.title, text: `${first},<br>${rest}` };
+      const pad = { ...layout.title.pad, b: layout.title.pad.b + line }; // grows downwards
+      fit.title = { ...layout.title, text: `${first},<br>${rest}`, pad };
       fit.margin.t += line;
     }
     const more = fit.margin.b - layout.margin.b + fit.margin.t - layout.margin.t;

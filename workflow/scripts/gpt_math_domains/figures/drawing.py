@@ -129,7 +129,8 @@ def write_figure(figure: go.Figure, path: str | Path, plotly_js: str = "plotly.m
 def describe(figure: go.Figure) -> str:
     """Return the content of a figure in words: of each line its ends, of a heatmap its range.
 
-    A figure whose traces say little has its own words, `description` in its layout's `meta`.
+    What waits for a choice in a menu has no words. A figure whose traces say little has its own,
+    `description` in its layout's `meta`.
     """
     if words := (figure.layout.meta or {}).get("description"):
         return str(words)
@@ -137,7 +138,8 @@ def describe(figure: go.Figure) -> str:
     for trace in figure.data:
         # A heading of the legend stands above its first entry, and is meant for those after it.
         group = getattr(getattr(trace, "legendgrouptitle", None), "text", None) or group
-        if trace.hoverinfo == "skip" or not (trace.name or trace.type == "heatmap"):
+        unseen = trace.hoverinfo == "skip" or trace.visible is False
+        if unseen or not (trace.name or trace.type == "heatmap"):
             continue
         heading = figure.layout.legend.title.text if trace.name else ""
         name = " ".join(filter(None, [heading, trace.name, group]))

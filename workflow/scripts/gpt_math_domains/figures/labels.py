@@ -4,16 +4,15 @@ from collections.abc import Sequence
 from itertools import cycle
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from gpt_math_domains.figures.drawing import write_figure
+from gpt_math_domains.figures.lines import seed_line, seed_values
 from gpt_math_domains.figures.looks import (
     ACCURACY_RANGE,
     COLORS,
-    MARKERS,
     SYMBOLS,
     add_step_buttons,
     choice_menu,
@@ -51,27 +50,18 @@ def label_curves(table: pd.DataFrame, title: str) -> go.Figure:
         for row, model in enumerate(models, start=1):
             run = table[(table["protocol"].fillna("") == protocol) & (table["model"] == model)]
             for label, (color, symbol) in looks.items():
-                values = run[run["label"] == label].pivot(
-                    index="step", columns="seed", values="accuracy"
-                )
-                figure.add_scatter(
-                    x=values.index.to_numpy(),
-                    y=values.mean(axis=1).to_numpy(),
-                    customdata=np.column_stack([values.min(axis=1), values.max(axis=1)]),
-                    mode="lines+markers",
-                    line={"color": color, "width": 2.5},
-                    marker={"symbol": symbol, "size": 7, "maxdisplayed": MARKERS},
+                line = seed_line(
+                    seed_values(run[run["label"] == label], "accuracy"),
+                    {"color": color, "symbol": symbol},
+                    f"{text_of(label)}<br>model {model}, {text_of(protocol)}",
+                    "accuracy",
+                    width=2.5,
                     name=text_of(label),
                     legendgroup=label,
                     showlegend=row == 1,
                     visible=protocol == protocols(table)[0],
-                    hovertemplate=f"{text_of(label)}<br>model {model}, {text_of(protocol)}<br>"
-                    "step %{x:,}<br>accuracy %{y:.4f}<br>"
-                    f"mean of {values.shape[1]} seeds "
-                    "(%{customdata[0]:.4f} to %{customdata[1]:.4f})<extra></extra>",
-                    row=row,
-                    col=1,
                 )
+                figure.add_trace(line, row=row, col=1)
                 shown.append(protocol)
     set_layout(figure, title, legend="label", height=panel_height(len(models)))
     figure.update_xaxes(title_text="step", row=len(models))

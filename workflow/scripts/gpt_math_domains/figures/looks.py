@@ -7,12 +7,28 @@ from itertools import cycle
 import pandas as pd
 import plotly.graph_objects as go
 
+from gpt_math_domains.run import ACCURACY
+
+_ACCURACIES = {
+    "{}": "eval/{}",
+    "train_{}": "train/{}, no dropout",
+    "mirrored_{}": "eval/{}, mirrored",
+    "unmirrored_{}": "eval/{}, not mirrored",
+}
 AXES = {
-    "math_acc": "eval/math_acc",
-    "domain_acc": "eval/domain_acc",
+    **{
+        column.format(accuracy): words.format(accuracy)
+        for accuracy in ACCURACY.values()
+        for column, words in _ACCURACIES.items()
+    },
+    "accuracy": "accuracy",
     "eval_loss": "eval/loss",
     "train_loss": "train/loss",
+    "train_eval_loss": "train/loss, no dropout",
+    "grad_norm": "gradient norm",
+    "weight_norm": "weight norm",
 }
+"""What measures are called on axes and in hover texts."""
 DASHES = ("solid", "dash", "dashdot", "12px,4px")  # dots are for reference curves
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star")
 MARKERS = 12  # shown on a line, at most

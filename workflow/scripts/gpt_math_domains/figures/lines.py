@@ -1,0 +1,234 @@
+"""Lines over the optimizer steps: the mean over seeds, and a band from the lowest to the highest.
+
+Learning curves are made of them, and the figures of generalization, norms, labels and families.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import cycle
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from gpt_math_domains.figures.looks import (
+    ACCURACY_RANGE,
+    AXES,
+    DASHES,
+    MARKERS,
+    add_step_buttons,
+    finetune_title,
+    model_looks,
+    pretrain_title,
+    protocols,
+    require_only,
+    set_layout,
+    text_of,
+)
+from gpt_math_domains.results.metrics import read_runs
+
+
+def read_versions(
+    inputs: Sequence[str | Path], data: int, domain: int | None
+) -> tuple[pd.DataFrame, str]:
+    """Read the metrics of a data version's runs, and return them with the title of their figures.
+
+    Args:
+        inputs: the runs' metrics, of any models and protocols.
+        data: the data version.
+        domain: the domain version in finetuning, None in pretraining.
+
+    Raises:
+        ValueError: a table is malformed or of other runs.
+    """
+    metrics = read_runs(inputs, "pretrain" if domain is None else "finetune")
+    require_only(metrics, "data", data)
+    if domain is None:
+        return metrics, pretrain_title(data)
+    require_only(metrics, "domain", domain)
+    return metrics, finetune_title(domain, data)
+
+
+def stacked_lines(
+    metrics: pd.DataFrame,
+    names: Sequence[str],
+    colors: Sequence[str],
+    title: str,
+    *,
+    height: int,
+    row_heights: Sequence[float] | None = None,
+) -> go.Figure:
+    """Draw several metrics below each other, as `model_lines` has them; one legend rules all.
+
+    Args:
+        metrics: see `model_lines`.
+        names: the metrics, from the top.
+        colors: see `model_lines`.
+        title: the figure's title.
+        height: of the figure, in pixels.
+        row_heights: shares of it; equal if None.
+    """
+    figure = make_subplots(
+        rows=len(names), shared_xaxes=True, row_heights=row_heights, vertical_spacing=40 / height
+    )
+    for row, metric in enumerate(names, start=1):
+        figure.add_traces(
+            list(model_lines(metrics, metric, colors, in_legend=row == 1)), rows=row, cols=1
+        )
+    set_step_layout(figure, names, title, height=height)
+    figure.update_xaxes(showticklabels=True)  # most windows do not show all at once
+    return figure
+
+
+def model_lines(
+    metrics: pd.DataFrame, metric: str, colors: Sequence[str], in_legend: bool = True
+) -> Iterator[go.Scatter]:
+    """Yield the lines of a metric for each protocol and model version.
+
+    Of several protocols, `full` (or else the first) is drawn and the others wait in the legend.
+
+    Args:
+        metrics: runs of one data (and domain) version, as `metrics.read_metrics` returns them.
+        metric: a measure of `AXES`.
+        colors: colours of the model versions in ascending order; repeated if they are too few.
+        in_legend: whether the legend names them.
+    """
+    looks = model_looks(metrics, colors)
+    drawn, *others = protocols(metrics)
+    for protocol, dash in zip([drawn, *others], cycle(DASHES), strict=False):
+        runs = metrics[metrics["protocol"].fillna("") == protocol]
+        heading = text_of(protocol) if others or protocol not in ("", "full") else None
+        unheaded = heading  # a legend heading stands once, above its first entry
+        for model, look in looks.items():
+            run = runs[runs["model"] == model]
+            if run.empty:
+                continue
+            *band, line = seed_lines(
+                seed_values(run, metric),
+                look,
+                f"model {model}" if heading is None else f"model {model}, {heading}",
+                metric,
+                dash=dash,
+                in_legend=in_legend,
+                name=str(model),
+                legendgroup=f"{protocol} {model}",
+                visible=True if protocol == drawn else "legendonly",
+            )
+            line.update(legendgrouptitle={"text": unheaded})
+            yield from (*band, line)
+            unheaded = None
+
+
+def seed_values(rows: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Return a column of a table as (step, seed) values."""
+    return rows.pivot(index="step", columns="seed", values=column)
+
+
+def seed_lines(
+    values: pd.DataFrame,
+    look: Mapping[str, str],
+    told: str,
+    metric: str,
+    *,
+    width: float = 3,
+    dash: str = "solid",
+    in_legend: bool = True,
+    **common: object,
+) -> Iterator[go.Scatter]:
+    """Yield the mean over seeds as a line and, before it, the band of several seeds.
+
+    Args:
+        values: of a metric, as `seed_values` returns them.
+        look: the line's `color`, and the `symbol` of its markers.
+        told: what the line is of, in words, for its hover text.
+        metric: a measure of `AXES`.
+        width: of the line, in pixels.
+        dash: of the line.
+        in_legend: whether the legend names the line.
+        common: what else line and band are given, such as their `legendgroup`: a click in the
+            legend takes the whole group, so the band goes with its line.
+    """
+    if values.shape[1] > 1:
+        yield _band(values, fillcolor=look["color"], **common)
+    yield seed_line(
+        values, look, told, metric, width=width, dash=dash, showlegend=in_legend, **common
+    )
+
+
+def seed_line(
+    values: pd.DataFrame,
+    look: Mapping[str, str],
+    told: str,
+    metric: str,
+    *,
+    width: float = 3,
+    dash: str = "solid",
+    **style: object,
+) -> go.Scatter:
+    """Return the mean over seeds as a line without a band; see `seed_lines`."""
+    several = values.shape[1] > 1
+    return go.Scatter(
+        x=values.index.to_numpy(),
+        y=values.mean(axis=1, skipna=False).to_numpy(),
+        mode="lines+markers",
+        line={"color": look["color"], "width": width, "dash": dash},
+        marker={**look, "size": width + 5, "maxdisplayed": MARKERS},
+        customdata=_range(values) if several else None,
+        hovertemplate=_hover(told, metric, values.shape[1]),
+        **style,
+    )
+
+
+def set_step_layout(
+    figure: go.Figure, metrics: Sequence[str], title: str, height: int | None = None
+) -> None:
+    """Give a figure its title, axes and looks; plot `i` from the top shows `metrics[i]`."""
+    set_layout(figure, title, height=height)
+    figure.update_xaxes(title_text="step", row=len(metrics) if len(metrics) > 1 else None)
+    for metric, axis in zip(metrics, figure.select_yaxes(), strict=True):
+        axis.update(title_text=AXES[metric])
+        if _is_accuracy(metric):
+            axis.update(range=ACCURACY_RANGE)
+    add_step_buttons(figure)
+
+
+def _band(values: pd.DataFrame, **style: object) -> go.Scatter:
+    """Return the translucent area from the lowest to the highest seed of (step, seed) values."""
+    # A step at which a seed has no value (a loss that diverged) has no band.
+    known = values.replace([np.inf, -np.inf], np.nan).dropna()
+    low, high = _range(known).T
+    return go.Scatter(
+        x=np.concatenate([known.index, known.index[::-1]]),
+        y=np.concatenate([high, low[::-1]]),
+        mode="lines",
+        line={"width": 0},
+        fill="toself",
+        opacity=0.2,
+        hoverinfo="skip",
+        showlegend=False,
+        **style,
+    )
+
+
+def _range(values: pd.DataFrame) -> npt.NDArray[np.float64]:
+    """Return the lowest and highest seed of (step, seed) values, of shape (steps, 2)."""
+    return np.column_stack([values.min(axis=1), values.max(axis=1)])
+
+
+def _hover(told: str, metric: str, seeds: int) -> str:
+    """Return the hover text of a line: what, where, how much, over how many seeds."""
+    digits = ".4f" if _is_accuracy(metric) else ".4g"
+    spread = f"%{{customdata[0]:{digits}}} to %{{customdata[1]:{digits}}}"
+    lines = [
+        told,
+        "step %{x:,}",
+        f"{AXES[metric]} %{{y:{digits}}}",
+        f"mean of {seeds} seeds ({spread})" if seeds > 1 else "1 seed",
+    ]
+    return "<br>".join(lines) + "<extra></extra>"
+
+
+def _is_accuracy(metric: str) -> bool:
+    return metric.endswith("acc") or metric == "accuracy"
