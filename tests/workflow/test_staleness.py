@@ -200,6 +200,11 @@ CASES = [
         {"overrides": [{"phase": "pretrain", "data": 4, "model": 2, "checkpoints": "log"}]},
     ),
     Case(
+        "finetuning from another data version",
+        finetuning(data=5),
+        {"overrides": [{"phase": "finetune", "data": 5, "finetune_from": 4}]},
+    ),
+    Case(
         "dropout of a model",
         pretraining(model=4) | finetuning(model=4),
         {"models": {4: {"dropout": 0.0}}},

@@ -182,7 +182,7 @@ def main() -> None:
     with job_log(path) as log:
         job = Job(**fields, record=Record(directory / "run.json", inputs.values(), code), log=log)
         if finetunes:
-            finetune_model(job, **inputs, pretrained=[])
+            finetune_model(job, **inputs, pretrained=[], pretrained_vocabulary=[])
         else:
             pretrain_model(job, **inputs)
 

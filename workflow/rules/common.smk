@@ -197,6 +197,29 @@ def trajectories(wildcards):
     return [f"{PRETRAINED}/trajectory.csv".format(**run) for run in kept]
 
 
+def source(wildcards):
+    """Return the wildcards of the pretraining that a finetuning starts from."""
+    told = finetune_settings(wildcards)["finetune_from"]
+    return dict(
+        data=wildcards.data if told is None else told,
+        model=wildcards.model,
+    )
+
+
+def pretrained_files(wildcards):
+    files = expand(
+        f"{PRETRAINED}/seed_{{seed}}/{{file}}",
+        seed=STUDY.run.seeds,
+        file=["config.json", "model.safetensors"],
+        allow_missing=True,
+    )
+    return expand(files, **source(wildcards))
+
+
+def pretrained_vocabulary(wildcards):
+    return expand(f"{DATA}/vocabulary.json", **source(wildcards))
+
+
 def starts_pretrained(wildcards):
     return PROTOCOLS[wildcards.protocol].pretrained
 

@@ -6,15 +6,8 @@ rule finetune_model:
         manifest=f"{DATA}/manifest.json",
         train_labels=f"{LABELS}/train.csv",
         valid_labels=f"{LABELS}/valid.csv",
-        pretrained=branch(
-            starts_pretrained,
-            then=expand(
-                f"{PRETRAINED}/seed_{{seed}}/{{file}}",
-                seed=STUDY.run.seeds,
-                file=["config.json", "model.safetensors"],
-                allow_missing=True,
-            ),
-        ),
+        pretrained=branch(starts_pretrained, then=pretrained_files),
+        pretrained_vocabulary=branch(starts_pretrained, then=pretrained_vocabulary),
     output:
         metrics=f"{FINETUNED}/metrics.csv",
         labels=f"{FINETUNED}/labels.csv",

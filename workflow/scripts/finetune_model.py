@@ -45,4 +45,5 @@ with (
         train_labels_csv=snakemake.input.train_labels,
         valid_labels_csv=snakemake.input.valid_labels,
         pretrained=checkpoint_directories(snakemake.input.pretrained),
+        pretrained_vocabulary=snakemake.input.pretrained_vocabulary,
     )

@@ -580,6 +580,15 @@ def test_a_file_adds_labels_of_ones_own_and_is_read_before_any_job(tmp_path: Pat
     assert "has_zero is the name of a built-in label" in fault_of(**version)
 
 
+def test_a_finetuning_starts_from_a_data_version_that_is_there() -> None:
+    study = load_study(default(overrides=[{"phase": "finetune", "data": 3, "finetune_from": 1}]))
+    assert study.training("finetune", 3, 2, 1, "full")["finetune_from"] == 1
+    with pytest.raises(ConfigError, match=r"config: finetune.finetune_from = 9: not defined under"):
+        load_study(default(finetune=DEFAULT["finetune"] | {"finetune_from": 9}))
+    with pytest.raises(ConfigError, match=r"config: pretrain.finetune_from = 1: must be null"):
+        load_study(default(overrides=[{"finetune_from": 1}]))
+
+
 def test_a_schedule_without_warmup_gets_none_from_an_override_either() -> None:
     with pytest.raises(ConfigError, match=r"config: pretrain.num_warmup_steps = 1000: must be 0"):
         load_study(default(pretrain=DEFAULT["pretrain"] | {"lr_scheduler_type": "constant"}))

@@ -162,6 +162,7 @@ class Settings:
     weight_decay_on: str = "matrices"
     train_eval_rows: int | None = 1000
     checkpoints: str | Mapping[str, int] = "none"
+    finetune_from: int | None = None
 
     @property
     def step_rows(self) -> int:

@@ -315,6 +315,12 @@ class Training(Section):
         "1, 2, 4, ... steps; or `{every: N}` steps",
     )
 
+    finetune_from: Version | None = Field(
+        default=Settings.finetune_from,
+        description="of finetuning that starts from checkpoints: the data version that they were "
+        "pretrained on; null: its own",
+    )
+
     @model_validator(mode="after")
     def _constant_has_no_warmup(self) -> Self:
         _refuse_warmup(self.lr_scheduler_type, self.num_warmup_steps)
@@ -420,10 +426,24 @@ class Study(Section):
     @model_validator(mode="after")
     def _overrides_agree(self) -> Self:
         for run in self.runs():
+            self._refuse_source(run)
             told = " ".join(f"{key} {run[key]}" for key in RUN if run[key] is not None)
             where = f", by the overrides for {told}"
             _refuse_warmup(run["lr_scheduler_type"], run["num_warmup_steps"], where)
         return self
+
+    def _refuse_source(self, run: Mapping[str, Any]) -> None:
+        """Raise ValueError where a run cannot start from the data version it names."""
+        source = run["finetune_from"]
+        if source is None:
+            return
+        if run["phase"] == "pretrain":
+            raise ValueError(f"pretrain.finetune_from = {source}: must be null")
+        if source not in self.data:
+            raise ValueError(
+                f"finetune.finetune_from = {source}: not defined under data, which has "
+                f"{sorted(self.data)}"
+            )
 
     def training(
         self,

@@ -3,13 +3,14 @@
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from gpt_math_domains.data.families import Parts, families_of, is_mirrored, parts_of
 from gpt_math_domains.data.manifest import check_manifest
@@ -23,6 +24,7 @@ from gpt_math_domains.jobs.stops import Stop
 from gpt_math_domains.results.metrics import write_metrics, write_parts
 from gpt_math_domains.run import (
     ACCURACY,
+    EMBEDDING,
     PROTOCOLS,
     STEP,
     WEIGHTS,
@@ -174,6 +176,7 @@ def finetune_model(
     train_labels_csv: Path,
     valid_labels_csv: Path,
     pretrained: Sequence[Path],
+    pretrained_vocabulary: Sequence[Path],
 ) -> None:
     """Finetune all seeds of a model to tell domain labels; write metrics and checkpoints.
 
@@ -190,6 +193,7 @@ def finetune_model(
         train_labels_csv: labels of the equations to train on.
         valid_labels_csv: labels of the equations to judge by.
         pretrained: checkpoint directories, one for each seed; unused where the start is random.
+        pretrained_vocabulary: the one vocabulary of these, perhaps of another data version.
 
     Raises:
         ValueError: an input file is malformed or was changed, `cuda` is asked for and not there, or
@@ -215,18 +219,45 @@ def finetune_model(
     kinds = [{"label": name} for name in names]
     job.require_memory(size, len(tasks[0]), device)
     parameters = job.initialize(size, len(names))
+    new_symbols: list[str] = []
     if PROTOCOLS[job.run["protocol"]].pretrained:
+        source = read_vocabulary(pretrained_vocabulary[0])
         loaded, loaded_size = read_checkpoints(pretrained)
-        if loaded_size != size:
+        if loaded_size != replace(size, vocabulary_size=source.size):
             raise ValueError(f"{pretrained[0]}: holds {loaded_size}, but the run asks for {size}")
-        # All but an unembedding.
-        shared = loaded.keys() & parameters.keys()
-        parameters |= {name: loaded[name].to(dtype) for name in parameters if name in shared}
+        loaded = {name: value.to(dtype) for name, value in loaded.items() if name in parameters}
+        loaded[EMBEDDING], new_symbols = carried_over(
+            loaded[EMBEDDING], source, parameters[EMBEDDING], vocabulary
+        )
+        parameters |= loaded
 
     def publish(directories: Sequence[Path], parameters: Parameters) -> None:
         write_checkpoints(directories, parameters, size, vocabulary, names)
 
-    _train(job, tasks[0], judge, kinds, size, parameters, device, publish)
+    facts = {"new_symbols": new_symbols}
+    _train(job, tasks[0], judge, kinds, size, parameters, device, publish, facts)
+
+
+def carried_over(
+    embedding: Tensor, source: Vocabulary, start: Tensor, vocabulary: Vocabulary
+) -> tuple[Tensor, list[str]]:
+    """Return the embedding `[R, V, D]` of a vocabulary from that of another, symbol by symbol.
+
+    Args:
+        embedding: `[R, V, D]` of the source.
+        source: the vocabulary that it is of.
+        start: `[R, V, D]` where symbols start that the source does not have.
+        vocabulary: of the result.
+
+    Returns:
+        The embedding, and the symbols that the source does not have.
+    """
+    known = {symbol: place for place, symbol in enumerate(source.symbols)}
+    carried = start.clone()
+    for place, symbol in enumerate(vocabulary.symbols):
+        if symbol in known:
+            carried[:, place] = embedding[:, known[symbol]]
+    return carried, [symbol for symbol in vocabulary.symbols if symbol not in known]
 
 
 def checkpoint_directories(files: Sequence[str]) -> list[Path]:
@@ -243,11 +274,12 @@ def _train(
     parameters: Parameters,
     device: str,
     publish: Callable[[Sequence[Path], Parameters], None],
+    facts: Mapping[str, Any] | None = None,
 ) -> None:
     """Train to the end, from where an earlier attempt got to; write all that a run leaves.
 
-    `publish` writes parameters as checkpoints into directories, one for each seed. Once all is
-    written, the resume state goes.
+    `publish` writes parameters as checkpoints into directories, one for each seed; the record tells
+    `facts` too. Once all is written, the resume state goes.
     """
     phase, settings = job.run["phase"], Settings(**job.settings)
     stack = build_stack(
@@ -307,7 +339,7 @@ def _train(
         write_parts(rows, phase, job.parts_csv)
         names = [f"{STEP.format(step=step)}/{WEIGHTS}" for step in kept]
         weights = [path / name for path in job.checkpoints for name in names]
-        _write_record(job, device, execution, resume.resumes, weights)
+        _write_record(job, device, execution, resume.resumes, weights, facts or {})
         publish(job.checkpoints, stack.parameters)
         resume.clear()
 
@@ -341,7 +373,12 @@ def _identity(job: Job, execution: str, device: str) -> dict[str, object]:
 
 
 def _write_record(
-    job: Job, device: str, execution: str, resumes: int, weights: Sequence[Path]
+    job: Job,
+    device: str,
+    execution: str,
+    resumes: int,
+    weights: Sequence[Path],
+    facts: Mapping[str, Any],
 ) -> None:
     """Write what was trained, on what, and the checksums of the weights kept on the way."""
     directory = Path(job.metrics_csv).parent
@@ -356,4 +393,5 @@ def _write_record(
         execution=execution,
         threads=job.threads,
         checkpoints={str(path.relative_to(directory)): sha256(path) for path in weights},
+        **facts,
     )
