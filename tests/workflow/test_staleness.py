@@ -298,7 +298,7 @@ CASES = [
     a_line_in("jobs/record.py", TRAINING),
     a_line_in("data/equations.py", equations() | labels() | TRAINING),
     a_line_in("data/labels.py", labels() | finetuning()),
-    a_line_in("data/families.py", TRAINING),
+    a_line_in("data/families.py", labels() | TRAINING),
     a_line_in("training/stack.py", TRAINING),
     a_line_in("training/judge.py", jobs("judge_answers", data=DATA, model=MODELS) | ANSWERS),
     a_line_in("results/summary.py", REPORT | TRANSFER),

@@ -29,7 +29,14 @@ def needed(size: ModelSize = MODEL_6, **other: int) -> int:
         "evaluations": 0,
         "value_bytes": 4,
     }
-    return training_bytes(size, **(once | other))
+    return training_bytes(
+        parameters=size.parameters(),
+        num_layers=size.num_layers,
+        num_heads=size.num_heads,
+        d_model=size.d_model,
+        num_positions=size.num_positions,
+        **(once | other),
+    )
 
 
 def test_parameters_count_as_often_as_training_keeps_them() -> None:

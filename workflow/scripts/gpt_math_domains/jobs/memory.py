@@ -3,8 +3,6 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from gpt_math_domains.run import ModelSize
-
 GIB = 2**30
 COPIES = 5  # of a parameter: where it started, where it is, AdamW's two moments, the gradient
 # States of width d_model that an eager step holds for each token, fitted to the peaks of models of
@@ -16,8 +14,12 @@ PAIR_BYTES = 300  # of an operand pair while its family is written
 
 
 def training_bytes(
-    size: ModelSize,
     *,
+    parameters: int,
+    num_layers: int,
+    num_heads: int,
+    d_model: int,
+    num_positions: int,
     seeds: int,
     batch_size: int,
     gradient_accumulation_steps: int,
@@ -35,12 +37,11 @@ def training_bytes(
     bits: (2 D + T H) for each token and layer. All of this R times `value_bytes`, and
     `EVALUATION_BYTES` for each seed and evaluation.
     """
-    width, layers = size.d_model, size.num_layers
-    tokens = (size.num_positions - 1) * batch_size
-    attention = (size.num_positions - 1) * size.num_heads
-    states = tokens * (layers * (LAYER_STATES * width + attention) + OTHER_STATES * width)
-    masks = tokens * layers * (2 * width + attention) * gradient_accumulation_steps
-    values = value_bytes * (COPIES * size.parameters() + states + masks) + 2 * masks
+    width, tokens = d_model, (num_positions - 1) * batch_size
+    attention = (num_positions - 1) * num_heads
+    states = tokens * (num_layers * (LAYER_STATES * width + attention) + OTHER_STATES * width)
+    masks = tokens * num_layers * (2 * width + attention) * gradient_accumulation_steps
+    values = value_bytes * (COPIES * parameters + states + masks) + 2 * masks
     return seeds * (values + EVALUATION_BYTES * evaluations)
 
 

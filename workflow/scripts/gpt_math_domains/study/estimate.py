@@ -102,8 +102,13 @@ def training_request(
     """
     seconds = training_seconds(version, model, settings, seeds, device)
     minutes = attempt * (START_MINUTES + round(MARGIN * seconds / 60))
+    size = _size(version, model)
     needed = training_bytes(
-        _size(version, model),
+        parameters=size.parameters(),
+        num_layers=size.num_layers,
+        num_heads=size.num_heads,
+        d_model=size.d_model,
+        num_positions=size.num_positions,
         seeds=seeds,
         batch_size=settings["batch_size"],
         gradient_accumulation_steps=settings["gradient_accumulation_steps"],

@@ -113,7 +113,11 @@ class Job:
         """
         settings = Settings(**self.settings)
         needed = training_bytes(
-            size,
+            parameters=size.parameters(),
+            num_layers=size.num_layers,
+            num_heads=size.num_heads,
+            d_model=size.d_model,
+            num_positions=size.num_positions,
             seeds=len(self.seeds),
             batch_size=settings.batch_size,
             gradient_accumulation_steps=settings.gradient_accumulation_steps,
