@@ -133,7 +133,7 @@ def test_a_developers_packages_change_none_of_a_users() -> None:
 
 def test_a_study_needs_a_users_packages_alone() -> None:
     imported = set().union(*map(third_party, SCRIPTS.rglob("*.py")))
-    pip_names = {"yaml": "pyyaml"}
+    pip_names = {"pydantic_core": "pydantic-core", "yaml": "pyyaml"}
     assert {pip_names.get(name, name) for name in imported} <= requirements(
         "requirements.lock"
     ).keys()

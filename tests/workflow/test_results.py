@@ -27,7 +27,8 @@ CHECKPOINT = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_c
 LABELS = ["first_odd", "first_even", "both_odd", "both_even", "has_zero", "no_zero"]
 
 
-LABEL_FIGURES = ("labels", "transfer")
+PRETRAIN_FIGURES = ("answers", "families", "generalization", "norms")
+FINETUNE_FIGURES = ("labels", "transfer", "generalization", "norms")
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -62,14 +63,17 @@ def test_the_results_are_the_promised_files_and_no_others(finished: Repository) 
         ):
             promised |= {f"plots/{figure}.html", f"plots/{figure}_eval_loss.html"}
             promised |= {f"plots/{figure}_eval_{accuracy}_acc.html"}
-        promised |= {f"plots/pretrain_{data}_{name}.html" for name in ("operations", "operands")}
+            promised |= {f"plots/{figure}_{name}.html" for name in ("generalization", "norms")}
+        answers = ("operations", "operands", "families")
+        promised |= {f"plots/pretrain_{data}_{name}.html" for name in answers}
         figure = f"plots/finetune_1_pretrain_{data}"
         promised |= {f"{figure}_{name}.html" for name in ("labels", "transfer")}
     bundled = {name for name in promised if name.startswith(("index", "metrics", "plots"))}
     promised |= {f"report/{name}" for name in (*bundled, "config.yaml", ".snakemake_timestamp")}
     for run in PRETRAINED + FINETUNED:
         promised |= {f"{run}/metrics.csv", f"{run}/run.json"}
-        promised |= {f"{run}/{'labels' if run in FINETUNED else 'answers'}.csv"}
+        tables = ("labels",) if run in FINETUNED else ("answers", "families")
+        promised |= {f"{run}/{name}.csv" for name in tables}
         promised |= {f"{run}/seed_{seed}/{name}" for seed, name in product(SEEDS, CHECKPOINT)}
 
     found = {
@@ -200,7 +204,9 @@ def test_a_runs_record_tells_its_configuration_and_the_files_it_read(
     phase, protocol = run.partition("/")[0], run.rpartition("/")[2]
     assert record["run"]["phase"] == phase
     assert record["settings"].items() >= settings(phase).items()
-    assert record["model"] == {"num_layers": 1, "num_heads": 2, "d_model": 16}
+    size = {"num_layers": 1, "num_heads": 2, "d_model": 16}
+    assert record["model"] == size | {"dropout": 0.1, "tie_word_embeddings": True}
+    assert record["checkpoints"] == {}
     assert (record["seeds"], record["precision"], record["execution"]) == ([0, 1], "fp32", "eager")
     assert (record["threads"], record["resumes"]) == (1, 0)
     files = ("train.csv", "valid.csv", "vocabulary.json", "manifest.json")
@@ -253,8 +259,8 @@ def test_every_job_leaves_a_log_and_a_benchmark(finished: Repository) -> None:
     jobs |= {"figures/plotly", "figures/index", "figures/trace_rules", "figures/rules"}
     jobs |= {"figures/timeline", "figures/bundle"}
     jobs |= {"figures/pretrain_scale", "figures/finetune_1_scale"}
-    jobs |= {f"figures/pretrain_{data}_answers" for data in DATA}
-    jobs |= {f"figures/finetune_1_pretrain_{d}_{name}" for d in DATA for name in LABEL_FIGURES}
+    jobs |= {f"figures/pretrain_{d}_{name}" for d in DATA for name in PRETRAIN_FIGURES}
+    jobs |= {f"figures/finetune_1_pretrain_{d}_{name}" for d in DATA for name in FINETUNE_FIGURES}
     jobs |= {f"figures/pretrain_{data}" for data in DATA}
     jobs |= {f"figures/finetune_1_pretrain_{data}" for data in DATA}
 

@@ -354,11 +354,6 @@ CASES = [
         delete="pretrain/data_4/model_2/answers.csv",
     ),
     Case(
-        "accuracies of families deleted",
-        pretraining(data=4, model=2) | finetuning(data=4, model=2, protocol="full"),
-        delete="pretrain/data_4/model_2/families.csv",
-    ),
-    Case(
         "accuracies of labels deleted",
         finetuning(data=4, model=2, protocol="full"),
         delete="finetune/domain_1/data_4/model_2/full/labels.csv",

@@ -130,7 +130,8 @@ def outputs(directory: Path) -> dict[str, object]:
         rows = list(csv.DictReader(file))
     for row in rows:
         del row["seconds"]
-    return found | {"metrics.csv": rows, "parts.csv": (directory / "parts.csv").read_bytes()}
+    tables = {path.name: path.read_bytes() for path in directory.glob("*.csv")}
+    return found | tables | {"metrics.csv": rows}
 
 
 def require_the_same(directory: Path, whole: dict[str, object]) -> None:
