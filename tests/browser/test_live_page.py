@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ import pytest
 
 from gpt_math_domains.files import write_json
 from gpt_math_domains.pages.watch import SECONDS, read_study, serve
+from metric_rows import evaluation
 
 if TYPE_CHECKING:
     from tests.browser.conftest import Open
@@ -21,7 +23,6 @@ RUN = {"phase": "pretrain", "data": 1, "model": 2, "domain": None, "protocol": N
 
 def tell(evaluations: int) -> None:
     """Leave what a training tells after so many evaluations."""
-    values = {"train_loss": [1.0], "eval_loss": [2.0], "seconds": 1.0, "learning_rate": 5e-4}
     told = {
         "run": RUN,
         "seeds": [0],
@@ -30,8 +31,7 @@ def tell(evaluations: int) -> None:
         "steps_per_second": 20.0,
         "time": time.time(),
         "evaluations": [
-            {"step": 100 * (n + 1), "epoch": float(n), "accuracy": [n / 10], **values}
-            for n in range(evaluations)
+            asdict(evaluation(100 * (n + 1), accuracy=[n / 10])) for n in range(evaluations)
         ],
     }
     write_json(Path("out/pretrain/data_1/model_2/resume/progress.json"), told)
