@@ -7,8 +7,6 @@ from itertools import cycle
 import pandas as pd
 import plotly.graph_objects as go
 
-from gpt_math_domains.run import ACCURACY
-
 _ACCURACIES = {
     "{}": "eval/{}",
     "train_{}": "train/{}, no dropout",
@@ -18,7 +16,7 @@ _ACCURACIES = {
 AXES = {
     **{
         column.format(accuracy): words.format(accuracy)
-        for accuracy in ACCURACY.values()
+        for accuracy in ("math_acc", "domain_acc")
         for column, words in _ACCURACIES.items()
     },
     "accuracy": "accuracy",
