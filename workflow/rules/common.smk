@@ -12,6 +12,7 @@ from snakemake.utils import update_config
 ROOT = Path(str(workflow.current_basedir)).parents[1]
 sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 
+from gpt_math_domains.data.settings import DataSettings
 from gpt_math_domains.jobs.stops import OWNER
 from gpt_math_domains.run import CHECKPOINT, DIRECTORIES, PROTOCOLS
 from gpt_math_domains.study.config import ConfigError, check_file, load_study
@@ -71,6 +72,9 @@ if (
 
 # The checked configuration with text keys: rules take slices of it as params.
 CHECKED = STUDY.model_dump(mode="json")
+DATA_SETTINGS = {
+    number: DataSettings(**settings) for number, settings in CHECKED["data"].items()
+}
 # Training on the CPU by choice takes cores, not GPU slots.
 TRAINING_GPUS = 0 if STUDY.device == "cpu" else 1
 # With `auto`, the file is the same on every machine, or its name would make all trainings stale.
@@ -137,8 +141,9 @@ def request(what, settings):
     limit = (workflow.resource_settings.default_resources or {}).get("max_runtime")
 
     def ask(wildcards, attempt):
+        version("data", "data")(wildcards)  # refuses one that is not defined
         asked = training_request(
-            version("data", "data")(wildcards),
+            DATA_SETTINGS[wildcards.data],
             version("model", "models")(wildcards),
             settings(wildcards),
             len(STUDY.run.seeds),
@@ -246,7 +251,7 @@ def tell_costs():
     """Say once, before training starts, what takes much disk, or long on a CPU."""
     trainings = [
         (
-            CHECKED["data"][job.wildcards.data],
+            DATA_SETTINGS[job.wildcards.data],
             job.params.model,
             job.params.settings,
             len(job.params.seeds),

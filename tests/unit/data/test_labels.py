@@ -200,6 +200,14 @@ def test_labels_of_ones_own_are_asked_of_each_equation_by_its_parts(tmp_path: Pa
             r"own\.py: carry is the name of a built-in",
         ),
         ("def large(equation):\n    return 1", r"own\.py: large answers 1 to Equation\(first=\d, "),
+        (
+            "import none_such\ndef large(equation):\n    return True",
+            r"own\.py: cannot be run",
+        ),
+        (
+            "raise SystemExit\ndef large(equation):\n    return True",
+            r"own\.py: cannot be run: Sys",
+        ),
         ("def large(equation):\n    return 1 / 0 > 1", r"large fails at Equation.*ZeroDivision"),
     ],
 )

@@ -184,6 +184,7 @@ def test_a_model_has_more_parameters_where_the_vocabulary_is_larger(tmp_path: Pa
 def test_the_tables_tell_what_was_run(tmp_path: Path) -> None:
     training = [run | SETTINGS | {"eval_steps": 1000} for run in study()["training"]]
     training[0]["num_train_epochs"] = 2000
+    training[0]["max_grad_norm"], training[1]["max_grad_norm"] = None, 0.5
     page = write_page(tmp_path, study(training=training))
     tables = Outline(page).tables
     assert tables["Models"] == [
@@ -197,14 +198,15 @@ def test_the_tables_tell_what_was_run(tmp_path: Path) -> None:
     ]
     assert tables["Domains"] == [["domain", "labels"], ["1", "first_odd, has_zero"]]
     assert tables["Training"] == [
-        ["phase", "data", "model", "domain", "protocol", "num_train_epochs"],
-        ["pretrain", "1", "2", "", "", "2,000"],
-        ["finetune", "1", "2", "1", "full", "40"],
+        ["phase", "data", "model", "domain", "protocol", "num_train_epochs", "max_grad_norm"],
+        ["pretrain", "1", "2", "", "", "2,000", "none"],
+        ["finetune", "1", "2", "1", "full", "40", "0.5"],
     ]
     [together] = re.findall(r"The same in all of them:([^<]*)<", page)
     assert " ".join(together.split()) == (
         "eval_steps 1,000; batch_size 16; learning_rate 0.005; weight_decay 0.1; "
-        "gradient_accumulation_steps 1; num_warmup_steps 5; shuffle yes."
+        "gradient_accumulation_steps 1; num_warmup_steps 5; shuffle yes; "
+        "checkpoints every 40."
     )
 
 

@@ -5,6 +5,7 @@ import pytest
 from snakemake.common.configfile import load_configfile
 from snakemake.utils import update_config
 
+from gpt_math_domains.data.settings import DataSettings
 from gpt_math_domains.study import estimate
 from gpt_math_domains.study.config import Study, load_study
 from gpt_math_domains.study.estimate import (
@@ -31,7 +32,7 @@ def seconds(
     gradient_accumulation_steps: int = 1,
 ) -> float:
     return training_seconds(
-        {"digits": digits, "modulo": modulo},
+        DataSettings(digits, modulo),
         {"num_layers": num_layers, "d_model": d_model},
         SETTINGS
         | {
@@ -54,7 +55,7 @@ def estimates(study: Study) -> list[float]:
     """Return the seconds of each run, as the workflow asks for them."""
     return [
         training_seconds(
-            study.data[run["data"]].model_dump(),
+            DataSettings(**study.data[run["data"]].model_dump()),
             study.models[run["model"]].model_dump(),
             {key: run[key] for key in SETTINGS},
             len(study.run.seeds),
@@ -105,7 +106,10 @@ def test_a_training_takes_as_long_as_it_has_equations(
 ) -> None:
     known = {"digits": 10, "modulo": 5}
     model = {"num_layers": 2, "d_model": 128}
-    whole, part = (training_seconds(data, model, SETTINGS, 1) for data in (known, known | settings))
+    whole, part = (
+        training_seconds(DataSettings(**data), model, SETTINGS, 1)
+        for data in (known, known | settings)
+    )
     assert (part < whole) == fewer
     assert part == whole or fewer
 
@@ -156,7 +160,7 @@ def test_the_time_told_is_that_of_runs_side_by_side_on_the_cores(
 
 
 SMALL: dict[str, Any] = {
-    "version": {"digits": 10, "modulo": 5},
+    "version": DataSettings(10, 5),
     "model": {"num_layers": 2, "num_heads": 8, "d_model": 128},
     "settings": SETTINGS | {"num_train_epochs": 5000, "eval_steps": 5000, "batch_size": 32},
     "seeds": 1,
@@ -172,7 +176,7 @@ def changed(section: str, **keys: int) -> dict[str, Any]:
     "more",
     [
         changed("settings", num_train_epochs=20_000),
-        changed("version", digits=20),
+        SMALL | {"version": DataSettings(20, 5)},
         changed("model", num_layers=8, d_model=512),
     ],
     ids=["steps", "data", "model"],

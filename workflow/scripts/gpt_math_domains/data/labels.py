@@ -145,9 +145,16 @@ def own_labels(path: str | Path) -> list[str]:
 
 
 def _run_own(path: Path) -> Mapping[str, Callable[[Equation], object]]:
-    """Run a file of labels; return its functions."""
+    """Run a file of labels; return its functions.
+
+    Raises:
+        ValueError: it fails.
+    """
     names = own_labels(path)
-    module = runpy.run_path(str(path))
+    try:
+        module = runpy.run_path(str(path))
+    except (Exception, SystemExit) as error:  # whatever somebody's code raises
+        raise ValueError(f"{path}: cannot be run: {error!r}") from error
     return {name: module[name] for name in names}
 
 

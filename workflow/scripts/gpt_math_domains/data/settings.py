@@ -6,6 +6,7 @@ what cannot be written is refused before any job.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import isqrt
 from typing import Any, NamedTuple
 
@@ -67,7 +68,7 @@ class DataSettings:
         """The symbols that the equations are written with."""
         return Vocabulary(self.digits, has_modulus=self.digits in self.all_moduli)
 
-    @property
+    @cached_property
     def train_equations(self) -> int:
         """How many equations are trained on."""
         return sum(

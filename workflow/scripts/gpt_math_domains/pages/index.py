@@ -29,7 +29,15 @@ from gpt_math_domains.results.summary import THRESHOLDS, read_summary
 from gpt_math_domains.run import ACCURACY, RUN, ModelSize
 
 _HERE = Path(__file__).parent
-_MODEL = ["model", "num_layers", "num_heads", "d_model", "parameters"]
+_MODEL = [
+    "model",
+    "num_layers",
+    "num_heads",
+    "d_model",
+    "dropout",
+    "tie_word_embeddings",
+    "parameters",
+]
 _DATA = [
     "data",
     "digits",
@@ -45,7 +53,7 @@ _DATA = [
     "train",
     "valid",
 ]
-_DOMAIN = ["domain", "labels"]
+_DOMAIN = ["domain", "labels", "file"]
 _TRAINING = [
     *RUN,
     "num_train_epochs",
@@ -56,7 +64,17 @@ _TRAINING = [
     "gradient_accumulation_steps",
     "num_warmup_steps",
     "shuffle",
+    "lr_scheduler_type",
+    "max_grad_norm",
+    "adam_beta1",
+    "adam_beta2",
+    "adam_epsilon",
+    "weight_decay_on",
+    "train_eval_rows",
+    "checkpoints",
+    "finetune_from",
 ]
+_NULL = {"max_grad_norm": "none", "train_eval_rows": "all"}  # what these mean where they are null
 _PROVENANCE = [
     *RUN,
     "device",
@@ -210,7 +228,9 @@ def _table(
     With `fold`, columns of settings with one value in all of several rows are told once, in
     `common`.
     """
-    cells = [[_cell(row.get(column), column) for column in columns] for row in rows]
+    cells = [
+        [_cell(row[column], column) if column in row else "" for column in columns] for row in rows
+    ]
     kept, common = [], []
     for place, column in enumerate(columns):
         values = {row[place] for row in cells}
@@ -238,7 +258,7 @@ def _cell(value: Any, column: str) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if pd.isna(value):
-        return ""
+        return _NULL.get(column, "")
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, int) and column not in RUN:  # versions are names, not numbers

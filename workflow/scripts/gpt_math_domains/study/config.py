@@ -314,7 +314,6 @@ class Training(Section):
         description="which weights to keep along training: `none`; `log`, at the start and after "
         "1, 2, 4, ... steps; or `{every: N}` steps",
     )
-
     finetune_from: Version | None = Field(
         default=Settings.finetune_from,
         description="of finetuning that starts from checkpoints: the data version that they were "

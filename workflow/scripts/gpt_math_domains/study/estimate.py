@@ -48,7 +48,7 @@ SPEEDS = {
 
 
 def training_seconds(
-    version: Mapping[str, Any],
+    version: DataSettings,
     model: Mapping[str, Any],
     settings: Mapping[str, Any],
     seeds: int,
@@ -60,7 +60,7 @@ def training_seconds(
     2020, "Scaling Laws for Neural Language Models", section 2.1), and a fixed time per layer.
 
     Args:
-        version: the fields of `data.settings.DataSettings`.
+        version: settings of the data version.
         model: `num_layers` and `d_model`.
         settings: of the run.
         seeds: how many train side by side.
@@ -74,7 +74,7 @@ def training_seconds(
 
 
 def training_request(
-    version: Mapping[str, Any],
+    version: DataSettings,
     model: Mapping[str, Any],
     settings: Mapping[str, Any],
     seeds: int,
@@ -91,7 +91,7 @@ def training_request(
     before it was stopped, so an estimate that was too low costs one more start.
 
     Args:
-        version: the fields of `data.settings.DataSettings`.
+        version: settings of the data version.
         model: `num_layers`, `num_heads` and `d_model`.
         settings: of the run.
         seeds: how many train side by side.
@@ -122,12 +122,12 @@ def training_request(
 
 
 def checkpoint_bytes(
-    version: Mapping[str, Any], model: Mapping[str, Any], settings: Mapping[str, Any], seeds: int
+    version: DataSettings, model: Mapping[str, Any], settings: Mapping[str, Any], seeds: int
 ) -> int:
     """Return about how many bytes the weights take that a run keeps along training.
 
     Args:
-        version: of the data.
+        version: settings of the data version.
         model: the fields of `run.ModelSize` that do not follow from the data.
         settings: of the run.
         seeds: how many train side by side.
@@ -136,14 +136,13 @@ def checkpoint_bytes(
     return len(steps) * seeds * _size(version, model).parameters() * WEIGHT_BYTES
 
 
-def _size(version: Mapping[str, Any], model: Mapping[str, Any]) -> ModelSize:
-    vocabulary = DataSettings(**version).vocabulary
-    return ModelSize(**model, vocabulary_size=vocabulary.size, num_positions=POSITIONS)
+def _size(version: DataSettings, model: Mapping[str, Any]) -> ModelSize:
+    return ModelSize(**model, vocabulary_size=version.vocabulary.size, num_positions=POSITIONS)
 
 
-def _steps(version: Mapping[str, Any], settings: Mapping[str, Any]) -> int:
+def _steps(version: DataSettings, settings: Mapping[str, Any]) -> int:
     """Return how many optimizer steps a run has."""
-    return Settings(**settings).total_steps(DataSettings(**version).train_equations)
+    return Settings(**settings).total_steps(version.train_equations)
 
 
 def cpu_warning(seconds: Iterable[float], cores: int) -> str | None:

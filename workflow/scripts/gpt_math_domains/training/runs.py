@@ -351,8 +351,9 @@ def _train(
 def _remove_checkpoints(directories: Sequence[Path], step: int) -> None:
     """Remove the checkpoints after a step, which an earlier run left."""
     for directory in directories:
-        for path in directory.glob(STEP.format(step="[0-9]*")):
-            if int(path.name.rpartition("_")[2]) >= step:
+        for path in directory.glob(STEP.format(step="*")):
+            number = path.name.removeprefix(STEP.format(step=""))
+            if number.isdecimal() and int(number) >= step:
                 shutil.rmtree(path)
 
 
