@@ -20,7 +20,7 @@ APPTAINER = Path(__file__).with_name("apptainer")
 CONTAINERFILE = (ROOT / "Containerfile").read_text(encoding="utf-8")
 IMAGE = "gpt-math-domains.sif"
 RUN = "pretrain/data_4/model_2"
-TARGETS = [f"results/smoke/{RUN}/metrics.csv", "results/smoke/plots/plotly.min.js"]
+TARGETS = [f"results/smoke/{RUN}/answers.csv", "results/smoke/plots/plotly.min.js"]
 # Writes where each Python process of a job ran.
 WITNESS = """\
 import os, sys
@@ -99,5 +99,6 @@ def test_jobs_run_in_the_image_to_the_same_bits(
 
     assert ran.returncode == 0, ran.stdout
     inside = [line for line in witnesses.read_text().splitlines() if "inside" in line]
-    assert inside == ["/usr/local inside"] * 3  # the jobs: equations, training, copy
+    # The jobs: equations, training, answers, copy.
+    assert inside == ["/usr/local inside"] * 4
     assert outputs(clone.results / RUN) == outputs(finished.results / RUN)
