@@ -75,6 +75,7 @@ def test_the_results_are_the_promised_files_and_no_others(finished: Repository) 
         tables = ("labels",) if run in FINETUNED else ("answers", "families")
         promised |= {f"{run}/{name}.csv" for name in tables}
         promised |= {f"{run}/seed_{seed}/{name}" for seed, name in product(SEEDS, CHECKPOINT)}
+    promised |= {f"{run}/seed_{s}/generation_config.json" for run, s in product(PRETRAINED, SEEDS)}
 
     found = {
         str(path.relative_to(finished.results))

@@ -14,7 +14,7 @@ sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 
 from gpt_math_domains.data.settings import DataSettings
 from gpt_math_domains.jobs.stops import OWNER
-from gpt_math_domains.run import CHECKPOINT, DIRECTORIES, PROTOCOLS
+from gpt_math_domains.run import CHECKPOINT, DIRECTORIES, GENERATION_CONFIG, PROTOCOLS
 from gpt_math_domains.study.config import ConfigError, check_file, load_study
 from gpt_math_domains.study.estimate import (
     checkpoint_bytes,

@@ -11,7 +11,7 @@ rule pretrain_model:
         checkpoints=expand(
             f"{PRETRAINED}/seed_{{seed}}/{{file}}",
             seed=STUDY.run.seeds,
-            file=CHECKPOINT,
+            file=[*CHECKPOINT, GENERATION_CONFIG],
             allow_missing=True,
         ),
     log:
