@@ -36,11 +36,22 @@ TESTED = {
     "make test-browser": ".ci/run",
     "make test-conda": ".ci/run",
     "make test-slurm": ".ci/run",
+    "make test-tools": ".ci/run",
     "make lint": ".ci/run",
     "make watch": f"{WORKFLOW}/test_live_view.py::"
     "test_a_running_study_is_shown_and_neither_disturbed_nor_made_to_run_again",
     "make watch CONFIG=config/quick.yaml PORT=8001": "tests/unit/pages/test_watch.py::"
     "test_the_server_shows_the_page_and_what_it_needs_and_nothing_else",
+    'gpt-math-domains ask results/quick/pretrain/data_1/model_2 "3 + 4 =(m) 5" "2-5="': ""
+    "tests/tools/test_package.py::test_the_installed_command_asks_a_model_from_anywhere",
+    **dict.fromkeys(
+        (
+            "from transformers import pipeline",
+            "from transformer_lens.model_bridge import TransformerBridge",
+            "from nnsight import TransformersModel",
+        ),
+        "tests/tools/test_documentation.py::test_an_example_runs",
+    ),
     "def close(equation):": "tests/unit/data/test_labels.py::"
     "test_labels_of_ones_own_are_asked_of_each_equation_by_its_parts",
     "snakemake trajectories": f"{WORKFLOW}/test_trajectories.py::"

@@ -1,0 +1,72 @@
+"""The command `gpt-math-domains`, also `python -m gpt_math_domains`: what to do with results."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+# A subcommand imports what it needs itself: torch and Snakemake take seconds.
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a subcommand; return the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="gpt-math-domains", description="What to do with the results of a study."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for add in (_add_ask, _add_watch):
+        add(commands)
+    told = parser.parse_args(arguments)
+    run: Callable[[argparse.Namespace], int] = told.run
+    try:
+        return run(told)
+    except (ValueError, OSError, OverflowError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def _add_ask(commands: Commands) -> None:
+    about = "ask the models of a finished run"
+    ask = commands.add_parser("ask", help=about, description=f"{about.capitalize()}.")
+    ask.add_argument("directory", type=Path, help="such as results/quick/pretrain/data_1/model_2")
+    ask.add_argument(
+        "equations", nargs="*", help="such as '3 + 4 =(m) 5' or 2-5=; else lines of standard input"
+    )
+    ask.add_argument("--json", action="store_true", help="all that is known, as JSON")
+    ask.set_defaults(run=_ask)
+
+
+def _ask(told: argparse.Namespace) -> int:
+    from gpt_math_domains.training.ask import ask, describe
+
+    lines = told.equations or [line.strip() for line in sys.stdin if line.strip()]
+    found = ask(told.directory, lines)
+    if told.json:
+        print(json.dumps(found, indent=2, ensure_ascii=False))
+    else:
+        print("\n".join(map(describe, found)))
+    return 0
+
+
+def _add_watch(commands: Commands) -> None:
+    about = "show a study in a browser while it runs"
+    watch = commands.add_parser("watch", help=about, description=f"{about.capitalize()}.")
+    watch.add_argument("configfile", nargs="*", help="as after snakemake's --configfile")
+    watch.add_argument("--port", type=int, default=8000, help="0 takes any; default 8000")
+    watch.set_defaults(run=_watch)
+
+
+def _watch(told: argparse.Namespace) -> int:
+    from gpt_math_domains.pages.watch import watch
+
+    watch(told.configfile, told.port)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
