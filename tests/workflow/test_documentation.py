@@ -44,6 +44,8 @@ TESTED = {
     "test_the_server_shows_the_page_and_what_it_needs_and_nothing_else",
     'gpt-math-domains ask results/quick/pretrain/data_1/model_2 "3 + 4 =(m) 5" "2-5="': ""
     "tests/tools/test_package.py::test_the_installed_command_asks_a_model_from_anywhere",
+    "gpt-math-domains cards results/quick": "tests/tools/test_cards.py::"
+    "test_every_checkpoint_and_data_version_has_a_card",
     **dict.fromkeys(
         (
             "from transformers import pipeline",

@@ -16,7 +16,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="gpt-math-domains", description="What to do with the results of a study."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_add_ask, _add_watch):
+    for add in (_add_ask, _add_cards, _add_watch):
         add(commands)
     told = parser.parse_args(arguments)
     run: Callable[[argparse.Namespace], int] = told.run
@@ -50,6 +50,20 @@ def _ask(told: argparse.Namespace) -> int:
         print(json.dumps(found, indent=2, ensure_ascii=False))
     else:
         print("\n".join(map(describe, found)))
+    return 0
+
+
+def _add_cards(commands: Commands) -> None:
+    about = "write a README.md into each checkpoint and data version of a study"
+    cards = commands.add_parser("cards", help=about, description=f"{about.capitalize()}.")
+    cards.add_argument("results", type=Path, help="of the study, such as results/quick")
+    cards.set_defaults(run=_cards)
+
+
+def _cards(told: argparse.Namespace) -> int:
+    from gpt_math_domains.results.cards import write_cards
+
+    print(f"wrote {len(write_cards(told.results))} cards below {told.results}")
     return 0
 
 
