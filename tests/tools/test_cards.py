@@ -103,7 +103,7 @@ def test_what_a_card_shows_runs_in_its_directory(
 def test_a_directory_without_results_is_told_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["cards", str(tmp_path)]) == 1
+    assert main(["cards", str(tmp_path)]) == 2
     told = capsys.readouterr().err
     assert told == f"error: {tmp_path}: has no data version and no finished run\n"
 
@@ -115,6 +115,6 @@ def test_a_damaged_file_leaves_no_card_at_all(
     shutil.copytree(STUDY, directory)
     record = directory / "finetune/domain_1/data_5/model_2/full/run.json"
     record.write_text("{}")
-    assert main(["cards", str(directory)]) == 1
+    assert main(["cards", str(directory)]) == 2
     assert f"error: {record}: is no record of a run" in capsys.readouterr().err
     assert not list(directory.rglob("README.md"))

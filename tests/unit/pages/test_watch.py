@@ -152,7 +152,7 @@ def test_a_mistake_is_told_in_one_line(
     directory: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
 ) -> None:
     Path("wrong.yaml").write_text("run: {models: [9]}\n")
-    assert main(["watch", *arguments]) == 1
+    assert main(["watch", *arguments]) == 2
     said = capsys.readouterr().err
     assert said.startswith(told)
     assert len(said.splitlines()) == 1
@@ -161,7 +161,7 @@ def test_a_mistake_is_told_in_one_line(
 def test_a_taken_port_is_told_in_one_line(
     directory: Path, port: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["watch", "mine.yaml", "--port", str(port)]) == 1
+    assert main(["watch", "mine.yaml", "--port", str(port)]) == 2
     said = capsys.readouterr().err
     assert "in use" in said
     assert len(said.splitlines()) == 1

@@ -168,7 +168,7 @@ def test_what_cannot_be_asked_is_told_in_one_line(
         ([str(results / FINETUNED), "4 + 4 ="], "its answer 8 has no symbol; add one that has"),
         ([str(tmp_path), "2 + 1 ="], f"{tmp_path}: is no finished run, which has a run.json"),
     ):
-        assert main(["ask", *arguments]) == 1
+        assert main(["ask", *arguments]) == 2
         told = capsys.readouterr()
         assert told.out == ""
         assert told.err.startswith("error: ") and said in told.err
@@ -176,10 +176,10 @@ def test_what_cannot_be_asked_is_told_in_one_line(
     content = valid.read_text()
     try:
         valid.write_text(content + "1 + 1 = 3,1 7 1 5 3,add,,4\n")
-        assert main(["ask", str(results / PRETRAINED), "2 + 1 ="]) == 1
+        assert main(["ask", str(results / PRETRAINED), "2 + 1 ="]) == 2
         assert f"{valid}: was changed after it was written" in capsys.readouterr().err
         write_json(tmp_path / "run.json", {"run": {"phase": "pretrain", **RUN}})
-        assert main(["ask", str(tmp_path), "2 + 1 ="]) == 1
+        assert main(["ask", str(tmp_path), "2 + 1 ="]) == 2
         assert "run.json: is no record of a run" in capsys.readouterr().err
     finally:
         valid.write_text(content)

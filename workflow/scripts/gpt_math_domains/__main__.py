@@ -11,12 +11,12 @@ from typing import TypeAlias
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a subcommand; return the exit status."""
+    """Run a subcommand; return the exit status: 2 where something is wrong, as argparse has it."""
     parser = argparse.ArgumentParser(
         prog="gpt-math-domains", description="What to do with the results of a study."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_add_ask, _add_cards, _add_watch):
+    for add in (_add_ask, _add_cards, _add_compare, _add_watch):
         add(commands)
     told = parser.parse_args(arguments)
     run: Callable[[argparse.Namespace], int] = told.run
@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return run(told)
     except (ValueError, OSError, OverflowError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return 2
 
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -65,6 +65,27 @@ def _cards(told: argparse.Namespace) -> int:
 
     print(f"wrote {len(write_cards(told.results))} cards below {told.results}")
     return 0
+
+
+def _add_compare(commands: Commands) -> None:
+    about = "tell what differs between two studies; exit status 0 if nothing does, 1 if something"
+    compare = commands.add_parser("compare", help=about, description=f"{about.capitalize()}.")
+    compare.add_argument("first", type=Path, help="a directory of results, such as results/quick")
+    compare.add_argument("second", type=Path, help="another one")
+    compare.add_argument("--page", type=Path, help="an HTML file to write, with learning curves")
+    compare.set_defaults(run=_compare)
+
+
+def _compare(told: argparse.Namespace) -> int:
+    from gpt_math_domains.results.comparison import compare_studies, describe_comparison
+
+    comparison = compare_studies(told.first, told.second)
+    if told.page:
+        from gpt_math_domains.pages.comparison import write_comparison
+
+        write_comparison(comparison, told.page)
+    print(describe_comparison(comparison))
+    return 0 if comparison.is_equal else 1
 
 
 def _add_watch(commands: Commands) -> None:

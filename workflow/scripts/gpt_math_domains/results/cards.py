@@ -6,10 +6,9 @@ A card begins with metadata in YAML, which hubs and their libraries read.
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import pandas as pd
 import yaml
 
 from gpt_math_domains.data.families import families_of, parts_of
@@ -18,8 +17,8 @@ from gpt_math_domains.data.vocabulary import read_vocabulary
 from gpt_math_domains.files import read_json, sha256, write_text
 from gpt_math_domains.jobs.progress import describe_run
 from gpt_math_domains.results.answers import SPLITS
-from gpt_math_domains.results.metrics import read_metrics
-from gpt_math_domains.run import ACCURACY, CONFIG, DIRECTORIES, METRICS, RECORD, WEIGHTS
+from gpt_math_domains.results.finished import FinishedRun, finished_runs
+from gpt_math_domains.run import ACCURACY, CONFIG, WEIGHTS
 
 CARD = "README.md"
 LICENSE = "mit"
@@ -32,20 +31,6 @@ _BASELINE = {
     "math_acc": "the most frequent answer to training equations of the same operation and modulus",
     "domain_acc": "of each label, the more frequent answer for the training equations",
 }
-
-
-class Found(NamedTuple):
-    """A finished run of a study.
-
-    Attributes:
-        directory: of the run.
-        record: what its job told of it.
-        metrics: its evaluations.
-    """
-
-    directory: Path
-    record: Mapping[str, Any]
-    metrics: pd.DataFrame
 
 
 def write_cards(results: str | Path) -> list[Path]:
@@ -143,25 +128,19 @@ def _data_card(version: str, manifest: Mapping[str, Any]) -> str:
 
 def _model_cards(results: Path) -> Iterator[tuple[Path, str]]:
     """Yield the card of each checkpoint of each finished run."""
-    for phase, pattern in DIRECTORIES.items():
-        place = pattern.format(data="*", model="*", domain="*", protocol="*")
-        for record in sorted(results.glob(f"{place}/{RECORD}")):
-            metrics = read_metrics(record.with_name(METRICS))
-            run = Found(record.parent, read_json(record), metrics)
-            try:
-                baseline = _baseline(results, run.record["run"])
-                for seed in run.record["seeds"]:
-                    directory = run.directory / f"seed_{seed}"
-                    yield directory / CARD, _model_card(run, phase, seed, directory, baseline)
-            except (KeyError, TypeError, AttributeError) as error:
-                raise ValueError(f"{record}: is no record of a run ({error!r})") from None
+    for finished in finished_runs(results):
+        baseline = _baseline(results, finished.run)
+        for seed in finished.record["seeds"]:
+            directory = finished.directory / f"seed_{seed}"
+            yield directory / CARD, _model_card(finished, seed, directory, baseline)
 
 
-def _model_card(found: Found, phase: str, seed: int, directory: Path, baseline: float) -> str:
+def _model_card(finished: FinishedRun, seed: int, directory: Path, baseline: float) -> str:
     """Return the card of a checkpoint."""
-    record, run, metric = found.record, found.record["run"], ACCURACY[phase]
+    record, run, metrics = finished.record, finished.run, finished.metrics
+    phase, metric = run["phase"], ACCURACY[run["phase"]]
     config = read_json(directory / CONFIG)
-    ends = found.metrics[found.metrics["step"] == found.metrics["step"].max()]
+    ends = metrics[metrics["step"] == metrics["step"].max()]
     values = ends.set_index("seed")[metric]
     own, name = float(values[seed]), f"{describe_run(run)}, seed {seed}"
     task = "text-generation" if phase == "pretrain" else "text-classification"
@@ -223,7 +202,7 @@ def _model_card(found: Found, phase: str, seed: int, directory: Path, baseline: 
                 for part in ("model", "settings", "versions")
                 for key, value in record[part].items()
             ]
-            + [[f"`{key}`", _value(record[key])] for key in ("precision", "device", "code")],
+            + [[f"`{key}`", _value(record.get(key))] for key in ("precision", "device", "code")],
         ),
         f"The SHA-256 of `{WEIGHTS}` is `{sha256(directory / WEIGHTS)}`.",
     )
