@@ -1,9 +1,16 @@
+from pathlib import Path
+
 from snakemake.utils import min_version
 
 min_version("9.27")
 
+# Run in another directory, the defaults are those of this one, if there are none there.
+DEFAULTS = "config/config.yaml"
+if not Path(DEFAULTS).is_file():
+    DEFAULTS = str(Path(workflow.basedir) / DEFAULTS)
 
-configfile: "config/config.yaml"
+
+configfile: DEFAULTS
 
 
 pathvars:

@@ -44,6 +44,11 @@ TESTED = {
     "test_the_server_shows_the_page_and_what_it_needs_and_nothing_else",
     'gpt-math-domains ask results/quick/pretrain/data_1/model_2 "3 + 4 =(m) 5" "2-5="': ""
     "tests/tools/test_package.py::test_the_installed_command_asks_a_model_from_anywhere",
+    "gpt-math-domains compare results/quick results/mine --page compare.html": "tests/unit/results/"
+    "test_comparison.py::"
+    "test_the_page_has_both_curves_of_each_shared_run_and_escapes_what_it_shows",
+    "gpt-math-domains events results/quick events": "tests/tools/test_events.py::"
+    "test_every_measure_of_every_seed_is_a_scalar_at_its_step",
     "gpt-math-domains cards results/quick": "tests/tools/test_cards.py::"
     "test_every_checkpoint_and_data_version_has_a_card",
     **dict.fromkeys(
@@ -56,6 +61,9 @@ TESTED = {
     ),
     "def close(equation):": "tests/unit/data/test_labels.py::"
     "test_labels_of_ones_own_are_asked_of_each_equation_by_its_parts",
+    "snakemake --snakefile clone/Snakefile --directory elsewhere --configfile mine.yaml": ""
+    f"{WORKFLOW}/test_directories.py::"
+    "test_the_study_runs_in_another_directory_and_leaves_the_clone_alone",
     "snakemake trajectories": f"{WORKFLOW}/test_trajectories.py::"
     "test_checkpoints_along_training_load_are_recorded_and_judged",
     "snakemake --report results/report.zip": f"{WORKFLOW}/test_report.py::"

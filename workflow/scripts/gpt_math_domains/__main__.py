@@ -16,7 +16,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="gpt-math-domains", description="What to do with the results of a study."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_add_ask, _add_cards, _add_compare, _add_watch):
+    for add in (_add_ask, _add_cards, _add_compare, _add_events, _add_watch):
         add(commands)
     told = parser.parse_args(arguments)
     run: Callable[[argparse.Namespace], int] = told.run
@@ -86,6 +86,22 @@ def _compare(told: argparse.Namespace) -> int:
         write_comparison(comparison, told.page)
     print(describe_comparison(comparison))
     return 0 if comparison.is_equal else 1
+
+
+def _add_events(commands: Commands) -> None:
+    about = "write the metrics of a study as event files, for TensorBoard and other trackers"
+    events = commands.add_parser("events", help=about, description=f"{about.capitalize()}.")
+    events.add_argument("results", type=Path, help="of the study, such as results/quick")
+    events.add_argument("directory", type=Path, help="a new directory for the event files")
+    events.set_defaults(run=_events)
+
+
+def _events(told: argparse.Namespace) -> int:
+    from gpt_math_domains.results.events import write_events
+
+    written = write_events(told.results, told.directory)
+    print(f"wrote the metrics of {len(written)} seeds: tensorboard --logdir {told.directory}")
+    return 0
 
 
 def _add_watch(commands: Commands) -> None:
