@@ -76,8 +76,9 @@ test-conda: .venv/developer /usr/bin/patchelf /usr/bin/chromium ## solve, link a
 # A tool reads the files of a study that has run, without a network.
 test-tools: .venv/installed .venv-tools/installed .venv-tools-old/installed ## show checkpoints and data to TransformerLens, nnsight, transformers and others
 	$(BIN)/snakemake --cores $(CORES) $(TOOLS_STUDY) --configfile tests/workflow/smoke.yaml tests/tools/study.yaml
-	rm -rf build results/tools/wheel
-	$(BIN)/pip wheel --quiet --no-deps --wheel-dir results/tools/wheel .
+	rm -rf results/tools/wheel
+	$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir results/tools/wheel .
+	rm -rf build workflow/scripts/*.egg-info
 	HF_HUB_OFFLINE=1 .venv-tools/bin/python -m pytest tests/tools
 	HF_HUB_OFFLINE=1 .venv-tools-old/bin/python -m pytest tests/tools/test_transformers.py
 

@@ -1,6 +1,11 @@
-"""The checkpoints and equations of the finished study that tests show to other people's tools."""
+"""The checkpoints and equations of the finished study that tests show to other people's tools.
+
+`make test-tools` runs that study with the project's packages, then the tests with those of the
+tools, offline.
+"""
 
 import csv
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,6 +13,9 @@ STUDY = Path("results/tools")
 RUN, FINETUNED_RUN = "pretrain/data_5/model_2", "finetune/domain_1/data_5/model_2/full"
 PRETRAINED = [STUDY / RUN / f"seed_{seed}" for seed in (0, 1)]
 FINETUNED = [STUDY / FINETUNED_RUN / f"seed_{seed}" for seed in (0, 1)]
+
+if os.environ.get("HF_HUB_OFFLINE") != "1" or not (STUDY / "metrics" / "summary.csv").is_file():
+    raise RuntimeError("these tests need the study and the settings of `make test-tools`")
 
 
 class Equation(NamedTuple):

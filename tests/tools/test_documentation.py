@@ -22,7 +22,7 @@ def test_an_example_runs(example: str, tmp_path: Path) -> None:
         example = example.replace(told, here)
     script = tmp_path / "example.py"  # nnsight reads the source of its traces
     script.write_text(example)
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment = {**os.environ, "PYTHONPATH": str(Path("workflow/scripts").resolve())}
     ran = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.strip()

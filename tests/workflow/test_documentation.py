@@ -56,6 +56,7 @@ TESTED = {
             "from transformers import pipeline",
             "from transformer_lens.model_bridge import TransformerBridge",
             "from nnsight import TransformersModel",
+            "from gpt_math_domains.training.ask import ask",
         ),
         "tests/tools/test_documentation.py::test_an_example_runs",
     ),
@@ -215,7 +216,9 @@ def test_a_model_answers_when_it_is_asked_as_the_readme_shows(
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_what_is_named_within_sentences_is_there(page: Path, snakemake_options: set[str]) -> None:
-    """Targets of make, scripts, and options of Snakemake in inline code."""
+    """Targets of make, scripts, and options of Snakemake and our own command in inline code."""
+    own = (ROOT / "workflow/scripts/gpt_math_domains/__main__.py").read_text()
+    options = snakemake_options | set(re.findall(r'"(--[a-z]+)"', own))
     targets = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
     text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
     for span in re.findall(r"`([^`]+)`", text):
@@ -225,7 +228,7 @@ def test_what_is_named_within_sentences_is_there(page: Path, snakemake_options: 
         elif words[:1] == ["python"]:
             assert (ROOT / words[1]).is_file(), span
         elif words and (words[0] == "snakemake" or words[0].startswith("--")):
-            assert {word for word in words if word.startswith("--")} <= snakemake_options, span
+            assert {word for word in words if word.startswith("--")} <= options, span
 
 
 @pytest.fixture(scope="module")

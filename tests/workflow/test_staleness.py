@@ -301,6 +301,9 @@ CASES = [
     a_line_in("data/families.py", labels() | TRAINING),
     a_line_in("training/stack.py", TRAINING),
     a_line_in("training/judge.py", jobs("judge_answers", data=DATA, model=MODELS) | ANSWERS),
+    a_line_in("training/answers.py", jobs("judge_answers", data=DATA, model=MODELS) | ANSWERS),
+    a_line_in("training/ask.py", NOTHING),
+    a_line_in("__main__.py", NOTHING),
     a_line_in("results/summary.py", REPORT | TRANSFER),
     a_line_in("results/findings.py", PAGE),
     a_line_in("results/reference.py", CURVES),  # curves are drawn beside those of others
