@@ -38,6 +38,7 @@ def test_an_answer_may_be_wrong_and_a_right_one_may_have_no_symbol() -> None:
     assert parse_question("3 + 4 = 8", TEN).given == (8,)
     assert parse_question("9 + 9 =", TEN).answer(TEN) is None
     assert parse_question("2-5=-4", TEN).given == (TEN.negative, 4)
+    assert parse_question("3+4 = (m) 5", TEN) == parse_question("3 + 4 =(m) 5", TEN)
     assert parse_question("2-5=", TEN).answer(TEN) == (TEN.negative, 3)
 
 
@@ -50,6 +51,7 @@ def test_an_answer_may_be_wrong_and_a_right_one_may_have_no_symbol() -> None:
         ("three + 1 =", "'t' is no symbol"),
         ("3 [neg] 4 =", "'[' is no symbol"),
         ("3 + ٤ =", "'٤' is no symbol"),
+        ("3 + 4 ) 5", "')' is no symbol"),
         ("", "is not of the form `a op b =` or `a op b =(m) m`, then perhaps an answer"),
         ("3 + 4", "is not of the form"),
         ("- 3 + 4 =", "is not of the form"),

@@ -44,7 +44,7 @@ def parse_question(text: str, vocabulary: Vocabulary) -> Question:
         ValueError: the text has a symbol that the vocabulary lacks, or is no such equation; one
             line that names both.
     """
-    symbols = ["=(m)" if symbol.endswith(")") else symbol for symbol in _SYMBOL.findall(text)]
+    symbols = [re.sub(r"=\s+", "=", symbol) for symbol in _SYMBOL.findall(text)]
     tokens = [_token(symbol, text, vocabulary) for symbol in symbols]
     modular = tokens[3:4] == [vocabulary.equal_mod]
     start = 5 if modular else 4
