@@ -58,7 +58,7 @@ TESTED = {
             "from nnsight import TransformersModel",
             "from gpt_math_domains.training.ask import ask",
         ),
-        "tests/tools/test_documentation.py::test_an_example_runs",
+        "tests/tools/test_examples.py::test_an_example_runs",
     ),
     "def close(equation):": "tests/unit/data/test_labels.py::"
     "test_labels_of_ones_own_are_asked_of_each_equation_by_its_parts",
