@@ -62,7 +62,7 @@ def test_transformers_5_glues_an_answer_to_a_prompt_that_does_not_end_with_a_bla
 def test_the_labels_of_a_batch_are_told_as_right_as_the_table_of_labels_says(
     checkpoint: Path,
 ) -> None:
-    classifier = pipeline("text-classification", model=str(checkpoint), top_k=None)
+    classifier: Any = pipeline("text-classification", model=str(checkpoint), top_k=None)
     asked = [f"{equation.prompt} {equation.answer}" for equation in equations()]
     truth = rows(STUDY / "domains/1/data_5/valid.csv")
     told = [

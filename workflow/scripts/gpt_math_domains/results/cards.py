@@ -245,8 +245,8 @@ def _baseline(results: Path, run: Mapping[str, Any]) -> float:
     data = results / "data" / str(run["data"])
     if run["phase"] == "finetune":
         domain = results / "domains" / str(run["domain"]) / f"data_{run['data']}"
-        train, valid = (read_labels(domain / f"{split}.csv")[1] for split in SPLITS)
-        return float((valid == (train.mean(axis=0) > 0.5)).mean())
+        trained, judged = (read_labels(domain / f"{split}.csv")[1] for split in SPLITS)
+        return float((judged == (trained.mean(axis=0) > 0.5)).mean())
     vocabulary = read_vocabulary(data / "vocabulary.json")
     train, valid = (parts_of(read_equations(data / f"{split}.csv"), vocabulary) for split in SPLITS)
     right = 0

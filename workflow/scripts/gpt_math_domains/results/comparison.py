@@ -151,9 +151,9 @@ def _differences(
     """Yield what differs in two records: its name, and its value in each."""
     one, other = _facts(first), _facts(second)
     for name in dict.fromkeys([*one, *other]):
-        values = tuple(str(facts.get(name, "not told")) for facts in (one, other))
-        if values[0] != values[1]:
-            yield name, *values
+        told, others = (str(facts.get(name, "not told")) for facts in (one, other))
+        if told != others:
+            yield name, told, others
 
 
 def _facts(record: Mapping[str, Any]) -> dict[str, Any]:
