@@ -1,5 +1,7 @@
 """What is seen inside models is what `transformers` and NumPy say is there."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -42,7 +44,7 @@ def perturbed(size: ModelSize, seeds: int = 1) -> Parameters:
     return parameters
 
 
-def peer(size: ModelSize, parameters: Parameters) -> GPT2LMHeadModel:
+def peer(size: ModelSize, parameters: Parameters) -> Any:
     """The same model as `transformers` builds it."""
     config = GPT2Config(
         vocab_size=size.vocabulary_size,
@@ -51,12 +53,13 @@ def peer(size: ModelSize, parameters: Parameters) -> GPT2LMHeadModel:
         n_layer=size.num_layers,
         n_head=size.num_heads,
         tie_word_embeddings=size.tie_word_embeddings,
-        attn_implementation="eager",
         bos_token_id=VOCABULARY.eos,
         eos_token_id=VOCABULARY.eos,
     )
-    model = GPT2LMHeadModel(config).double().eval()
-    model.load_state_dict(parameters, strict=False)
+    config._attn_implementation = "eager"  # which alone tells its weights
+    model: Any = GPT2LMHeadModel(config).double().eval()
+    missing, unexpected = model.load_state_dict(parameters, strict=False)
+    assert set(missing) <= {"lm_head.weight"} and not unexpected
     return model
 
 
