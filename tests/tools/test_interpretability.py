@@ -1,12 +1,12 @@
 """What is told of the inside of models is what TransformerLens sees in the same checkpoint."""
 
+import json
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
-from transformer_lens import HookedTransformer
-from transformers import GPT2LMHeadModel
+from transformer_lens.model_bridge import TransformerBridge
 
 from gpt_math_domains.data.equations import generate_equations
 from gpt_math_domains.data.settings import DataSettings
@@ -45,16 +45,14 @@ def checkpoint(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return directory
 
 
-def peer(directory: Path) -> HookedTransformer:
+def peer(directory: Path) -> TransformerBridge:
     """The checkpoint as TransformerLens loads it, its weights left as they are."""
-    loaded = GPT2LMHeadModel.from_pretrained(directory)
-    return HookedTransformer.from_pretrained_no_processing(
-        "gpt2",
-        hf_model=loaded,
-        hf_config=loaded.config,
-        tokenizer=None,
-        default_prepend_bos=False,
-    )
+    # As it loads, it encodes a text of its own, in which our tokenizer knows no symbol.
+    tokenizer = directory / "tokenizer.json"
+    told = json.loads(tokenizer.read_text())
+    told["model"]["unk_token"] = "[eos]"
+    tokenizer.write_text(json.dumps(told))
+    return TransformerBridge.boot_transformers(str(directory), device="cpu")
 
 
 def test_attention_is_the_same(checkpoint: Path) -> None:
@@ -90,7 +88,6 @@ def test_each_layer_answers_the_same(checkpoint: Path) -> None:
         tokens = [int(token) for token in line.tokens.split()]
         _, seen = model.run_with_cache(torch.tensor([tokens]), prepend_bos=False)
         states, _ = seen.accumulated_resid(layer=-1, incl_mid=False, return_labels=True)
-        # `apply_ln=True` would take the last layer's scale for all.
         answer = torch.tensor(tokens[line.answer_start :])
         for layer, state in enumerate(states[:, 0]):
             scores = model.unembed(model.ln_final(state[None]))[0].log_softmax(-1)
@@ -106,7 +103,9 @@ def test_each_layer_answers_the_same(checkpoint: Path) -> None:
             )
     keys = ["layer", "operation", "modulo"]
     wanted = pd.DataFrame(rows).groupby(keys)[["accuracy", "probability"]].mean()
-    table = pd.read_csv(checkpoint.parent / "lens.csv", keep_default_na=False, dtype={"modulo": str})
+    table = pd.read_csv(
+        checkpoint.parent / "lens.csv", keep_default_na=False, dtype={"modulo": str}
+    )
     found = table[table["split"] == "valid"].set_index(keys)[["accuracy", "probability"]]
     pd.testing.assert_frame_equal(found.sort_index(), wanted.sort_index(), atol=1e-5)
 

@@ -17,7 +17,7 @@ from gpt_math_domains.figures.looks import (
 )
 from gpt_math_domains.results.inside import ATTENTION
 
-_CELL = 19  # pixels that a weight needs
+_CELL = 21  # pixels that a weight needs
 _SCALE = {
     "colorscale": "Viridis",  # for any colour vision
     "cmin": 0,
@@ -76,7 +76,8 @@ def attention_heatmap(table: pd.DataFrame, title: str) -> go.Figure:
     width = 170 + _CELL * heads * (side + 1)
     figure.update_layout(coloraxis=_SCALE, meta={"min_width": width}, margin={"b": 110, "t": 90})
     figure.update_layout(coloraxis_colorbar_x=1.03)
-    common: dict[str, Any] = {"showgrid": False, "showline": False, "tickfont": {"size": 11}}
+    common: dict[str, Any] = {"showgrid": False, "showline": False, "ticks": ""}
+    common["tickfont"] = {"size": 11}
     first = _symbols(table, equations[0], side)
     figure.update_xaxes(
         **common, tickvals=columns, ticktext=first * heads, tickangle=0, title_text="attended to"

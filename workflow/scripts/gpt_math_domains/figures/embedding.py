@@ -50,7 +50,7 @@ def digit_geometry(components: pd.DataFrame, spectrum: pd.DataFrame, title: str)
         subplot_titles=[
             f"model {model}, {words}"
             for model, matrix in panels
-            for words in (_MATRIX[matrix], "frequencies")
+            for words in (_MATRIX[matrix], "Fourier spectrum")
         ],
     )
     axes: dict[int, dict[str, str]] = {seed: {} for seed in seeds}
@@ -115,13 +115,15 @@ def digit_geometry(components: pd.DataFrame, spectrum: pd.DataFrame, title: str)
     for row in range(1, len(panels) + 1):
         x = f"x{2 * row - 1 if row > 1 else ''}"
         figure.update_yaxes(row=row, col=1, rangemode="normal", scaleanchor=x, constrain="domain")
-    figure.update_xaxes(col=2, title_text="frequency")
-    figure.update_yaxes(col=2, title_text="share of variance")
+    few = {"dtick": 1} if spectrum["frequency"].max() <= 16 else {}
+    figure.update_xaxes(col=2, title_text="frequency", rangemode="normal", tickformat="d", **few)
+    # An interval over few seeds may be wider than what a share can be.
+    figure.update_yaxes(col=2, title_text="share of variance", minallowed=0, maxallowed=1)
     for name, text in axes[seeds[0]].items():
         figure.update_layout({name.replace(".", "_"): text})
     figure.update_layout(
         meta={"min_width": 760},
-        legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.0, "yanchor": "bottom"},
+        legend={"x": 1, "xanchor": "right", "y": 1, "yanchor": "top", "bgcolor": "#FFFFFF"},
     )
     _seed_menu(figure, seeds, shown, axes)
     return figure

@@ -380,7 +380,6 @@ class Interpretability(Section):
     """What `snakemake interpretability` looks at."""
 
     equations: dict[Version, Annotated[list[str], Field(min_length=1)]] = Field(
-        default={},
         description="equations whose attention is drawn, or beginnings of them, by data version: "
         '`{1: ["3 + 4 = 7"]}`; of the others, the first validation equation of each family',
     )
@@ -413,7 +412,7 @@ class Study(Section):
         description="how training steps are carried out; auto: what is fastest for the run"
     )
     figures: Figures
-    interpretability: Interpretability = Interpretability()
+    interpretability: Interpretability
 
     @model_validator(mode="after")
     def _chosen_equations_can_be_read(self) -> Self:
