@@ -123,7 +123,7 @@ def test_digits_lie_where_their_components_say_of_the_seed_that_is_chosen(tmp_pa
     figure = geometry(tmp_path)
     second = chosen(figure, menu=0, button=1)
     for seed, figure_of in ((0, figure), (1, second)):
-        digits = [trace for trace in shown(figure_of) if trace.mode == "lines+markers+text"]
+        digits = [trace for trace in shown(figure_of) if trace.type == "scatter" and trace.text]
         assert len(digits) == 2  # one for each model
         assert digits[0].text == ("0", "1", "2", "3", "4")
         assert digits[0].x.tolist() == [digit + 0.5 * seed for digit in range(5)]

@@ -232,7 +232,11 @@ def test_the_reference_names_every_key_with_its_values() -> None:
     [
         ("interpretability.equations.1", [], "= []: must have at least one item"),
         ("interpretability.equations.1", "1 + 1", "= '1 + 1': input should be a valid list"),
-        ("interpretability.equations.7", ["1 + 1"], ": not defined under data, which has [1, 3]"),
+        (
+            "interpretability.equations",
+            {7: ["1 + 1"]},
+            "= 7: not defined under data, which has [1, 3]",
+        ),
         (
             "interpretability.equations.1",
             ["3 + 12 ="],

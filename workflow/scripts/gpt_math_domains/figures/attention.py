@@ -72,7 +72,7 @@ def attention_heatmap(table: pd.DataFrame, title: str) -> go.Figure:
             **{"x": 1, "xref": "paper", "xanchor": "left", "showarrow": False, "textangle": 90},
             text=f"layer {number + 1}",
         )
-    set_layout(figure, title, height=190 + _CELL * (layers * (side + 1)))
+    set_layout(figure, title, height=max(420, 190 + _CELL * layers * (side + 1)))
     width = 170 + _CELL * heads * (side + 1)
     figure.update_layout(coloraxis=_SCALE, meta={"min_width": width}, margin={"b": 110, "t": 90})
     figure.update_layout(coloraxis_colorbar_x=1.03)
@@ -107,10 +107,10 @@ def attention_heatmap(table: pd.DataFrame, title: str) -> go.Figure:
         }
         for seed in seeds
     ]
-    place = {"type": "dropdown", "direction": "up", "active": 0, "pad": {"t": 50}}
+    place = {"type": "dropdown", "direction": "up", "active": 0, "x": 0, "xanchor": "left"}
     menus = [
-        MENU | place | {"x": x, "xanchor": "left", "buttons": buttons}
-        for x, buttons in ((0, by_equation), (0.35, by_seed))
+        MENU | place | {"pad": {"t": 50, "l": left}, "buttons": buttons}
+        for left, buttons in ((0, by_equation), (180, by_seed))
         if len(buttons) > 1
     ]
     figure.update_layout(updatemenus=menus)

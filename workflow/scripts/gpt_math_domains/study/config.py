@@ -381,7 +381,7 @@ class Interpretability(Section):
 
     equations: dict[Version, Annotated[list[str], Field(min_length=1)]] = Field(
         description="equations whose attention is drawn, or beginnings of them, by data version: "
-        '`{1: ["3 + 4 = 7"]}`; of the others, the first validation equation of each family',
+        '`{1: ["3 + 4 = 7"]}`; of the others, the one in the middle of each family's validation equations',
     )
 
 
@@ -417,9 +417,12 @@ class Study(Section):
     @model_validator(mode="after")
     def _chosen_equations_can_be_read(self) -> Self:
         for version, texts in self.interpretability.equations.items():
-            key = f"interpretability.equations.{version}"
             if version not in self.data:
-                raise ValueError(f"{key}: not defined under data, which has {sorted(self.data)}")
+                raise ValueError(
+                    f"interpretability.equations = {version}: not defined under data, which has "
+                    f"{sorted(self.data)}"
+                )
+            key = f"interpretability.equations.{version}"
             symbols = DataSettings(**self.data[version].model_dump()).vocabulary
             seen: list[list[int]] = []
             for text in texts:

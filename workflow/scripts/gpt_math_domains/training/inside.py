@@ -115,8 +115,8 @@ def inspect_model(
         model: the model version.
         seeds: of the checkpoints.
         checkpoints: directories, one for each seed.
-        equations: those whose attention is wanted, as they are written; None for the first
-            validation equation of each family.
+        equations: those whose attention is wanted, as they are written; None for that in the
+            middle of each family's validation equations.
         train: the equations trained on.
         valid: the validation equations.
         vocabulary: of both.
@@ -140,7 +140,7 @@ def inspect_model(
         with errors_name(path):
             parts_of(splits[split], known)
     if equations is None:
-        chosen = first_of_families(splits["valid"], known)
+        chosen = middle_of_families(splits["valid"], known)
     else:
         chosen = [tokens_of(text, known) for text in equations]
 
@@ -155,12 +155,11 @@ def inspect_model(
     LENS.write(every(lambda own: lens_rows(own, size, splits, known)), lens)
 
 
-def first_of_families(equations: Equations, vocabulary: Vocabulary) -> list[list[int]]:
-    """Return the token ids of the first equation of each family."""
+def middle_of_families(equations: Equations, vocabulary: Vocabulary) -> list[list[int]]:
+    """Return the token ids of the equation in the middle of each family."""
     _, members = families_of(parts_of(equations, vocabulary))
-    return [
-        equations.tokens[row, : equations.lengths[row]].tolist() for row in members.argmax(axis=0)
-    ]
+    rows = [own[len(own) // 2] for own in map(np.flatnonzero, members.T)]
+    return [equations.tokens[row, : equations.lengths[row]].tolist() for row in rows]
 
 
 def attention_rows(
