@@ -12,11 +12,11 @@ from gpt_math_domains.run import EMBEDDING, UNEMBEDDING, ModelSize
 from gpt_math_domains.training.inside import (
     attention_rows,
     component_rows,
-    middle_of_families,
     fourier_powers,
     lens,
     lens_rows,
     look_inside,
+    middle_of_families,
     of_seed,
     principal_components,
     random_powers,

@@ -381,7 +381,8 @@ class Interpretability(Section):
 
     equations: dict[Version, Annotated[list[str], Field(min_length=1)]] = Field(
         description="equations whose attention is drawn, or beginnings of them, by data version: "
-        '`{1: ["3 + 4 = 7"]}`; of the others, the one in the middle of each family's validation equations',
+        '`{1: ["3 + 4 = 7"]}`; of the others, that in the middle of each family\'s validation '
+        "equations",
     )
 
 
