@@ -16,8 +16,8 @@ from gpt_math_domains.figures.looks import (
     SYMBOLS,
     add_step_buttons,
     choice_menu,
-    finetune_title,
     panel_height,
+    pretrain_title,
     require_only,
     set_layout,
     text_of,
@@ -153,7 +153,7 @@ def plot_probes(
     table = PROBES.read(inputs)
     require_only(table, "domain", domain)
     require_only(table, "data", data)
-    title = finetune_title(domain, data)
+    title = f"Domain: {domain} {pretrain_title(data)}"
     write_figure(layer_curves(table, f"{title}, probes by layer"), layers)
     write_figure(step_curves(table, f"{title}, probes by step"), steps)
 
