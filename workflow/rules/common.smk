@@ -202,6 +202,10 @@ def trajectories(wildcards):
     return [f"{PRETRAINED}/trajectory.csv".format(**run) for run in kept]
 
 
+def chosen_equations(wildcards):
+    return CHECKED["interpretability"]["equations"].get(wildcards.data)
+
+
 def source(wildcards):
     """Return the wildcards of the pretraining that a finetuning starts from."""
     told = finetune_settings(wildcards)["finetune_from"]
