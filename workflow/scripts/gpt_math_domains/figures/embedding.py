@@ -121,7 +121,7 @@ def _powers(powers: pd.DataFrame, told: str, in_legend: bool) -> Iterator[go.Bar
     yield go.Bar(
         x=values.index.to_numpy(),
         y=values.mean(axis=1).to_numpy(),
-        error_y=error_bars(values),
+        error_y={"color": "#222222", **(error_bars(values) or {"visible": False})},
         marker={"color": COLORS[5]},
         hovertemplate=f"{told}, frequency %{{x}}<br>share of variance %{{y:.4f}}<br>"
         f"mean of {values.shape[1]} seeds<extra></extra>",
