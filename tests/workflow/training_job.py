@@ -160,6 +160,7 @@ def main() -> None:
         "model": MODEL,
         "settings": settings,
         "seeds": [0, 1],
+        "pretrain_seeds": [],
         "device": "cpu",
         "precision": "fp32",
         "execution": "eager",

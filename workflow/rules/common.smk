@@ -87,10 +87,12 @@ LABELS = "<results>/domains/{domain}/data_{data}"
 PRETRAINED = f"<results>/{PRETRAIN}"
 FINETUNED = f"<results>/{FINETUNE}"
 
+# The seeds of each phase, and the seed of pretraining that each of finetuning starts from.
+SEEDS = {phase: STUDY.run.seeds_of(phase) for phase in DIRECTORIES}
+SOURCES = STUDY.run.sources()
+
 # What runs: of each data and domain version, and all; `expand` takes what a pattern names.
-COMPARED = dict(
-    model=STUDY.run.models, protocol=STUDY.run.protocols, seed=STUDY.run.seeds
-)
+COMPARED = dict(model=STUDY.run.models, protocol=STUDY.run.protocols)
 ALL = COMPARED | dict(data=STUDY.run.data, domain=STUDY.run.domains)
 
 
@@ -133,7 +135,7 @@ def finetune_settings(wildcards):
     )
 
 
-def request(what, settings):
+def request(what, phase, settings):
     """Return a function that tells what a training asks for: `minutes` or `megabytes`.
 
     A profile sets the most minutes as `max_runtime` among its default resources.
@@ -146,7 +148,7 @@ def request(what, settings):
             DATA_SETTINGS[wildcards.data],
             version("model", "models")(wildcards),
             settings(wildcards),
-            len(STUDY.run.seeds),
+            len(SEEDS[phase]),
             device="cuda" if TRAINING_GPUS else "cpu",
             precision=STUDY.precision,
             attempt=attempt,
@@ -214,7 +216,7 @@ def source(wildcards):
 def pretrained_files(wildcards):
     files = expand(
         f"{PRETRAINED}/seed_{{seed}}/{{file}}",
-        seed=STUDY.run.seeds,
+        seed=SOURCES,
         file=["config.json", "model.safetensors"],
         allow_missing=True,
     )
@@ -227,6 +229,10 @@ def pretrained_vocabulary(wildcards):
 
 def starts_pretrained(wildcards):
     return PROTOCOLS[wildcards.protocol].pretrained
+
+
+def pretrain_seeds(wildcards):
+    return SOURCES if starts_pretrained(wildcards) else []
 
 
 def report_category(wildcards):

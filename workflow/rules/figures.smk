@@ -29,6 +29,7 @@ rule plot_pretrain_curves:
         seeds=expand(  # with one more seed, its file is missing and the figure stale
             f"{PRETRAINED}/seed_{{seed}}/config.json",
             **COMPARED,
+            seed=SEEDS["pretrain"],
             allow_missing=True,
         ),
         reference=lookup(
@@ -64,6 +65,7 @@ rule plot_finetune_curves:
         seeds=expand(
             f"{FINETUNED}/seed_{{seed}}/config.json",
             **COMPARED,
+            seed=SEEDS["finetune"],
             allow_missing=True,
         ),
         reference=lookup(

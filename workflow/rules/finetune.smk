@@ -14,7 +14,7 @@ rule finetune_model:
         record=f"{FINETUNED}/run.json",
         checkpoints=expand(
             f"{FINETUNED}/seed_{{seed}}/{{file}}",
-            seed=STUDY.run.seeds,
+            seed=SEEDS["finetune"],
             file=CHECKPOINT,
             allow_missing=True,
         ),
@@ -27,13 +27,14 @@ rule finetune_model:
     threads: 1
     resources:
         gpu=TRAINING_GPUS,
-        runtime=request("minutes", finetune_settings),
-        mem_mb=request("megabytes", finetune_settings),
+        runtime=request("minutes", "finetune", finetune_settings),
+        mem_mb=request("megabytes", "finetune", finetune_settings),
         gpu_slots=STUDY.gpu_slots,
     params:
         model=version("model", "models"),
         settings=finetune_settings,
-        seeds=STUDY.run.seeds,
+        seeds=SEEDS["finetune"],
+        pretrain_seeds=pretrain_seeds,
         device=STUDY.device,
         precision=STUDY.precision,
         execution=STUDY.execution,

@@ -10,7 +10,7 @@ rule pretrain_model:
         record=f"{PRETRAINED}/run.json",
         checkpoints=expand(
             f"{PRETRAINED}/seed_{{seed}}/{{file}}",
-            seed=STUDY.run.seeds,
+            seed=SEEDS["pretrain"],
             file=CHECKPOINT,
             allow_missing=True,
         ),
@@ -23,13 +23,13 @@ rule pretrain_model:
     threads: 1
     resources:
         gpu=TRAINING_GPUS,
-        runtime=request("minutes", pretrain_settings),
-        mem_mb=request("megabytes", pretrain_settings),
+        runtime=request("minutes", "pretrain", pretrain_settings),
+        mem_mb=request("megabytes", "pretrain", pretrain_settings),
         gpu_slots=STUDY.gpu_slots,
     params:
         model=version("model", "models"),
         settings=pretrain_settings,
-        seeds=STUDY.run.seeds,
+        seeds=SEEDS["pretrain"],
         device=STUDY.device,
         precision=STUDY.precision,
         execution=STUDY.execution,
@@ -46,12 +46,12 @@ rule judge_answers:
         manifest=f"{DATA}/manifest.json",
         sizes=expand(
             f"{PRETRAINED}/seed_{{seed}}/config.json",
-            seed=STUDY.run.seeds,
+            seed=SEEDS["pretrain"],
             allow_missing=True,
         ),
         weights=expand(
             f"{PRETRAINED}/seed_{{seed}}/model.safetensors",
-            seed=STUDY.run.seeds,
+            seed=SEEDS["pretrain"],
             allow_missing=True,
         ),
     output:
@@ -64,7 +64,7 @@ rule judge_answers:
         f"../../envs/{TRAIN_ENV}.yaml"
     threads: 1
     params:
-        seeds=STUDY.run.seeds,
+        seeds=SEEDS["pretrain"],
         code=fingerprint("judge_answers.py"),
     script:
         "../scripts/judge_answers.py"
@@ -88,7 +88,7 @@ rule judge_trajectory:
         f"../../envs/{TRAIN_ENV}.yaml"
     threads: 1
     params:
-        seeds=STUDY.run.seeds,
+        seeds=SEEDS["pretrain"],
         code=fingerprint("judge_trajectory.py"),
     script:
         "../scripts/judge_trajectory.py"

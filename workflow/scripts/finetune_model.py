@@ -28,6 +28,7 @@ with (
             model=snakemake.params.model,
             settings=snakemake.params.settings,
             seeds=snakemake.params.seeds,
+            pretrain_seeds=snakemake.params.pretrain_seeds,
             device=snakemake.params.device,
             precision=snakemake.params.precision,
             execution=snakemake.params.execution,

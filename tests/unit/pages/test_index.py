@@ -46,6 +46,7 @@ def study(**other: Any) -> dict[str, Any]:
         "data": {1: {"digits": 10, "modulo": 5}},
         "domains": {1: {"labels": ["first_odd", "has_zero"]}},
         "seeds": [0, 1, 2],
+        "pretrain_seeds": None,
         "protocols": ["full", "frozen"],
         "training": [
             {"phase": "pretrain", "data": 1, "model": 2, "domain": None, "protocol": None},

@@ -258,6 +258,8 @@ def test_the_reference_names_every_key_with_its_values() -> None:
         ("run.seeds", [], "= []: must have at least one item"),
         ("run.seeds", 0, "= 0: input should be a valid list"),
         ("run.seeds", [0, 1, 0], "= [0, 1, 0]: each value may stand there once"),
+        ("run.pretrain_seeds", [0], "= [0]: must have one seed for each of seeds = [0, 1]"),
+        ("run.pretrain_seeds", [0, -1], ".1 = -1: input should be greater than or equal to 0"),
         ("run.seeds", [-1], ".0 = -1: input should be greater than or equal to 0"),
         ("run.seeds", [0, True], ".1 = True: input should be a valid integer"),
         ("run.models", [2, 2], "= [2, 2]: each value may stand there once"),

@@ -150,7 +150,8 @@ def render(
     Args:
         study: `name`, if it has one; `models`, `data` and `domains`, mappings from version to
             settings (a model may have `parameters`, a data version `vocabulary`, `train` and
-            `valid`); `seeds`; `training`, a mapping for each run with its keys and settings.
+            `valid`); `seeds`; `pretrain_seeds`, or None; `training`, a mapping for each run with
+            its keys and settings.
         pretrain: metrics of the finished pretraining runs.
         finetune: metrics of the finished finetuning runs.
         summary: of these runs, as `summary.summarize` returns it.
@@ -170,6 +171,7 @@ def render(
             script=drawing_script(),
             live=live,
             seeds=study["seeds"],
+            sources=study["pretrain_seeds"],
             tables=[
                 _table("Models", _MODEL, _versions("model", study["models"])),
                 _table("Data", _DATA, _versions("data", study["data"]), fold=True),

@@ -7,7 +7,7 @@ import difflib
 import re
 import reprlib
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -117,10 +117,11 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def _refuse_repetition(section: Section) -> None:
+def _refuse_repetition(section: Section, may_repeat: Collection[str] = ()) -> None:
     """Raise ValueError if one of a section's lists has a value twice."""
     for key, values in section:
-        if isinstance(values, list) and len(set(values)) < len(values):
+        repeats = isinstance(values, list) and len(set(values)) < len(values)
+        if repeats and key not in may_repeat:
             raise ValueError(f"{key} = {values}: each value may stand there once")
 
 
@@ -144,11 +145,29 @@ class Selection(Section):
     seeds: list[Natural] = Field(
         min_length=1, description="independent repetitions, trained side by side in one job"
     )
+    pretrain_seeds: list[Natural] | None = Field(
+        default=None,
+        description="seeds of pretraining, where they are others than `seeds`: one for each of "
+        "these, whose finetuning starts from it; may repeat; null: `seeds`",
+    )
 
     @model_validator(mode="after")
-    def _no_repetition(self) -> Self:
-        _refuse_repetition(self)
+    def _seeds_are_paired(self) -> Self:
+        _refuse_repetition(self, may_repeat=["pretrain_seeds"])
+        if self.pretrain_seeds is not None and len(self.pretrain_seeds) != len(self.seeds):
+            raise ValueError(
+                f"pretrain_seeds = {self.pretrain_seeds}: must have one seed for each of seeds = "
+                f"{self.seeds}"
+            )
         return self
+
+    def sources(self) -> list[int]:
+        """Return the seed of pretraining that each seed of finetuning starts from."""
+        return self.seeds if self.pretrain_seeds is None else self.pretrain_seeds
+
+    def seeds_of(self, phase: Phase) -> list[int]:
+        """Return the seeds that a phase trains."""
+        return list(dict.fromkeys(self.sources())) if phase == "pretrain" else self.seeds
 
 
 class Holdout(Section):
@@ -504,6 +523,7 @@ class Study(Section):
             "domains": selected("domains"),
             "protocols": self.run.protocols,
             "seeds": self.run.seeds,
+            "pretrain_seeds": self.run.pretrain_seeds,
             "training": list(self.runs()),
             "figures": self.figures.model_dump(),
         }

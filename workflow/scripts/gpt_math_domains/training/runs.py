@@ -24,6 +24,7 @@ from gpt_math_domains.jobs.stops import Stop
 from gpt_math_domains.results.metrics import write_metrics, write_parts
 from gpt_math_domains.run import (
     ACCURACY,
+    CONFIG,
     EMBEDDING,
     PROTOCOLS,
     STEP,
@@ -50,6 +51,7 @@ class Job:
         model: the fields of `run.ModelSize` that do not follow from the data.
         settings: the fields of `run.Settings`.
         seeds: in stack order.
+        pretrain_seeds: of the checkpoints that they start from; none where the start is random.
         device: `auto`, `cpu` or `cuda`.
         precision: a key of `PRECISIONS`.
         execution: see `execution.prepare_execution`.
@@ -65,6 +67,7 @@ class Job:
     model: Mapping[str, Any]
     settings: Mapping[str, Any]
     seeds: Sequence[int]
+    pretrain_seeds: Sequence[int]
     device: str
     precision: str
     execution: str
@@ -265,8 +268,8 @@ def carried_over(
 
 
 def checkpoint_directories(files: Sequence[str]) -> list[Path]:
-    """Return the directories that hold checkpoint files, in the order of the files."""
-    return list(dict.fromkeys(Path(file).parent for file in files))
+    """Return the directories of checkpoint files, in their order; one may stand there twice."""
+    return [Path(file).parent for file in files if Path(file).name == CONFIG]
 
 
 def _train(
@@ -368,6 +371,7 @@ def _identity(job: Job, execution: str, device: str) -> dict[str, object]:
     named = {f"{part}.{key}": parts[part][key] for part in parts for key in parts[part]}
     return named | {
         "seeds": list(job.seeds),
+        "pretrain_seeds": list(job.pretrain_seeds),
         "device": device,
         "precision": job.precision,
         "execution": execution,
@@ -393,6 +397,7 @@ def _write_record(
         model=job.model,
         settings=job.settings,
         seeds=job.seeds,
+        pretrain_seeds=job.pretrain_seeds,
         device=torch.cuda.get_device_name() if device == "cuda" else cpu_name(),
         precision=job.precision,
         execution=execution,
