@@ -4,10 +4,10 @@ import sys
 from itertools import chain
 from pathlib import Path
 
-from snakemake.common.configfile import load_configfile
 from snakemake.exceptions import WorkflowError
+from snakemake.pathvars import Pathvars
+from snakemake.resources import Resource
 from snakemake.settings.types import DeploymentMethod
-from snakemake.utils import update_config
 
 ROOT = Path(str(workflow.current_basedir)).parents[1]
 sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
@@ -15,7 +15,7 @@ sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 from gpt_math_domains.data.settings import DataSettings
 from gpt_math_domains.jobs.stops import OWNER
 from gpt_math_domains.run import CHECKPOINT, DIRECTORIES, PROTOCOLS
-from gpt_math_domains.study.config import ConfigError, check_file, load_study
+from gpt_math_domains.study.config import ConfigError, load_study, shorten
 from gpt_math_domains.study.estimate import (
     checkpoint_bytes,
     cpu_warning,
@@ -23,6 +23,7 @@ from gpt_math_domains.study.estimate import (
     training_seconds,
 )
 from gpt_math_domains.study.fingerprints import fingerprint, rules_fingerprint
+from gpt_math_domains.study.layers import doubts, from_command_line, lay, read_layer
 from gpt_math_domains.study.locks import clear_stale_locks
 
 # Another workflow may use this one as a module, and jobs may ask Snakemake about this one; the lock
@@ -35,17 +36,41 @@ if not workflow.subprocess_exec:
     # Trainings save and end when this process is gone.
     os.environ[OWNER] = str(os.getpid())
 
+# Snakemake would not say what is wrong with it.
+DEFAULTS = ROOT / "config" / "config.yaml"
+try:
+    read_layer(DEFAULTS)
+except ConfigError as error:
+    raise WorkflowError(str(error))
+
+
+configfile: "config/config.yaml"
+
+
 try:
     if IS_MODULE:
-        # Snakemake passes over `configfile:`; what the module is given changes the same defaults.
-        given, config = config, load_configfile(ROOT / "config" / "config.yaml")
-        update_config(config, given)
+        # Snakemake passes over `configfile:`; what the module is given stands over the defaults.
+        LAYERS = {str(DEFAULTS): read_layer(DEFAULTS), "the module's config": config}
     else:
-        for path in workflow.configfiles:
-            check_file(path)
+        given = workflow.overwrite_configfiles
+        defaults = workflow.configfiles[len(given) :]
+        if workflow.config_settings.replace_workflow_config:
+            defaults = []
+        LAYERS = {str(path): read_layer(path) for path in [*defaults, *given]}
+        LAYERS["--config"] = from_command_line(workflow.config_settings.config)
+    config = lay(LAYERS)
     STUDY = load_study(config)
 except ConfigError as error:
     raise WorkflowError(str(error))
+# Snakemake has read it as it is written, with `~`.
+workflow.pathvars.update(
+    Pathvars.from_config(
+        {"pathvars": STUDY.pathvars.model_dump()}, module_level=IS_MODULE
+    )
+)
+if workflow.is_main_process:
+    for doubt in doubts(LAYERS, STUDY):
+        logger.warning(doubt)
 # Snakemake passes over a missing input where the output is there already.
 for figure, path in STUDY.figures.reference_curves.items():
     if not Path(path).is_file():
@@ -112,7 +137,7 @@ def version(wildcard, section):
         if number not in versions:
             raise WorkflowError(
                 f"{wildcard} {number}: not defined under {section}, "
-                f"which has {sorted(map(int, versions))}"
+                f"which has {shorten(sorted(map(int, versions)))}"
             )
         return versions[number]
 
@@ -133,12 +158,32 @@ def finetune_settings(wildcards):
     )
 
 
-def request(what, settings):
-    """Return a function that tells what a training asks for: `minutes` or `megabytes`.
+def longest_minutes():
+    """Return the most minutes that a job may ask for, or None.
 
-    A profile sets the most minutes as `max_runtime` among its default resources.
+    A profile sets them as `max_runtime` among its default resources, in the words of `runtime`.
     """
-    limit = (workflow.resource_settings.default_resources or {}).get("max_runtime")
+    told = (workflow.resource_settings.default_resources or {}).get("max_runtime")
+    if told is None:
+        return None
+    value = told.value
+    try:
+        minutes = Resource.parse_human_friendly("runtime", value)
+    except WorkflowError:
+        minutes = None
+    if type(minutes) is not int or minutes < 1:
+        raise WorkflowError(
+            f"default-resources: max_runtime = {value!r}: must be minutes from 1, or a time such "
+            "as 24h or 1d"
+        )
+    return minutes
+
+
+LONGEST_MINUTES = longest_minutes()
+
+
+def request(what, settings):
+    """Return a function that tells what a training asks for: `minutes` or `megabytes`."""
 
     def ask(wildcards, attempt):
         version("data", "data")(wildcards)  # refuses one that is not defined
@@ -150,11 +195,16 @@ def request(what, settings):
             device="cuda" if TRAINING_GPUS else "cpu",
             precision=STUDY.precision,
             attempt=attempt,
-            max_minutes=limit and limit.value,
+            max_minutes=LONGEST_MINUTES,
         )
         return asked[what]
 
     return ask
+
+
+def finetune_costs(wildcards):
+    version("domain", "domains")(wildcards)  # refuses one that is not defined
+    return STUDY.costs("finetune")
 
 
 def rules_config():
