@@ -1,3 +1,4 @@
+import atexit
 import json
 import os
 import sys
@@ -5,6 +6,7 @@ from itertools import chain
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.io import IOFile
 from snakemake.pathvars import Pathvars
 from snakemake.resources import Resource
 from snakemake.settings.types import DeploymentMethod
@@ -25,6 +27,12 @@ from gpt_math_domains.study.estimate import (
 from gpt_math_domains.study.fingerprints import fingerprint, rules_fingerprint
 from gpt_math_domains.study.layers import doubts, from_command_line, lay, read_layer
 from gpt_math_domains.study.locks import clear_stale_locks
+from gpt_math_domains.study.records import (
+    Checksums,
+    data_difference,
+    labels_difference,
+    run_difference,
+)
 
 # Another workflow may use this one as a module, and jobs may ask Snakemake about this one; the lock
 # and the configuration files are those of the Snakemake that came first.
@@ -104,6 +112,10 @@ DATA_SETTINGS = {
 TRAINING_GPUS = 0 if STUDY.device == "cpu" else 1
 # With `auto`, the file is the same on every machine, or its name would make all trainings stale.
 TRAIN_ENV = {"auto": "train", "cpu": "train-cpu", "cuda": "train-cuda"}[STUDY.device]
+
+# Of files that records name, kept beside what Snakemake remembers.
+CHECKSUMS = Checksums(Path(".snakemake") / "gpt_math_domains" / "checksums.json")
+atexit.register(CHECKSUMS.save)
 
 # Where the files of data, labels and runs are.
 PRETRAIN, FINETUNE = DIRECTORIES["pretrain"], DIRECTORIES["finetune"]
@@ -273,6 +285,88 @@ def pretrained_files(wildcards):
 
 def pretrained_vocabulary(wildcards):
     return expand(f"{DATA}/vocabulary.json", **source(wildcards))
+
+
+def named(patterns, wildcards):
+    return [str(pattern).format(**wildcards) for pattern in patterns]
+
+
+def run_again(path, why):
+    """Have the job that made a file run again, and say why, if there is a reason."""
+    if why and workflow.is_main_process and path not in workflow.dag.forcefiles:
+        logger.warning(f"{path}: is made again: {why}")
+        workflow.dag.forcefiles.add(path)
+
+
+def checked_data(wildcards):
+    """Name no file; have a data version made again that is not what its manifest says."""
+    made = rules.generate_equations.output
+    files = dict(zip(made.keys(), named(made, wildcards), strict=True))
+    settings = DataSettings(**version("data", "data")(wildcards))
+    manifest = files.pop("manifest")
+    run_again(manifest, data_difference(manifest, settings, files, CHECKSUMS))
+    return []
+
+
+def checked_labels(wildcards):
+    """Name no file; have labels made again that are not what their manifest says."""
+    made = rules.label_domains.output
+    files = dict(zip(made.keys(), named(made, wildcards), strict=True))
+    manifest = files.pop("manifest")
+    told, data = (
+        version("domain", "domains")(wildcards),
+        rules.generate_equations.output,
+    )
+    equations = dict(
+        zip(files, named([data.train, data.valid], wildcards), strict=True)
+    )
+    run_again(
+        manifest,
+        labels_difference(
+            manifest, told["labels"], told["file"], equations, files, CHECKSUMS
+        ),
+    )
+    return []
+
+
+def checked_run(phase, made, settings, inputs, wildcards):
+    """Have a finished run made again that is not what its record says."""
+    [record] = named([made.record], wildcards)
+    now = dict(
+        model=version("model", "models")(wildcards),
+        settings=settings(wildcards),
+        seeds=STUDY.run.seeds,
+        precision=STUDY.precision,
+    )
+    # Of code, Snakemake knows more, where it remembers the job: it may have been touched.
+    remembered = workflow.persistence.metadata(IOFile(record))
+    code = None if remembered else fingerprint(f"{phase}_model.py")
+    run_again(record, run_difference(record, now, inputs, code, CHECKSUMS))
+
+
+def checked_pretraining(wildcards):
+    """Name no file; see `checked_run`."""
+    inputs = named(rules.generate_equations.output, wildcards)
+    made = rules.pretrain_model.output
+    checked_run("pretrain", made, pretrain_settings, inputs, wildcards)
+    return []
+
+
+def checked_finetuning(wildcards):
+    """Name no file; see `checked_run`."""
+    inputs = named(
+        [*rules.generate_equations.output, *rules.label_domains.output], wildcards
+    )
+    if starts_pretrained(wildcards):
+        weights = [
+            path
+            for path in rules.pretrain_model.output.checkpoints
+            if Path(path).name in ("config.json", "model.safetensors")
+        ]
+        inputs += named(weights, source(wildcards))
+    made = rules.finetune_model.output
+    checked_run("finetune", made, finetune_settings, inputs, wildcards)
+    return []
 
 
 def starts_pretrained(wildcards):
