@@ -3,9 +3,6 @@ from snakemake.utils import min_version
 min_version("9.27")
 
 
-configfile: "config/config.yaml"
-
-
 pathvars:
     logs="<results>/logs",
     benchmarks="<results>/benchmarks",

@@ -249,7 +249,9 @@ def test_the_readmes_equations_have_the_labels_that_it_tells(tmp_path: Path) -> 
     names = ("train", "valid", "vocabulary", "manifest")
     files = {name: tmp_path / name for name in names}
     published = list(LABELS)[:6]
-    labelled = {f"labelled_{name}": tmp_path / f"labelled_{name}" for name in ("train", "valid")}
+    labelled = {
+        f"labelled_{name}": tmp_path / f"labelled_{name}" for name in ("train", "valid", "manifest")
+    }
     generate_equations(DataSettings(10, 5), **files)
     label_domains(published, **files, **labelled)
     told = re.findall(r"^\| `([^`]+=[^`]+)` \|.*\| (`.*`) \|$", PAGES[0].read_text(), re.MULTILINE)

@@ -51,6 +51,7 @@ def prepare(directory: Path) -> Path:
         **{name: names[name] for name in (*SPLITS, "vocabulary", "manifest")},
         labelled_train=directory / "train_labels.csv",
         labelled_valid=directory / "valid_labels.csv",
+        labelled_manifest=directory / "labels_manifest.json",
     )
     return directory
 
@@ -181,6 +182,7 @@ def main() -> None:
     if finetunes:
         fields["run"] |= {"phase": "finetune", "domain": 1, "protocol": "scratch"}
         inputs |= {f"{name}_labels_csv": directory / f"{name}_labels.csv" for name in SPLITS}
+        inputs["labels_manifest_json"] = directory / "labels_manifest.json"
     with job_log(path) as log:
         job = Job(**fields, record=Record(directory / "run.json", inputs.values(), code), log=log)
         if finetunes:

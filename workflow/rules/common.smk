@@ -1,13 +1,15 @@
+import atexit
 import json
 import os
 import sys
 from itertools import chain
 from pathlib import Path
 
-from snakemake.common.configfile import load_configfile
 from snakemake.exceptions import WorkflowError
+from snakemake.io import IOFile
+from snakemake.pathvars import Pathvars
+from snakemake.resources import Resource
 from snakemake.settings.types import DeploymentMethod
-from snakemake.utils import update_config
 
 ROOT = Path(str(workflow.current_basedir)).parents[1]
 sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
@@ -15,7 +17,7 @@ sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 from gpt_math_domains.data.settings import DataSettings
 from gpt_math_domains.jobs.stops import OWNER
 from gpt_math_domains.run import CHECKPOINT, DIRECTORIES, PROTOCOLS
-from gpt_math_domains.study.config import ConfigError, check_file, load_study
+from gpt_math_domains.study.config import ConfigError, load_study, shorten
 from gpt_math_domains.study.estimate import (
     checkpoint_bytes,
     cpu_warning,
@@ -23,7 +25,14 @@ from gpt_math_domains.study.estimate import (
     training_seconds,
 )
 from gpt_math_domains.study.fingerprints import fingerprint, rules_fingerprint
+from gpt_math_domains.study.layers import doubts, from_command_line, lay, read_layer
 from gpt_math_domains.study.locks import clear_stale_locks
+from gpt_math_domains.study.records import (
+    Checksums,
+    data_difference,
+    labels_difference,
+    run_difference,
+)
 
 # Another workflow may use this one as a module, and jobs may ask Snakemake about this one; the lock
 # and the configuration files are those of the Snakemake that came first.
@@ -35,17 +44,41 @@ if not workflow.subprocess_exec:
     # Trainings save and end when this process is gone.
     os.environ[OWNER] = str(os.getpid())
 
+# Snakemake would not say what is wrong with it.
+DEFAULTS = ROOT / "config" / "config.yaml"
+try:
+    read_layer(DEFAULTS)
+except ConfigError as error:
+    raise WorkflowError(str(error))
+
+
+configfile: "config/config.yaml"
+
+
 try:
     if IS_MODULE:
-        # Snakemake passes over `configfile:`; what the module is given changes the same defaults.
-        given, config = config, load_configfile(ROOT / "config" / "config.yaml")
-        update_config(config, given)
+        # Snakemake passes over `configfile:`; what the module is given stands over the defaults.
+        LAYERS = {str(DEFAULTS): read_layer(DEFAULTS), "the module's config": config}
     else:
-        for path in workflow.configfiles:
-            check_file(path)
+        given = workflow.overwrite_configfiles
+        defaults = workflow.configfiles[len(given) :]
+        if workflow.config_settings.replace_workflow_config:
+            defaults = []
+        LAYERS = {str(path): read_layer(path) for path in [*defaults, *given]}
+        LAYERS["--config"] = from_command_line(workflow.config_settings.config)
+    config = lay(LAYERS)
     STUDY = load_study(config)
 except ConfigError as error:
     raise WorkflowError(str(error))
+# Snakemake has read it as it is written, with `~`.
+workflow.pathvars.update(
+    Pathvars.from_config(
+        {"pathvars": STUDY.pathvars.model_dump()}, module_level=IS_MODULE
+    )
+)
+if workflow.is_main_process:
+    for doubt in doubts(LAYERS, STUDY):
+        logger.warning(doubt)
 # Snakemake passes over a missing input where the output is there already.
 for figure, path in STUDY.figures.reference_curves.items():
     if not Path(path).is_file():
@@ -79,6 +112,10 @@ DATA_SETTINGS = {
 TRAINING_GPUS = 0 if STUDY.device == "cpu" else 1
 # With `auto`, the file is the same on every machine, or its name would make all trainings stale.
 TRAIN_ENV = {"auto": "train", "cpu": "train-cpu", "cuda": "train-cuda"}[STUDY.device]
+
+# Of files that records name, kept beside what Snakemake remembers.
+CHECKSUMS = Checksums(Path(".snakemake") / "gpt_math_domains" / "checksums.json")
+atexit.register(CHECKSUMS.save)
 
 # Where the files of data, labels and runs are.
 PRETRAIN, FINETUNE = DIRECTORIES["pretrain"], DIRECTORIES["finetune"]
@@ -114,7 +151,7 @@ def version(wildcard, section):
         if number not in versions:
             raise WorkflowError(
                 f"{wildcard} {number}: not defined under {section}, "
-                f"which has {sorted(map(int, versions))}"
+                f"which has {shorten(sorted(map(int, versions)))}"
             )
         return versions[number]
 
@@ -135,12 +172,32 @@ def finetune_settings(wildcards):
     )
 
 
-def request(what, phase, settings):
-    """Return a function that tells what a training asks for: `minutes` or `megabytes`.
+def longest_minutes():
+    """Return the most minutes that a job may ask for, or None.
 
-    A profile sets the most minutes as `max_runtime` among its default resources.
+    A profile sets them as `max_runtime` among its default resources, in the words of `runtime`.
     """
-    limit = (workflow.resource_settings.default_resources or {}).get("max_runtime")
+    told = (workflow.resource_settings.default_resources or {}).get("max_runtime")
+    if told is None:
+        return None
+    value = told.value
+    try:
+        minutes = Resource.parse_human_friendly("runtime", value)
+    except WorkflowError:
+        minutes = None
+    if type(minutes) is not int or minutes < 1:
+        raise WorkflowError(
+            f"default-resources: max_runtime = {value!r}: must be minutes from 1, or a time such "
+            "as 24h or 1d"
+        )
+    return minutes
+
+
+LONGEST_MINUTES = longest_minutes()
+
+
+def request(what, phase, settings):
+    """Return a function that tells what a training asks for: `minutes` or `megabytes`."""
 
     def ask(wildcards, attempt):
         version("data", "data")(wildcards)  # refuses one that is not defined
@@ -152,11 +209,16 @@ def request(what, phase, settings):
             device="cuda" if TRAINING_GPUS else "cpu",
             precision=STUDY.precision,
             attempt=attempt,
-            max_minutes=limit and limit.value,
+            max_minutes=LONGEST_MINUTES,
         )
         return asked[what]
 
     return ask
+
+
+def finetune_costs(wildcards):
+    version("domain", "domains")(wildcards)  # refuses one that is not defined
+    return STUDY.costs("finetune")
 
 
 def rules_config():
@@ -225,6 +287,89 @@ def pretrained_files(wildcards):
 
 def pretrained_vocabulary(wildcards):
     return expand(f"{DATA}/vocabulary.json", **source(wildcards))
+
+
+def named(patterns, wildcards):
+    return [str(pattern).format(**wildcards) for pattern in patterns]
+
+
+def run_again(path, why):
+    """Have the job that made a file run again, and say why, if there is a reason."""
+    if why and workflow.is_main_process and path not in workflow.dag.forcefiles:
+        logger.warning(f"{path}: is made again: {why}")
+        workflow.dag.forcefiles.add(path)
+
+
+def checked_data(wildcards):
+    """Name no file; have a data version made again that is not what its manifest says."""
+    made = rules.generate_equations.output
+    files = dict(zip(made.keys(), named(made, wildcards), strict=True))
+    settings = DataSettings(**version("data", "data")(wildcards))
+    manifest = files.pop("manifest")
+    run_again(manifest, data_difference(manifest, settings, files, CHECKSUMS))
+    return []
+
+
+def checked_labels(wildcards):
+    """Name no file; have labels made again that are not what their manifest says."""
+    made = rules.label_domains.output
+    files = dict(zip(made.keys(), named(made, wildcards), strict=True))
+    manifest = files.pop("manifest")
+    told, data = (
+        version("domain", "domains")(wildcards),
+        rules.generate_equations.output,
+    )
+    equations = dict(
+        zip(files, named([data.train, data.valid], wildcards), strict=True)
+    )
+    run_again(
+        manifest,
+        labels_difference(
+            manifest, told["labels"], told["file"], equations, files, CHECKSUMS
+        ),
+    )
+    return []
+
+
+def checked_run(phase, made, settings, inputs, wildcards):
+    """Have a finished run made again that is not what its record says."""
+    [record] = named([made.record], wildcards)
+    now = dict(
+        model=version("model", "models")(wildcards),
+        settings=settings(wildcards),
+        seeds=SEEDS[phase],
+        pretrain_seeds=[] if phase == "pretrain" else pretrain_seeds(wildcards),
+        precision=STUDY.precision,
+    )
+    # Of code, Snakemake knows more, where it remembers the job: it may have been touched.
+    remembered = workflow.persistence.metadata(IOFile(record))
+    code = None if remembered else fingerprint(f"{phase}_model.py")
+    run_again(record, run_difference(record, now, inputs, code, CHECKSUMS))
+
+
+def checked_pretraining(wildcards):
+    """Name no file; see `checked_run`."""
+    inputs = named(rules.generate_equations.output, wildcards)
+    made = rules.pretrain_model.output
+    checked_run("pretrain", made, pretrain_settings, inputs, wildcards)
+    return []
+
+
+def checked_finetuning(wildcards):
+    """Name no file; see `checked_run`."""
+    inputs = named(
+        [*rules.generate_equations.output, *rules.label_domains.output], wildcards
+    )
+    if starts_pretrained(wildcards):
+        weights = [
+            path
+            for path in rules.pretrain_model.output.checkpoints
+            if Path(path).name in ("config.json", "model.safetensors")
+        ]
+        inputs += named(weights, source(wildcards))
+    made = rules.finetune_model.output
+    checked_run("finetune", made, finetune_settings, inputs, wildcards)
+    return []
 
 
 def starts_pretrained(wildcards):

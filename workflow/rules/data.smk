@@ -1,4 +1,6 @@
 rule generate_equations:
+    input:
+        checked_data,
     output:
         train=f"{DATA}/train.csv",
         valid=f"{DATA}/valid.csv",
@@ -19,6 +21,7 @@ rule generate_equations:
 
 rule label_domains:
     input:
+        checked_labels,
         train=f"{DATA}/train.csv",
         valid=f"{DATA}/valid.csv",
         vocabulary=f"{DATA}/vocabulary.json",
@@ -27,6 +30,7 @@ rule label_domains:
     output:
         train=f"{LABELS}/train.csv",
         valid=f"{LABELS}/valid.csv",
+        manifest=f"{LABELS}/manifest.json",
     log:
         "<logs>/label_domains/domain_{domain}_data_{data}.log",
     benchmark:

@@ -309,7 +309,7 @@ rule plot_finetune_scale:
         "../../envs/figures.yaml"
     params:
         phase="finetune",
-        study=STUDY.costs("finetune"),
+        study=finetune_costs,
         code=fingerprint("plot_scale.py"),
     script:
         "../scripts/plot_scale.py"

@@ -1,11 +1,13 @@
 rule finetune_model:
     input:
+        checked_finetuning,
         train=f"{DATA}/train.csv",
         valid=f"{DATA}/valid.csv",
         vocabulary=f"{DATA}/vocabulary.json",
         manifest=f"{DATA}/manifest.json",
         train_labels=f"{LABELS}/train.csv",
         valid_labels=f"{LABELS}/valid.csv",
+        labels_manifest=f"{LABELS}/manifest.json",
         pretrained=branch(starts_pretrained, then=pretrained_files),
         pretrained_vocabulary=branch(starts_pretrained, then=pretrained_vocabulary),
     output:

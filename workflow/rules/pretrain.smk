@@ -1,5 +1,6 @@
 rule pretrain_model:
     input:
+        checked_pretraining,
         train=f"{DATA}/train.csv",
         valid=f"{DATA}/valid.csv",
         vocabulary=f"{DATA}/vocabulary.json",

@@ -45,6 +45,7 @@ with (
         manifest_json=snakemake.input.manifest,
         train_labels_csv=snakemake.input.train_labels,
         valid_labels_csv=snakemake.input.valid_labels,
+        labels_manifest_json=snakemake.input.labels_manifest,
         pretrained=checkpoint_directories(snakemake.input.pretrained),
         pretrained_vocabulary=snakemake.input.pretrained_vocabulary,
     )

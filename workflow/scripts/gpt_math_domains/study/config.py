@@ -4,14 +4,13 @@ Nothing here imports torch, so that building the job graph stays fast.
 """
 
 import difflib
+import os
 import re
 import reprlib
 import typing
 from collections.abc import Collection, Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -91,6 +90,18 @@ def _checkpoints(value: object) -> object:
     )
 
 
+def _path(text: str) -> str:
+    """Return a path, with `~` as the home directory that it means."""
+    path = os.path.expanduser(text)
+    if not path.isprintable() or path.startswith("~") or set(path) & set("{}<>"):
+        raise PydanticCustomError(
+            "path", "must be a path of printable characters without {, }, < and >; ~ is a home"
+        )
+    return path
+
+
+PathText = Annotated[str, Field(min_length=1), AfterValidator(_path)]
+
 Checkpoints = Annotated[
     Any,
     PlainValidator(
@@ -128,7 +139,7 @@ def _refuse_repetition(section: Section, may_repeat: Collection[str] = ()) -> No
 class PathVars(Section):
     """Where the outputs go."""
 
-    results: Annotated[str, Field(min_length=1)] = Field(
+    results: PathText = Field(
         description="directory of all outputs, relative to the working directory"
     )
 
@@ -254,7 +265,7 @@ class DomainVersion(Section):
     labels: list[Label] = Field(
         min_length=1, description=f"names, in column order: {', '.join(LABELS)}, or of `file`"
     )
-    file: Annotated[str, Field(min_length=1)] | None = Field(
+    file: PathText | None = Field(
         default=None, description="a Python file with labels of one's own; null: none"
     )
 
@@ -270,7 +281,7 @@ class DomainVersion(Section):
             if label not in known:
                 near = difflib.get_close_matches(label, known, n=1, cutoff=0.0)[0]
                 raise ValueError(
-                    f"labels = {_short(label)}: no such label; did you mean {near}? There are "
+                    f"labels = {shorten(label)}: no such label; did you mean {near}? There are "
                     f"{', '.join(known)}"
                 )
         return self
@@ -354,6 +365,17 @@ class Match(Section):
     domain: Version | None = Field(default=None, description="which runs: domain version")
     protocol: Protocol | None = Field(default=None, description="which runs: protocol")
 
+    @model_validator(mode="after")
+    def _does_something(self) -> Self:
+        for key in ("domain", "protocol"):
+            if self.phase == "pretrain" and getattr(self, key) is not None:
+                raise ValueError(f"{key} = {getattr(self, key)}: pretraining has none")
+        if not self.settings():
+            raise PydanticCustomError(
+                "idle", "must set something, such as learning_rate, beside what it matches"
+            )
+        return self
+
     def settings(self) -> dict[str, Any]:
         """Return the settings given here."""
         given = self.model_fields_set & Training.model_fields.keys()
@@ -388,7 +410,7 @@ class Figures(Section):
     finetune_colors: list[Color] = Field(
         min_length=1, description="line colours in finetuning figures, by model"
     )
-    reference_curves: dict[Figure, Annotated[str, Field(min_length=1)]] = Field(
+    reference_curves: dict[Figure, PathText] = Field(
         description="CSV tables (`model`, `step` and the accuracy) of curves to set beside the "
         "study's own, such as published ones, by figure: `{pretrain_1: published.csv}`"
     )
@@ -429,7 +451,8 @@ class Study(Section):
             for version in getattr(self.run, key):
                 if version not in defined:
                     raise ValueError(
-                        f"run.{key} = {version}: not defined under {key}, which has {defined}"
+                        f"run.{key} = {version}: not defined under {key}, which has "
+                        f"{shorten(defined)}"
                     )
         for number, override in enumerate(self.overrides):
             for key, section in (("data", "data"), ("model", "models"), ("domain", "domains")):
@@ -437,8 +460,15 @@ class Study(Section):
                 if version is not None and version not in defined:
                     raise ValueError(
                         f"overrides.{number}.{key} = {version}: not defined under {section}, "
-                        f"which has {defined}"
+                        f"which has {shorten(defined)}"
                     )
+        return self
+
+    @model_validator(mode="after")
+    def _device_can(self) -> Self:
+        for key, value in (("precision", "tf32"), ("execution", "cuda_graph")):
+            if self.device == "cpu" and getattr(self, key) == value:
+                raise ValueError(f"{key} = {value!r}: needs a GPU, but device = 'cpu'")
         return self
 
     @model_validator(mode="after")
@@ -460,7 +490,7 @@ class Study(Section):
         if source not in self.data:
             raise ValueError(
                 f"finetune.finetune_from = {source}: not defined under data, which has "
-                f"{sorted(self.data)}"
+                f"{shorten(sorted(self.data))}"
             )
 
     def training(
@@ -554,38 +584,6 @@ def load_study(config: Mapping[str, Any]) -> Study:
         raise ConfigError("\n".join(_describe(fault) for fault in error.errors())) from None
 
 
-def check_file(path: str | Path) -> None:
-    """Refuse what a reader of YAML passes over: a key that stands twice in a section, and code.
-
-    Raises:
-        ConfigError: in one line that names the file, the line and the key.
-    """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-        root = yaml.compose(text, Loader=yaml.SafeLoader)  # noqa: TID251 - a safe loader
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigError(f"config: {path}: not YAML: {' '.join(str(error).split())}") from None
-    seen, waiting = set(), [root]
-    while waiting:
-        node = waiting.pop()
-        if id(node) in seen:  # an alias
-            continue
-        seen.add(id(node))
-        if isinstance(node, yaml.SequenceNode):
-            waiting += node.value
-        elif isinstance(node, yaml.MappingNode):
-            waiting += [value for _, value in node.value]
-            names = [key.value for key, _ in node.value]
-            for number, (key, _) in enumerate(node.value):
-                place = (
-                    f"config: {path}, line {key.start_mark.line + 1}: {_printable(str(key.value))}"
-                )
-                if key.value in names[:number]:
-                    raise ConfigError(f"{place}: this key stands twice in its section")
-                if key.value == "__use_yte__":  # has Snakemake evaluate values as Python
-                    raise ConfigError(f"{place}: a configuration holds values, not code")
-
-
 PLAIN = {  # where pydantic speaks of Python
     "model_type": "must be a section with keys of its own",
     "dict_type": "must be a section with keys of its own",
@@ -596,7 +594,7 @@ PLAIN = {  # where pydantic speaks of Python
 def _describe(fault: Any) -> str:
     """Turn one of pydantic's faults into `config: key = value: what is allowed`."""
     location, kind = fault["loc"], fault["type"]
-    key = _printable(".".join(str(part) for part in location if part != "[key]"))
+    key = printable(".".join(str(part) for part in location if part != "[key]"))
     if kind == "extra_forbidden":
         known = list(_section(location[:-1]).model_fields)
         near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.0)
@@ -607,15 +605,15 @@ def _describe(fault: Any) -> str:
         own = str(fault["ctx"]["error"])
         return f"config: {key}.{own}" if key else f"config: {own}"
     message = PLAIN.get(kind, fault["msg"][:1].lower() + fault["msg"][1:])
-    return f"config: {key} = {_short(fault['input'])}: {message}"
+    return f"config: {key} = {shorten(fault['input'])}: {message}"
 
 
-def _printable(key: str) -> str:
+def printable(key: str) -> str:
     """Return a key in a form that keeps a message in one line."""
     return key if key.isprintable() else ascii(key)
 
 
-def _short(value: object) -> str:
+def shorten(value: object) -> str:
     """Return a value as a message shows it, cut off where it is long, or deep as aliases are."""
     short = reprlib.Repr()
     short.maxstring = short.maxother = 80

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gpt_math_domains.data.families import Parts, families_of, is_mirrored, parts_of
-from gpt_math_domains.data.manifest import check_manifest
+from gpt_math_domains.data.manifest import check_labelled, check_manifest
 from gpt_math_domains.data.tables import read_equations, read_labels
 from gpt_math_domains.data.vocabulary import POSITIONS, Vocabulary, read_vocabulary
 from gpt_math_domains.files import errors_name, sha256
@@ -182,6 +182,7 @@ def finetune_model(
     manifest_json: Path,
     train_labels_csv: Path,
     valid_labels_csv: Path,
+    labels_manifest_json: Path,
     pretrained: Sequence[Path],
     pretrained_vocabulary: Sequence[Path],
 ) -> None:
@@ -199,6 +200,7 @@ def finetune_model(
         manifest_json: the checksums of these three.
         train_labels_csv: labels of the equations to train on.
         valid_labels_csv: labels of the equations to judge by.
+        labels_manifest_json: the checksums of these two, and of the equations that they are of.
         pretrained: checkpoint directories, one for each seed; unused where the start is random.
         pretrained_vocabulary: the one vocabulary of these, perhaps of another data version.
 
@@ -210,6 +212,8 @@ def finetune_model(
     device = prepare_torch(job.device, job.threads, job.precision)
     dtype, _ = PRECISIONS[job.precision]
     check_manifest(manifest_json, train=train_csv, valid=valid_csv, vocabulary=vocabulary_json)
+    check_manifest(labels_manifest_json, train=train_labels_csv, valid=valid_labels_csv)
+    check_labelled(labels_manifest_json, train=train_csv, valid=valid_csv)
     vocabulary = read_vocabulary(vocabulary_json)
     size = job.size(vocabulary)
     tasks, parts, columns = [], [], []
