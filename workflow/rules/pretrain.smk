@@ -64,6 +64,7 @@ rule judge_answers:
         f"../../envs/{TRAIN_ENV}.yaml"
     threads: 1
     params:
+        model=version("model", "models"),
         seeds=STUDY.run.seeds,
         code=fingerprint("judge_answers.py"),
     script:
@@ -88,6 +89,7 @@ rule judge_trajectory:
         f"../../envs/{TRAIN_ENV}.yaml"
     threads: 1
     params:
+        model=version("model", "models"),
         seeds=STUDY.run.seeds,
         code=fingerprint("judge_trajectory.py"),
     script:
