@@ -146,9 +146,9 @@ def require_the_same(directory: Path, whole: dict[str, object]) -> None:
 
 def main() -> None:
     """Train."""
-    from gpt_math_domains.jobs.logs import job_log
+    from gpt_math_domains.jobs.caches import private_caches
+    from gpt_math_domains.jobs.logs import job_log, notes
     from gpt_math_domains.jobs.record import Record
-    from gpt_math_domains.training.runs import Job, finetune_model, pretrain_model
 
     directory, changes = Path(sys.argv[1]), json.loads(sys.argv[2])
     if limit := changes.pop("file_size", 0):
@@ -180,7 +180,9 @@ def main() -> None:
     if finetunes:
         fields["run"] |= {"phase": "finetune", "domain": 1, "protocol": "scratch"}
         inputs |= {f"{name}_labels_csv": directory / f"{name}_labels.csv" for name in SPLITS}
-    with job_log(path) as log:
+    with job_log(path) as log, private_caches(notes(log)):
+        from gpt_math_domains.training.runs import Job, finetune_model, pretrain_model
+
         job = Job(**fields, record=Record(directory / "run.json", inputs.values(), code), log=log)
         if finetunes:
             finetune_model(job, **inputs, pretrained=[], pretrained_vocabulary=[])
