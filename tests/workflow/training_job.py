@@ -60,6 +60,7 @@ def start(
     save_seconds: float = 0,
     owner: int | None = None,
     variables: Mapping[str, str] | None = None,
+    listener: int = subprocess.PIPE,
     **changes: Any,
 ) -> subprocess.Popen[str]:
     """Start the job; its outputs, log and resume state are in the directory.
@@ -69,6 +70,7 @@ def start(
         save_seconds: between saves.
         owner: the process that it stops with, in place of this one.
         variables: more of its environment.
+        listener: descriptor of its terminal; a pipe of its own if there is none.
         changes: see above.
     """
     if (directory / "job.log").exists():
@@ -82,7 +84,7 @@ def start(
     return subprocess.Popen(
         [sys.executable, __file__, str(directory), json.dumps(changes)],
         env=environment,
-        stderr=subprocess.PIPE,
+        stderr=listener,
         text=True,
         # A test may itself run where SIGINT is ignored.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler) and None,

@@ -67,7 +67,7 @@ def _lasting_directory(faults: list[str]) -> Path | None:
             _make_private(path)
             return path
         except OSError as error:
-            faults.append(str(error))
+            faults.append(" ".join(str(error).split()))
     return None
 
 
