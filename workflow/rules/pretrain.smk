@@ -65,6 +65,7 @@ rule judge_answers:
         f"../../envs/{TRAIN_ENV}.yaml"
     threads: 1
     params:
+        model=version("model", "models"),
         seeds=SEEDS["pretrain"],
         code=fingerprint("judge_answers.py"),
     script:
@@ -89,6 +90,7 @@ rule judge_trajectory:
         f"../../envs/{TRAIN_ENV}.yaml"
     threads: 1
     params:
+        model=version("model", "models"),
         seeds=SEEDS["pretrain"],
         code=fingerprint("judge_trajectory.py"),
     script:

@@ -2,8 +2,9 @@
 
 from typing import TYPE_CHECKING
 
+from gpt_math_domains.jobs.caches import private_caches
 from gpt_math_domains.jobs.gpus import leased_gpu
-from gpt_math_domains.jobs.logs import job_log
+from gpt_math_domains.jobs.logs import job_log, notes
 from gpt_math_domains.jobs.record import Record
 
 if TYPE_CHECKING:
@@ -11,9 +12,10 @@ if TYPE_CHECKING:
 
 with (
     job_log(snakemake.log[0]) as log,
+    private_caches(notes(log)),
     leased_gpu(snakemake.params.device, snakemake.resources.gpu_slots, log),
 ):
-    # Brings torch, which shall see no other GPU.
+    # Brings torch, which shall see no other GPU and no other caches.
     from gpt_math_domains.training.runs import Job, checkpoint_directories, finetune_model
 
     finetune_model(

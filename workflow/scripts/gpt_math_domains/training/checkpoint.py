@@ -16,6 +16,7 @@ from gpt_math_domains.data.vocabulary import Vocabulary
 from gpt_math_domains.files import atomic_write, read_json, write_json, write_text
 from gpt_math_domains.run import (
     CONFIG,
+    EMBEDDING,
     HEAD,
     TOKENIZER,
     TOKENIZER_CONFIG,
@@ -23,11 +24,18 @@ from gpt_math_domains.run import (
     WEIGHTS,
     ModelSize,
 )
+from gpt_math_domains.training.device import PRECISIONS
 from gpt_math_domains.training.model import INITIAL_STD, LAYER_NORM_EPSILON, Parameters
 
 # In the order of ModelSize's fields; after them, dropout and whether embeddings are tied.
 SIZE_KEYS = ("n_layer", "n_head", "n_embd", "vocab_size", "n_positions")
 DROPOUT_KEYS = ("attn_pdrop", "embd_pdrop", "resid_pdrop")
+FIXED = {  # the same in all models here
+    "model_type": "gpt2",
+    "activation_function": "gelu_new",
+    "layer_norm_epsilon": LAYER_NORM_EPSILON,
+}
+TYPES = sorted({dtype for dtype, _ in PRECISIONS.values()}, key=str)  # of weights
 
 
 def write_checkpoints(
@@ -60,12 +68,20 @@ def read_checkpoints(directories: Sequence[Path]) -> tuple[Parameters, ModelSize
     """Return the stacked parameters `[R, ...]`, without a classification head, and their size.
 
     Raises:
-        ValueError: a directory is no checkpoint of this project, or the sizes differ.
+        ValueError: a directory is no checkpoint of this project, or they differ in size or in the
+            type of their numbers.
     """
     sizes, stacks = zip(*map(_read_checkpoint, directories), strict=True)
     if len(set(sizes)) > 1:
         raise ValueError(f"{directories[0].parent}: its checkpoints differ in size: {sizes}")
     names = stacks[0].keys()
+    types = [_type_of(weights) for weights in stacks]
+    for directory, found in zip(directories, types, strict=True):
+        if found != types[0]:
+            raise ValueError(
+                f"{directory / WEIGHTS}: its numbers are {found}, but those of {directories[0]} "
+                f"are {types[0]}"
+            )
     return {name: torch.stack([weights[name] for weights in stacks]) for name in names}, sizes[0]
 
 
@@ -84,6 +100,9 @@ def _read_checkpoint(directory: Path) -> tuple[ModelSize, Parameters]:
     if not isinstance(tied, bool):
         raise ValueError(f"{path}: tie_word_embeddings is {tied!r}, but it is true or false")
     size = ModelSize(*(*numbers, *dropout, tied))
+    for key, value in FIXED.items():
+        if config.get(key) != value:
+            raise ValueError(f"{path}: {key} is {config.get(key)!r}, but it is {value!r} here")
     path = directory / WEIGHTS
     try:
         weights = load(path.read_bytes())
@@ -102,7 +121,25 @@ def _read_checkpoint(directory: Path) -> tuple[ModelSize, Parameters]:
             f"{path}: {wrong!r} is {found.get(wrong, 'missing')}, "
             f"but {CONFIG} asks for {wanted.get(wrong, 'no such tensor')}"
         )
+    if size.d_model % size.num_heads:
+        raise ValueError(f"{directory / CONFIG}: n_embd = {size.d_model} is no multiple of n_head")
+    for name, value in weights.items():
+        if value.dtype not in TYPES or value.dtype != weights[EMBEDDING].dtype:
+            raise ValueError(
+                f"{path}: {name!r} holds {_name(value.dtype)}, but all tensors hold "
+                f"{' or all hold '.join(map(_name, TYPES))}"
+            )
+        if not bool(value.isfinite().all()):
+            raise ValueError(f"{path}: {name!r} holds what is no finite number")
     return size, {name: weights[name] for name in wanted}
+
+
+def _type_of(weights: Parameters) -> str:
+    return _name(weights[EMBEDDING].dtype)
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def tokenizer(vocabulary: Vocabulary) -> Tokenizer:
@@ -139,14 +176,14 @@ def _config(
     kind = "GPT2LMHeadModel" if labels is None else "GPT2ForSequenceClassification"
     config: dict[str, Any] = {
         "architectures": [kind],
-        "model_type": "gpt2",
+        "model_type": FIXED["model_type"],
         "vocab_size": size.vocabulary_size,
         "n_positions": size.num_positions,
         "n_embd": size.d_model,
         "n_layer": size.num_layers,
         "n_head": size.num_heads,
-        "activation_function": "gelu_new",
-        "layer_norm_epsilon": LAYER_NORM_EPSILON,
+        "activation_function": FIXED["activation_function"],
+        "layer_norm_epsilon": FIXED["layer_norm_epsilon"],
         "initializer_range": INITIAL_STD,
         **dict.fromkeys(DROPOUT_KEYS, size.dropout),
         "tie_word_embeddings": size.tie_word_embeddings,

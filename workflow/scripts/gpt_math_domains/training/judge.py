@@ -1,8 +1,9 @@
 """Judging pretrained checkpoints equation by equation."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,7 +21,7 @@ from gpt_math_domains.results.answers import (
     write_answers,
     write_trajectory,
 )
-from gpt_math_domains.run import STEP, WEIGHTS
+from gpt_math_domains.run import STEP, WEIGHTS, ModelSize
 from gpt_math_domains.training.checkpoint import read_checkpoints
 from gpt_math_domains.training.stack import decide
 from gpt_math_domains.training.tasks import NextTokens
@@ -32,6 +33,7 @@ def judge_answers(
     seeds: Sequence[int],
     checkpoints: Sequence[Path],
     *,
+    size: Mapping[str, Any],
     train: str | Path,
     valid: str | Path,
     vocabulary: str | Path,
@@ -49,6 +51,7 @@ def judge_answers(
         model: the model version.
         seeds: of the checkpoints.
         checkpoints: directories, one for each seed.
+        size: the fields of `run.ModelSize` that do not follow from the data.
         train: the equations trained on.
         valid: the validation equations.
         vocabulary: of both.
@@ -57,11 +60,11 @@ def judge_answers(
         threads: of the CPU.
 
     Raises:
-        ValueError: a file is malformed, or the checkpoints are of another vocabulary.
+        ValueError: a file is malformed, or the checkpoints are of another size or vocabulary.
     """
     _prepare(threads, manifest, train=train, valid=valid, vocabulary=vocabulary)
     frames = []
-    for split, parts, right in _judge(checkpoints, train, valid, vocabulary):
+    for split, parts, right in _judge(checkpoints, size, train, valid, vocabulary):
         described = describe_equations(parts)
         for seed, row in zip(seeds, right, strict=True):
             told = described.assign(data=data, model=model, seed=seed, split=split)
@@ -76,6 +79,7 @@ def judge_trajectory(
     seeds: Sequence[int],
     record: str | Path,
     *,
+    size: Mapping[str, Any],
     train: str | Path,
     valid: str | Path,
     vocabulary: str | Path,
@@ -92,6 +96,7 @@ def judge_trajectory(
         model: the model version.
         seeds: of the run.
         record: of the run, which names its checkpoints and their checksums; they are beside it.
+        size: the fields of `run.ModelSize` that do not follow from the data.
         train: the equations trained on.
         valid: the validation equations.
         vocabulary: of both.
@@ -100,15 +105,15 @@ def judge_trajectory(
         threads: of the CPU.
 
     Raises:
-        ValueError: a file is malformed, the checkpoints are of another vocabulary, or one is not
-            what the record says.
+        ValueError: a file is malformed, the checkpoints are of another size or vocabulary, or one
+            is not what the record says.
     """
     _prepare(threads, manifest, train=train, valid=valid, vocabulary=vocabulary)
     frames = []
     for step in _recorded_steps(Path(record)):
         name = STEP.format(step=step)
         checkpoints = [Path(record).parent / f"seed_{seed}" / name for seed in seeds]
-        for split, parts, right in _judge(checkpoints, train, valid, vocabulary):
+        for split, parts, right in _judge(checkpoints, size, train, valid, vocabulary):
             families, members = families_of(parts)
             for seed, row in zip(seeds, right, strict=True):
                 share = (row[:, None] & members).sum(axis=0) / members.sum(axis=0)
@@ -128,24 +133,29 @@ def _prepare(threads: int, manifest: str | Path, **files: str | Path) -> None:
 
 
 def _judge(
-    checkpoints: Sequence[Path], train: str | Path, valid: str | Path, vocabulary: str | Path
+    checkpoints: Sequence[Path],
+    size: Mapping[str, Any],
+    train: str | Path,
+    valid: str | Path,
+    vocabulary: str | Path,
 ) -> Iterator[tuple[str, Parts, NDArray[np.bool_]]]:
     """Yield each split, the parts of its equations, and which each seed gets right `[R, n]`.
 
     Raises:
-        ValueError: a file is malformed, or the checkpoints are of another vocabulary.
+        ValueError: a file is malformed, or the checkpoints are of another size or vocabulary.
     """
     known = read_vocabulary(vocabulary)
-    parameters, size = read_checkpoints(checkpoints)
-    if (size.vocabulary_size, size.num_positions) != (known.size, POSITIONS):
-        raise ValueError(f"{checkpoints[0]}: holds {size}, which is not of {vocabulary}")
+    parameters, found = read_checkpoints(checkpoints)
+    wanted = ModelSize(**size, vocabulary_size=known.size, num_positions=POSITIONS)
+    if found != wanted:
+        raise ValueError(f"{checkpoints[0]}: holds {found}, but the run asks for {wanted}")
     dtype = next(iter(parameters.values())).dtype
     for split, path in zip(SPLITS, (train, valid), strict=True):
         equations = read_equations(path)
         with errors_name(path):
             task = NextTokens.of(equations, known, "cpu", dtype)
             parts = parts_of(equations, known)
-        _, right = decide(task, parameters, size)
+        _, right = decide(task, parameters, found)
         yield split, parts, right[..., 0].numpy()
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.backends.cpu import get_cpu_capability
 
 from gpt_math_domains.data.families import Parts, families_of, is_mirrored, parts_of
 from gpt_math_domains.data.manifest import check_labelled, check_manifest
@@ -312,13 +313,16 @@ def _train(
     with ExitStack() as until_done:
         stop = until_done.enter_context(Stop(progress.note))
         execution = prepare_execution(job.execution, stack, order, settings, progress.note)
+        if (
+            stop.reason
+        ):  # which may have reached the compiler too: eager steps are not what was asked
+            stop.leave("nothing more was trained")
         identity = _identity(job, execution, device)
         resume = until_done.enter_context(
-            resumable(directory, identity, stack, stop, progress.note)
+            resumable(directory, identity, stack, len(parts), stop, progress.note)
         )
         if resume.start.step > 0:
-            progress.resumed(resume.start.step)
-        progress.tell_in(directory, job.seeds, resume.start.step, resume.evaluations)
+            progress.note(f"resumed at step {resume.start.step:,}")
         executor = make_executor(execution, stack, order, settings)
 
         kept = checkpoint_steps(total_steps, settings.checkpoints)
@@ -336,13 +340,17 @@ def _train(
             resume.heartbeat(step)
 
         def keep_weights(step: int) -> None:
+            resume.require_alone()
             publish([path / STEP.format(step=step) for path in job.checkpoints], stack.parameters)
 
+        progress.begin(resume.start.step)
+        progress.tell_in(directory, job.seeds, resume.start.step, resume.evaluations)
         for evaluation in train(
             stack, judge, order, settings, executor, heartbeat, resume.start, keep_weights
         ):
             progress.evaluation(evaluation)
             resume.evaluated(evaluation, is_last=evaluation.step == total_steps)
+        resume.require_alone()
         done = resume.evaluations
         rows = [row for evaluation in done for row in evaluation.rows(job.run, job.seeds)]
         write_metrics(rows, phase, job.metrics_csv)
@@ -380,9 +388,15 @@ def _identity(job: Job, execution: str, device: str) -> dict[str, object]:
         "precision": job.precision,
         "execution": execution,
         "threads": job.threads,
+        "processor": _processor(device),
         "code": job.record.code,
         "torch": torch.__version__,
     }
+
+
+def _processor(device: str) -> str:
+    """Return the kind of processor that decides the bits: a GPU's name, else what a CPU can do."""
+    return torch.cuda.get_device_name() if device == "cuda" else get_cpu_capability()
 
 
 def _write_record(
@@ -403,6 +417,7 @@ def _write_record(
         seeds=job.seeds,
         pretrain_seeds=job.pretrain_seeds,
         device=torch.cuda.get_device_name() if device == "cuda" else cpu_name(),
+        processor=_processor(device),
         precision=job.precision,
         execution=execution,
         threads=job.threads,
