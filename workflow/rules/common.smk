@@ -121,7 +121,7 @@ def number(wildcard, section, wildcards):
 
 
 # By name, the points of the grid that are there for a data version or a run.
-points = cache(STUDY.points)
+points = cache(STUDY.parts)
 
 
 def point(wildcards):
@@ -159,7 +159,7 @@ def of_data(pattern):
     def file(wildcards):
         named = dict(wildcards.items())
         if wildcards.point:
-            found = STUDY.data_point(point(wildcards), int(wildcards.data))
+            found = STUDY.part(point(wildcards), int(wildcards.data))
             named["point"] = point_name(found)
         return expand(pattern, **named)
 
@@ -315,7 +315,7 @@ def source(wildcards):
     """Return the wildcards of the pretraining that a finetuning starts from."""
     told = finetune_settings(wildcards)["finetune_from"]
     data = int(wildcards.data) if told is None else told
-    found = STUDY.pretrain_point(point(wildcards), data, int(wildcards.model))
+    found = STUDY.part(point(wildcards), data, int(wildcards.model))
     return dict(data=data, model=wildcards.model, point=point_name(found))
 
 
@@ -334,7 +334,7 @@ def pretrained_vocabulary(wildcards):
     return expand(
         f"{DATA}/vocabulary.json",
         data=data,
-        point=point_name(STUDY.data_point(found, data)),
+        point=point_name(STUDY.part(found, data)),
     )
 
 

@@ -97,7 +97,7 @@ def grid_lines(
                 "legendgroup": f"{protocol} {model}",
                 "visible": True if protocol == drawn else "legendonly",
             }
-            style = {"line": {"color": look["color"], "width": 2, "dash": dash}}
+            style: dict[str, Any] = {"line": {"color": look["color"], "width": 2, "dash": dash}}
             style |= {"marker": look | {"size": 9}, "mode": "lines+markers"}
             for row, column in enumerate(["final", *(f"step_{limit}" for limit in limits)], 1):
                 means = {value: _mean(part[column]) for value, part in own.groupby(key)}
@@ -347,13 +347,10 @@ def _described(runs: pd.DataFrame, keys: Sequence[str], metric: str) -> str:
     """Return the ends of each model's final accuracy in words."""
     parts = []
     for model, own in runs.groupby("model"):
-        means = own.groupby(list(keys))["final"].mean()
-        if len(means):
-            best = ", ".join(
-                f"{key} {value}" for key, value in zip(keys, means.idxmax(), strict=True)
-            )
-            parts.append(
-                f"model {model}: final {metric} {means.min():.3g} to {means.max():.3g}, "
-                f"highest at {best}"
-            )
+        means = own.groupby(list(keys), as_index=False)["final"].mean()
+        best = means.loc[means["final"].idxmax()]
+        parts.append(
+            f"model {model}: final {metric} {means['final'].min():.3g} to {best['final']:.3g}, "
+            f"highest at {', '.join(f'{key} {best[key]}' for key in keys)}"
+        )
     return "; ".join(parts)

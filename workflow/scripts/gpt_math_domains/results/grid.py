@@ -91,7 +91,7 @@ def read_grid(path: str | Path) -> pd.DataFrame:
     """
     with errors_name(path):
         text = read_fields(path)
-        keys = [name for name in text if name not in POINT | RESULTS]
+        keys = [str(name) for name in text if name not in POINT | RESULTS]
         names = with_keys(POINT, RESULTS, keys)
         if list(text) != list(names):
             raise ValueError(
@@ -108,5 +108,6 @@ def read_grid(path: str | Path) -> pd.DataFrame:
 
 def grid_keys(frame: pd.DataFrame) -> list[str]:
     """Return the columns of a table that are keys of a grid, those after `point`, if any."""
-    after = takewhile(lambda name: name not in RESULTS, list(frame)[len(POINT) :])
+    names = [str(name) for name in frame][len(POINT) :]
+    after = takewhile(lambda name: name not in RESULTS, names)
     return list(after) if "point" in frame else []

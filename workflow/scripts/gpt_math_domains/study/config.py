@@ -564,44 +564,38 @@ class Study(Section):
         settings = getattr(self, section)[number].model_dump(mode="json")
         return typing.cast(dict[str, Any], settings | settings_of(point or {}, section))
 
-    def data_point(self, point: Point, data: int) -> dict[str, Any]:
-        """Return the part of a point that changes a data version and its labels."""
-        return changed(point, "data", self.version("data", data))
-
-    def pretrain_point(self, point: Point, data: int, model: int) -> dict[str, Any]:
-        """Return the part of a point that changes a pretraining."""
-        return (
-            self.data_point(point, data)
-            | changed(point, "models", self.version("models", model))
-            | changed(point, "pretrain", self.training("pretrain", data, model))
-        )
-
-    def finetune_point(
-        self, point: Point, data: int, model: int, domain: int, protocol: Protocol
+    def part(
+        self,
+        point: Point,
+        data: int,
+        model: int | None = None,
+        domain: int | None = None,
+        protocol: Protocol | None = None,
     ) -> dict[str, Any]:
-        """Return the part of a point that changes a finetuning, or what it starts from."""
-        run = dict(phase="finetune", data=data, model=model, domain=domain, protocol=protocol)
-        found = (
-            self.data_point(point, data)
-            | changed(point, "models", self.version("models", model))
-            | changed(point, "finetune", self.training(**run))
+        """Return the part of a point that makes files others than the study's own.
+
+        These are a data version and its labels; with a model version, a pretraining; with a domain
+        version and a protocol too, a finetuning, of which what it starts from is a part.
+        """
+        found = changed(point, "data", self.version("data", data))
+        if model is None:
+            return found
+        found |= changed(point, "models", self.version("models", model))
+        if domain is None or protocol is None:
+            return found | changed(point, "pretrain", self.training("pretrain", data, model))
+        found |= changed(
+            point, "finetune", self.training("finetune", data, model, domain, protocol)
         )
         if PROTOCOLS[protocol].pretrained:
-            source = self.training(**run, point=point)["finetune_from"]
-            found |= self.pretrain_point(point, data if source is None else source, model)
+            settings = self.training("finetune", data, model, domain, protocol, point)
+            source = settings["finetune_from"]
+            found |= self.part(point, data if source is None else source, model)
         return found
 
-    def points(self, data: int, *versions: Any) -> dict[str, Point]:
-        """Return by name what changes a data version, or a run of it, at the points of the grid.
-
-        Args:
-            data: the data version.
-            versions: none; the model version of a pretraining; or the model version, the domain
-                version and the protocol of a finetuning.
-        """
-        part = {0: self.data_point, 1: self.pretrain_point, 3: self.finetune_point}[len(versions)]
-        parts = [part(point, data, *versions) for point in self._all_points()]
-        return {point_name(found): found for found in parts}
+    def parts(self, *versions: Any) -> dict[str, Point]:
+        """Return the different parts of the grid's points that `part` has for versions, by name."""
+        found = [self.part(point, *versions) for point in self._all_points()]
+        return {point_name(part): part for part in found}
 
     def _all_points(self) -> Iterator[dict[str, Any]]:
         """Yield every combination of the grid's values; of none, the one without keys."""
@@ -617,14 +611,12 @@ class Study(Section):
         for run in self.runs():
             keys = {key: run[key] for key in RUN}
             seen = set()
+            versions = [run[key] for key in RUN[1:]]
             for point in self._all_points():
-                if run["phase"] == "pretrain":
-                    found = self.pretrain_point(point, run["data"], run["model"])
-                else:
-                    found = self.finetune_point(point, *(run[key] for key in RUN[1:]))
-                if (name := point_name(found)) not in seen:
+                part = self.part(point, *versions)
+                if (name := point_name(part)) not in seen:
                     seen.add(name)
-                    yield GridRun(keys, found, of_sections(point, _concerning(run)))
+                    yield GridRun(keys, part, of_sections(point, _concerning(run)))
 
     def runs(self) -> Iterator[dict[str, Any]]:
         """Yield every selected run as phase, data, model, domain, protocol and its settings."""
