@@ -161,7 +161,8 @@ def of_data(pattern):
         if wildcards.point:
             found = STUDY.part(point(wildcards), int(wildcards.data))
             named["point"] = point_name(found)
-        return expand(pattern, **named)
+        [path] = expand(pattern, **named)
+        return path
 
     return file
 
