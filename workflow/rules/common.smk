@@ -226,18 +226,16 @@ def rules_config():
     if not STUDY.run.domains:
         run["domains"] = []
     references = {"reference_curves": STUDY.figures.reference_curves}
-    # Of the grid, one value of a key that concerns the same phases.
-    sections = {key.partition(".")[0] for key in STUDY.grid.values()}
+    # Of the grid, a value that any study may have, of keys that concern the same phases.
     stand_ins = {
-        "data": "split_seed",
-        "pretrain": "batch_size",
-        "finetune": "batch_size",
+        "data": {"data.split": ["independent"]},
+        "models": {"data.split": ["independent"]},
+        "pretrain": {"pretrain.weight_decay_on": ["all"]},
+        "finetune": {"finetune.weight_decay_on": ["all"]},
     }
-    grid = {
-        f"{section}.{key}": [1]
-        for section, key in stand_ins.items()
-        if section in sections or (section == "data" and "models" in sections)
-    }
+    grid = {}
+    for key in STUDY.grid.values():
+        grid |= stand_ins[key.partition(".")[0]]
     return [
         f"run={json.dumps(run)}",
         f"figures={json.dumps(references)}",

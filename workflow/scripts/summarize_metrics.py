@@ -13,6 +13,6 @@ with job_log(snakemake.log[0]):
         snakemake.input.pretrain,
         snakemake.input.finetune,
         snakemake.output.summary,
-        snakemake.input.grid or None,
+        next(iter(snakemake.input.grid), None),
         snakemake.params.own,
     )

@@ -1,6 +1,6 @@
 """A grid: final accuracy and steps to some accuracies, against the keys that were varied."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import cycle, product
 from pathlib import Path
 from typing import Any
@@ -162,43 +162,28 @@ def grid_heatmaps(runs: pd.DataFrame, keys: Sequence[str], metric: str, title: s
     for choice, chosen in choices.items():
         for (row, model), (column, name) in product(enumerate(models, 1), enumerate(columns, 1)):
             own = chosen[chosen["model"] == model]
-            cells = {(y, x): part[name] for (y, x), part in own.groupby([down, across], sort=False)}
-            values = np.array(
-                [[_mean(cells[y, x]).mean if (y, x) in cells else np.nan for x in xs] for y in ys]
-            )
-            steps = name != "final"
+            groups = own.groupby([down, across])[name]
+            cells = {(str(y), str(x)): seeds for (y, x), seeds in groups}
+            colors, words = _cells(cells, xs, ys, steps=name != "final")
             told = f"model {model}{f', {text_of(choice)}' if choice else ''}"
             figure.add_heatmap(
-                z=np.log10(values) if steps else values,
-                customdata=values,
+                z=colors,
+                text=words,
                 x=xs,
                 y=ys,
-                coloraxis="coloraxis2" if steps else "coloraxis",
+                coloraxis="coloraxis" if name == "final" else "coloraxis2",
                 xgap=2,
                 ygap=2,
                 hoverongaps=False,
-                texttemplate="%{customdata:,.4~s}" if steps else "%{customdata:.2f}",
+                texttemplate="%{text}",
                 hovertemplate=f"{told}<br>{across} %{{x}}<br>{down} %{{y}}<br>"
-                + ("mean step %{customdata:,.0f}" if steps else f"{AXES[metric]} %{{z:.4f}}")
+                + (f"{AXES[metric]} %{{z:.4f}}" if name == "final" else "mean step %{text}")
                 + "<extra></extra>",
                 visible=choice == next(iter(choices)),
                 row=row,
                 col=column,
             )
-            part = {place: seeds for place, seeds in cells.items() if seeds.isna().any()}
-            figure.add_scatter(
-                x=[x for _, x in part],
-                y=[y for y, _ in part],
-                mode="text",
-                text=[f"{seeds.notna().sum()} of {len(seeds)}" for seeds in part.values()],
-                textfont={"size": 11},
-                hoverinfo="skip",
-                showlegend=False,
-                visible=choice == next(iter(choices)),
-                row=row,
-                col=column,
-            )
-            shown += [choice, choice]
+            shown.append(choice)
     set_layout(figure, title, height=panel_height(len(models)))
     steps = np.log10(runs[columns[1:]].to_numpy(dtype=float, na_value=np.nan))
     low, high = (np.nanmin(steps), np.nanmax(steps)) if limits else (0.0, 1.0)
@@ -217,7 +202,7 @@ def grid_heatmaps(runs: pd.DataFrame, keys: Sequence[str], metric: str, title: s
     figure.update_xaxes(title_text=across, row=len(models))
     figure.update_yaxes(type="category", showgrid=False, categoryarray=ys, automargin=True)
     figure.update_yaxes(title_text=down, col=1)
-    choice_menu(figure, list(choices), shown, below=60)
+    choice_menu(figure, list(choices), shown, below=75)
     return figure
 
 
@@ -292,6 +277,36 @@ def _axis(names: Sequence[str]) -> tuple[dict[str, Any], dict[str, float | str]]
         if not wide:
             return {"rangemode": "normal", **ticks}, places
     return {"type": "category", "categoryarray": list(names)}, {name: name for name in names}
+
+
+def _cells(
+    seeds: Mapping[tuple[str, str], "pd.Series[Any]"],
+    xs: Sequence[str],
+    ys: Sequence[str],
+    *,
+    steps: bool,
+) -> tuple[list[list[float]], list[list[str]]]:
+    """Return the colours and the words of a heatmap's cells, by row.
+
+    Args:
+        seeds: the seeds' values by (down, across); not all points need be there.
+        xs: the values across.
+        ys: the values down.
+        steps: whether the values are steps, whose colours are logarithms, not accuracies.
+    """
+    colors = [[np.nan] * len(xs) for _ in ys]
+    words = [[""] * len(xs) for _ in ys]
+    for (i, y), (j, x) in product(enumerate(ys), enumerate(xs)):
+        found = seeds.get((y, x))
+        if found is None:
+            continue
+        mean, there = _mean(found).mean, int(found.notna().sum())
+        if there < len(found):
+            words[i][j] = f"{there} of {len(found)}"
+        else:
+            colors[i][j] = float(np.log10(mean)) if steps else mean
+            words[i][j] = f"{mean:,.0f}" if steps else f"{mean:.2f}"
+    return colors, words
 
 
 def _points(x: Sequence[float | str], means: Sequence[Interval]) -> dict[str, Any]:
