@@ -12,9 +12,7 @@ DOCS = ROOT / "docs" / "examples"
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_each_example_is_a_study_of_its_own_with_a_page(path: Path, untouched: Repository) -> None:
-    ran = untouched.snakemake(
-        "--dry-run", "--configfile", str(path.relative_to(ROOT)), smoke=False
-    )
+    ran = untouched.snakemake("--dry-run", "--configfile", str(path.relative_to(ROOT)), smoke=False)
     assert ran.returncode == 0, ran.stdout
     assert f"results/{path.stem}/index.html" in ran.stdout
 

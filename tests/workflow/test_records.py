@@ -57,7 +57,7 @@ def test_what_other_code_made_is_made_again(study: Repository) -> None:
     forget(study)
     path = study.directory / "workflow/scripts/gpt_math_domains/training/stack.py"
     path.write_text(path.read_text() + "\n\nCHANGED = True\n")
-    assert TRAININGS <= study.jobs_to_run()
+    assert study.jobs_to_run() >= TRAININGS
 
 
 def older(path: Path) -> None:

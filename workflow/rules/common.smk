@@ -2,6 +2,7 @@ import atexit
 import json
 import os
 import sys
+from functools import cache
 from itertools import chain
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from gpt_math_domains.study.estimate import (
     training_seconds,
 )
 from gpt_math_domains.study.fingerprints import fingerprint, rules_fingerprint
+from gpt_math_domains.study.grid import point_name, spelled
 from gpt_math_domains.study.layers import doubts, from_command_line, lay, read_layer
 from gpt_math_domains.study.locks import clear_stale_locks
 from gpt_math_domains.study.records import (
@@ -103,11 +105,6 @@ if (
 ):
     raise WorkflowError(f"{Path(IMAGE).absolute()}: no such image")
 
-# The checked configuration with text keys: rules take slices of it as params.
-CHECKED = STUDY.model_dump(mode="json")
-DATA_SETTINGS = {
-    number: DataSettings(**settings) for number, settings in CHECKED["data"].items()
-}
 # Training on the CPU by choice takes cores, not GPU slots.
 TRAINING_GPUS = 0 if STUDY.device == "cpu" else 1
 # With `auto`, the file is the same on every machine, or its name would make all trainings stale.
@@ -117,10 +114,11 @@ TRAIN_ENV = {"auto": "train", "cpu": "train-cpu", "cuda": "train-cuda"}[STUDY.de
 CHECKSUMS = Checksums(Path(".snakemake") / "gpt_math_domains" / "checksums.json")
 atexit.register(CHECKSUMS.save)
 
-# Where the files of data, labels and runs are.
+# Where the files of data, labels and runs are. Their `point` is a part of one of the grid: the keys
+# that make the file another one than the study's own, for which it is empty.
 PRETRAIN, FINETUNE = DIRECTORIES["pretrain"], DIRECTORIES["finetune"]
-DATA = "<results>/data/{data}"
-LABELS = "<results>/domains/{domain}/data_{data}"
+DATA = "<results>/{point}data/{data}"
+LABELS = "<results>/{point}domains/{domain}/data_{data}"
 PRETRAINED = f"<results>/{PRETRAIN}"
 FINETUNED = f"<results>/{FINETUNE}"
 
@@ -129,11 +127,16 @@ SEEDS = {phase: STUDY.run.seeds_of(phase) for phase in DIRECTORIES}
 SOURCES = STUDY.run.sources()
 
 # What runs: of each data and domain version, and all; `expand` takes what a pattern names.
-COMPARED = dict(model=STUDY.run.models, protocol=STUDY.run.protocols)
+COMPARED = dict(model=STUDY.run.models, protocol=STUDY.run.protocols, point="")
 ALL = COMPARED | dict(data=STUDY.run.data, domain=STUDY.run.domains)
+# The runs of the grid by phase, those among them that are the study's own too.
+GRID_RUNS = {phase: [] for phase in DIRECTORIES}
+for found in STUDY.grid_runs() if STUDY.grid.values() else []:
+    GRID_RUNS[found.run["phase"]].append(found)
 
 
 wildcard_constraints:
+    point=r"(grid/([^/]+~[^/]+/)+)?",
     data=r"\d+",
     model=r"\d+",
     domain=r"\d+",
@@ -143,23 +146,70 @@ wildcard_constraints:
     format="svg|png|pdf",
 
 
+def number(wildcard, section, wildcards):
+    """Return the version that a wildcard names."""
+    found, versions = int(wildcards[wildcard]), getattr(STUDY, section)
+    if found not in versions:
+        raise WorkflowError(
+            f"{wildcard} {found}: not defined under {section}, which has {shorten(sorted(versions))}"
+        )
+    return found
+
+
+# By name, the points of the grid that are there for a data version or a run.
+points = cache(STUDY.parts)
+
+
+def point(wildcards):
+    """Return the point of the grid that a file is of, a mapping from key to value."""
+    if not wildcards.point:
+        return {}
+    versions = [number("data", "data", wildcards)]
+    if "model" in wildcards.keys():
+        versions.append(number("model", "models", wildcards))
+    if "protocol" in wildcards.keys():
+        versions.append(number("domain", "domains", wildcards))
+        versions.append(wildcards.protocol)
+    known = points(*versions)
+    if wildcards.point not in known:
+        raise WorkflowError(
+            f"{wildcards.point}: no point of the grid at which there is such a file; there are "
+            f"{', '.join(sorted(filter(None, known))) or 'none'}"
+        )
+    return known[wildcards.point]
+
+
 def version(wildcard, section):
     """Return a function that gives the settings of the version that a wildcard names."""
 
     def settings(wildcards):
-        number, versions = wildcards[wildcard], CHECKED[section]
-        if number not in versions:
-            raise WorkflowError(
-                f"{wildcard} {number}: not defined under {section}, "
-                f"which has {shorten(sorted(map(int, versions)))}"
-            )
-        return versions[number]
+        found = number(wildcard, section, wildcards)
+        return STUDY.version(section, found, point(wildcards))
 
     return settings
 
 
+def of_data(pattern):
+    """Return a function that gives the file of the data, or of its labels, that a run uses."""
+
+    def file(wildcards):
+        named = dict(wildcards.items())
+        if wildcards.point:
+            found = STUDY.part(point(wildcards), int(wildcards.data))
+            named["point"] = point_name(found)
+        [path] = expand(pattern, **named)
+        return path
+
+    return file
+
+
 def pretrain_settings(wildcards):
-    return STUDY.training("pretrain", int(wildcards.data), int(wildcards.model))
+    return STUDY.training(
+        "pretrain",
+        int(wildcards.data),
+        int(wildcards.model),
+        point=point(wildcards),
+    )
 
 
 def finetune_settings(wildcards):
@@ -169,7 +219,18 @@ def finetune_settings(wildcards):
         int(wildcards.model),
         int(wildcards.domain),
         wildcards.protocol,
+        point(wildcards),
     )
+
+
+@cache
+def equations_of(settings):
+    """Return the settings of a data version, given as text, which tell how many equations it has."""
+    return DataSettings(**json.loads(settings))
+
+
+def data_settings(wildcards):
+    return equations_of(json.dumps(version("data", "data")(wildcards)))
 
 
 def longest_minutes():
@@ -200,9 +261,8 @@ def request(what, phase, settings):
     """Return a function that tells what a training asks for: `minutes` or `megabytes`."""
 
     def ask(wildcards, attempt):
-        version("data", "data")(wildcards)  # refuses one that is not defined
         asked = training_request(
-            DATA_SETTINGS[wildcards.data],
+            data_settings(wildcards),
             version("model", "models")(wildcards),
             settings(wildcards),
             len(SEEDS[phase]),
@@ -217,7 +277,7 @@ def request(what, phase, settings):
 
 
 def finetune_costs(wildcards):
-    version("domain", "domains")(wildcards)  # refuses one that is not defined
+    number("domain", "domains", wildcards)  # refuses one that is not defined
     return STUDY.costs("finetune")
 
 
@@ -227,24 +287,65 @@ def rules_config():
     if not STUDY.run.domains:
         run["domains"] = []
     references = {"reference_curves": STUDY.figures.reference_curves}
-    return [f"run={json.dumps(run)}", f"figures={json.dumps(references)}"]
+    # Of the grid, a value that any study may have, of keys that concern the same phases.
+    stand_ins = {
+        "data": {"data.split": ["independent"]},
+        "models": {"data.split": ["independent"]},
+        "pretrain": {"pretrain.weight_decay_on": ["all"]},
+        "finetune": {"finetune.weight_decay_on": ["all"]},
+    }
+    grid = {}
+    for key in STUDY.grid.values():
+        grid |= stand_ins[key.partition(".")[0]]
+    return [
+        f"run={json.dumps(run)}",
+        f"figures={json.dumps(references)}",
+        *([f"grid={json.dumps(grid)}"] if grid else []),
+    ]
 
 
-def metrics_and_lost(rule):
+def metrics_and_lost(rule, phase):
     """Return the metrics of runs, and what else is missing of runs that have metrics.
 
     Whatever was lost, or is new with one more seed, is so made again. To name all files of all runs
     instead would add a fifth to the time that Snakemake takes for thousands of them.
     """
-    metrics = expand(rule.output.metrics, **ALL)
+
+    def of_runs(pattern):
+        return expand(pattern, **ALL) + grid_files(pattern, phase)
+
+    metrics = of_runs(rule.output.metrics)
     there = list(map(os.path.exists, metrics))
     lost = [
         path
         for output in (rule.output if any(there) else [])
-        for path, has_metrics in zip(expand(output, **ALL), there, strict=True)
+        for path, has_metrics in zip(of_runs(output), there, strict=True)
         if has_metrics and not os.path.exists(path)
     ]
     return metrics + lost
+
+
+def grid_files(pattern, phase, own=False):
+    """Return a file of each run of the grid, of those of the study itself too if `own`."""
+    return [
+        path
+        for run in GRID_RUNS[phase]
+        if run.point or own
+        for path in expand(pattern, **run.wildcards)
+    ]
+
+
+def varies(phase):
+    """Tell whether a key of the grid concerns runs of a phase."""
+    return any(run.values for run in GRID_RUNS[phase])
+
+
+def grid_values(values):
+    """Return the values of all keys of the grid as text, None where one does not concern a run."""
+    return {
+        key: spelled(values[key]) if key in values else None
+        for key in STUDY.grid.values()
+    }
 
 
 def own_labels_file(wildcards):
@@ -254,25 +355,28 @@ def own_labels_file(wildcards):
 
 def trajectories(wildcards):
     """Return the tables of all pretraining runs that keep checkpoints along training."""
-    kept = [
-        run
-        for run in STUDY.runs()
-        if run["phase"] == "pretrain" and run["checkpoints"] != "none"
+    runs = [
+        (run | {"point": ""}, run) for run in STUDY.runs() if run["phase"] == "pretrain"
     ]
+    runs += [
+        (run.wildcards, STUDY.training(**run.run, point=run.point))
+        for run in GRID_RUNS["pretrain"]
+        if run.point
+    ]
+    kept = [named for named, settings in runs if settings["checkpoints"] != "none"]
     if not kept:
         raise WorkflowError(
             "trajectories: no run keeps checkpoints; set pretrain.checkpoints"
         )
-    return [f"{PRETRAINED}/trajectory.csv".format(**run) for run in kept]
+    return [f"{PRETRAINED}/trajectory.csv".format(**named) for named in kept]
 
 
 def source(wildcards):
     """Return the wildcards of the pretraining that a finetuning starts from."""
     told = finetune_settings(wildcards)["finetune_from"]
-    return dict(
-        data=wildcards.data if told is None else told,
-        model=wildcards.model,
-    )
+    data = int(wildcards.data) if told is None else told
+    found = STUDY.part(point(wildcards), data, int(wildcards.model))
+    return dict(data=data, model=wildcards.model, point=point_name(found))
 
 
 def pretrained_files(wildcards):
@@ -286,11 +390,20 @@ def pretrained_files(wildcards):
 
 
 def pretrained_vocabulary(wildcards):
-    return expand(f"{DATA}/vocabulary.json", **source(wildcards))
+    data, found = source(wildcards)["data"], point(wildcards)
+    return expand(
+        f"{DATA}/vocabulary.json",
+        data=data,
+        point=point_name(STUDY.part(found, data)),
+    )
 
 
 def named(patterns, wildcards):
     return [str(pattern).format(**wildcards) for pattern in patterns]
+
+
+def read_of(patterns, wildcards):
+    return [of_data(str(pattern))(wildcards) for pattern in patterns]
 
 
 def run_again(path, why):
@@ -304,9 +417,9 @@ def checked_data(wildcards):
     """Name no file; have a data version made again that is not what its manifest says."""
     made = rules.generate_equations.output
     files = dict(zip(made.keys(), named(made, wildcards), strict=True))
-    settings = DataSettings(**version("data", "data")(wildcards))
     manifest = files.pop("manifest")
-    run_again(manifest, data_difference(manifest, settings, files, CHECKSUMS))
+    why = data_difference(manifest, data_settings(wildcards), files, CHECKSUMS)
+    run_again(manifest, why)
     return []
 
 
@@ -349,7 +462,7 @@ def checked_run(phase, made, settings, inputs, wildcards):
 
 def checked_pretraining(wildcards):
     """Name no file; see `checked_run`."""
-    inputs = named(rules.generate_equations.output, wildcards)
+    inputs = read_of(rules.generate_equations.output, wildcards)
     made = rules.pretrain_model.output
     checked_run("pretrain", made, pretrain_settings, inputs, wildcards)
     return []
@@ -357,7 +470,7 @@ def checked_pretraining(wildcards):
 
 def checked_finetuning(wildcards):
     """Name no file; see `checked_run`."""
-    inputs = named(
+    inputs = read_of(
         [*rules.generate_equations.output, *rules.label_domains.output], wildcards
     )
     if starts_pretrained(wildcards):
@@ -402,7 +515,7 @@ def tell_costs():
     """Say once, before training starts, what takes much disk, or long on a CPU."""
     trainings = [
         (
-            DATA_SETTINGS[job.wildcards.data],
+            data_settings(job.wildcards),
             job.params.model,
             job.params.settings,
             len(job.params.seeds),

@@ -7,9 +7,9 @@ rule generate_equations:
         vocabulary=f"{DATA}/vocabulary.json",
         manifest=f"{DATA}/manifest.json",
     log:
-        "<logs>/generate_equations/data_{data}.log",
+        "<logs>/{point}generate_equations/data_{data}.log",
     benchmark:
-        "<benchmarks>/generate_equations/data_{data}.tsv"
+        "<benchmarks>/{point}generate_equations/data_{data}.tsv"
     conda:
         "../../envs/data.yaml"
     params:
@@ -32,9 +32,9 @@ rule label_domains:
         valid=f"{LABELS}/valid.csv",
         manifest=f"{LABELS}/manifest.json",
     log:
-        "<logs>/label_domains/domain_{domain}_data_{data}.log",
+        "<logs>/{point}label_domains/domain_{domain}_data_{data}.log",
     benchmark:
-        "<benchmarks>/label_domains/domain_{domain}_data_{data}.tsv"
+        "<benchmarks>/{point}label_domains/domain_{domain}_data_{data}.tsv"
     conda:
         "../../envs/data.yaml"
     params:

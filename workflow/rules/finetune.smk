@@ -1,13 +1,13 @@
 rule finetune_model:
     input:
         checked_finetuning,
-        train=f"{DATA}/train.csv",
-        valid=f"{DATA}/valid.csv",
-        vocabulary=f"{DATA}/vocabulary.json",
-        manifest=f"{DATA}/manifest.json",
-        train_labels=f"{LABELS}/train.csv",
-        valid_labels=f"{LABELS}/valid.csv",
-        labels_manifest=f"{LABELS}/manifest.json",
+        train=of_data(f"{DATA}/train.csv"),
+        valid=of_data(f"{DATA}/valid.csv"),
+        vocabulary=of_data(f"{DATA}/vocabulary.json"),
+        manifest=of_data(f"{DATA}/manifest.json"),
+        train_labels=of_data(f"{LABELS}/train.csv"),
+        valid_labels=of_data(f"{LABELS}/valid.csv"),
+        labels_manifest=of_data(f"{LABELS}/manifest.json"),
         pretrained=branch(starts_pretrained, then=pretrained_files),
         pretrained_vocabulary=branch(starts_pretrained, then=pretrained_vocabulary),
     output:

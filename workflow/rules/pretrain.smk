@@ -1,10 +1,10 @@
 rule pretrain_model:
     input:
         checked_pretraining,
-        train=f"{DATA}/train.csv",
-        valid=f"{DATA}/valid.csv",
-        vocabulary=f"{DATA}/vocabulary.json",
-        manifest=f"{DATA}/manifest.json",
+        train=of_data(f"{DATA}/train.csv"),
+        valid=of_data(f"{DATA}/valid.csv"),
+        vocabulary=of_data(f"{DATA}/vocabulary.json"),
+        manifest=of_data(f"{DATA}/manifest.json"),
     output:
         metrics=f"{PRETRAINED}/metrics.csv",
         families=f"{PRETRAINED}/families.csv",
@@ -41,10 +41,10 @@ rule pretrain_model:
 
 rule judge_answers:
     input:
-        train=f"{DATA}/train.csv",
-        valid=f"{DATA}/valid.csv",
-        vocabulary=f"{DATA}/vocabulary.json",
-        manifest=f"{DATA}/manifest.json",
+        train=of_data(f"{DATA}/train.csv"),
+        valid=of_data(f"{DATA}/valid.csv"),
+        vocabulary=of_data(f"{DATA}/vocabulary.json"),
+        manifest=of_data(f"{DATA}/manifest.json"),
         sizes=expand(
             f"{PRETRAINED}/seed_{{seed}}/config.json",
             seed=SEEDS["pretrain"],
@@ -58,9 +58,9 @@ rule judge_answers:
     output:
         answers=f"{PRETRAINED}/answers.csv",
     log:
-        "<logs>/judge_answers/data_{data}_model_{model}.log",
+        "<logs>/{point}judge_answers/data_{data}_model_{model}.log",
     benchmark:
-        "<benchmarks>/judge_answers/data_{data}_model_{model}.tsv"
+        "<benchmarks>/{point}judge_answers/data_{data}_model_{model}.tsv"
     conda:
         f"../../envs/{TRAIN_ENV}.yaml"
     threads: 1
@@ -75,17 +75,17 @@ rule judge_answers:
 # Asked for by name or as `trajectories`: of runs that keep checkpoints along training.
 rule judge_trajectory:
     input:
-        train=f"{DATA}/train.csv",
-        valid=f"{DATA}/valid.csv",
-        vocabulary=f"{DATA}/vocabulary.json",
-        manifest=f"{DATA}/manifest.json",
+        train=of_data(f"{DATA}/train.csv"),
+        valid=of_data(f"{DATA}/valid.csv"),
+        vocabulary=of_data(f"{DATA}/vocabulary.json"),
+        manifest=of_data(f"{DATA}/manifest.json"),
         record=f"{PRETRAINED}/run.json",
     output:
         trajectory=f"{PRETRAINED}/trajectory.csv",
     log:
-        "<logs>/judge_trajectory/data_{data}_model_{model}.log",
+        "<logs>/{point}judge_trajectory/data_{data}_model_{model}.log",
     benchmark:
-        "<benchmarks>/judge_trajectory/data_{data}_model_{model}.tsv"
+        "<benchmarks>/{point}judge_trajectory/data_{data}_model_{model}.tsv"
     conda:
         f"../../envs/{TRAIN_ENV}.yaml"
     threads: 1

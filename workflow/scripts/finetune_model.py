@@ -40,6 +40,7 @@ with (
             record=Record(snakemake.output.record, snakemake.input, snakemake.params.code),
             checkpoints=checkpoint_directories(snakemake.output.checkpoints),
             log=log,
+            point=snakemake.wildcards.point,
         ),
         train_csv=snakemake.input.train,
         valid_csv=snakemake.input.valid,

@@ -34,7 +34,15 @@ from gpt_math_domains.pages.index import read_provenance, render
 from gpt_math_domains.results.metrics import columns, read_metrics
 from gpt_math_domains.results.summary import summarize
 from gpt_math_domains.results.tables import empty_table, typed
-from gpt_math_domains.run import ACCURACY, DIRECTORIES, METRICS, RECORD, RUN, Evaluation
+from gpt_math_domains.run import (
+    ACCURACY,
+    DIRECTORIES,
+    METRICS,
+    RECORD,
+    RUN,
+    Evaluation,
+    describe_point,
+)
 from gpt_math_domains.study.config import ConfigError, Study, check_file, load_study
 
 DEFAULT = Path(__file__).parents[4] / "config" / "config.yaml"
@@ -48,7 +56,7 @@ class Seen:
     """What is seen of a run.
 
     Attributes:
-        run: its keys.
+        run: its keys, and `point`, that of the grid, as in `run.DIRECTORIES`.
         state: `waiting`, `running`, `silent`, `done`, or what is wrong with its files.
         metrics: so far; None without an evaluation.
         step: optimizer steps done; None while it waits.
@@ -78,6 +86,7 @@ class Seen:
         return {
             "name": describe_run(self.run),
             **{key: "" if self.run[key] is None else self.run[key] for key in RUN},
+            "point": describe_point(self.run["point"]),
             "state": state,
             "step": "" if self.step is None else f"{self.step:,}",
             "steps": "" if self.total_steps is None else f"{self.total_steps:,}",
@@ -89,7 +98,8 @@ class Seen:
 
 def look(study: Study, now: float) -> list[Seen]:
     """Look at the files of every run of a study."""
-    keys = [{key: run[key] for key in RUN} for run in study.runs()]
+    keys = [{key: run[key] for key in RUN} | {"point": ""} for run in study.runs()]
+    keys += [found.wildcards for found in study.grid_runs() if found.point]
     results = Path(study.pathvars.results)
     return [_look_at(run, results / DIRECTORIES[run["phase"]].format(**run), now) for run in keys]
 
@@ -103,10 +113,11 @@ def live_page(study: Study, name: str, now: float) -> str:
         now: seconds since 1970.
     """
     seen = look(study, now)
+    own = [run for run in seen if not run.run["point"]]
     done = {
-        phase: _metrics(phase, [run for run in seen if run.state == "done"]) for phase in ACCURACY
+        phase: _metrics(phase, [run for run in own if run.state == "done"]) for phase in ACCURACY
     }
-    drawn = {phase: _metrics(phase, seen) for phase in ACCURACY}
+    drawn = {phase: _metrics(phase, own) for phase in ACCURACY}
     counts = [(state, sum(run.state == state for run in seen)) for state in _STATES]
     told = ", ".join(f"{count} {state}" for state, count in counts if count)
     return render(
@@ -118,9 +129,18 @@ def live_page(study: Study, name: str, now: float) -> str:
         [read_provenance(run.record) for run in seen if run.record],
         live={
             "told": f"{len(seen)} runs: {told}. Seen at {time.strftime('%H:%M:%S')}; findings and "
-            "tables are of runs that are done.",
+            "tables are of runs that are done."
+            + (" Those of the grid are drawn when all are." if len(own) < len(seen) else ""),
             "seconds": SECONDS,
-            "columns": [*RUN, "state", "step", "steps", "steps/s", "time left"],
+            "columns": [
+                *RUN,
+                *(["point"] if len(own) < len(seen) else []),
+                "state",
+                "step",
+                "steps",
+                "steps/s",
+                "time left",
+            ],
             "rows": [run.row(now) for run in seen],
         },
     )

@@ -9,6 +9,8 @@ import re
 import reprlib
 import typing
 from collections.abc import Collection, Iterator, Mapping
+from itertools import product
+from math import prod
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -38,6 +40,19 @@ from gpt_math_domains.run import (
     WEIGHT_DECAY_ON,
     ModelSize,
     Settings,
+)
+from gpt_math_domains.study.grid import (
+    LONGEST_VALUE,
+    MOST_POINTS,
+    SECTIONS,
+    GridRun,
+    Point,
+    changed,
+    of_sections,
+    point_name,
+    settings_of,
+    spelled,
+    told,
 )
 
 if TYPE_CHECKING:
@@ -401,6 +416,53 @@ else:
     )
 
 
+class GridKeys(Section):
+    """Values to try, for keys of the sections above: runs for every combination."""
+
+    def values(self) -> dict[str, list[Any]]:
+        """Return the values of each key that is given, with the keys in alphabetical order."""
+        given = self.model_dump(include=self.model_fields_set)
+        return {key: given[key] for key in sorted(given)}
+
+    @model_validator(mode="after")
+    def _each_value_has_a_name_of_its_own(self) -> Self:
+        for key, values in self.values().items():
+            names = [spelled(value) for value in values]
+            if len(set(names)) < len(names):
+                raise ValueError(f"{key} = {shorten(values)}: each value may stand there once")
+            for number, name in enumerate(names):
+                if len(name) > LONGEST_VALUE:
+                    raise ValueError(
+                        f"{key}.{number} = {shorten(values[number])}: takes {len(name)} characters "
+                        f"in the name of a directory; must take at most {LONGEST_VALUE}"
+                    )
+        return self
+
+
+if TYPE_CHECKING:
+    Grid = GridKeys
+else:
+    Grid = create_model(
+        "Grid",
+        __base__=GridKeys,
+        __doc__=GridKeys.__doc__,
+        **{
+            f"{section}.{name}": (
+                list[
+                    Annotated[(field.annotation, *field.metadata)]
+                    if field.metadata
+                    else field.annotation
+                ],
+                Field(default=[], min_length=1, description=f"values of {section}.{name}"),
+            )
+            for section, model in zip(
+                SECTIONS, (DataVersion, ModelVersion, Training, Training), strict=True
+            )
+            for name, field in model.model_fields.items()
+        },
+    )
+
+
 class Figures(Section):
     """How the figures look."""
 
@@ -428,6 +490,11 @@ class Study(Section):
     finetune: Training
     overrides: list[Override] = Field(
         description="exceptions to the two sections above; the last match wins"
+    )
+    grid: Grid = Field(
+        default=Grid(),
+        description="values to try, of keys of `data`, `models`, `pretrain` and `finetune` without "
+        "a version: runs for every combination, beside those of the study; default: none",
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
         description="where training runs; auto: CUDA where there is one, else the CPU"
@@ -475,10 +542,41 @@ class Study(Section):
     def _overrides_agree(self) -> Self:
         for run in self.runs():
             self._refuse_source(run)
-            told = " ".join(f"{key} {run[key]}" for key in RUN if run[key] is not None)
-            where = f", by the overrides for {told}"
+            where = f", by the overrides for {_told_run(run)}"
             _refuse_warmup(run["lr_scheduler_type"], run["num_warmup_steps"], where)
         return self
+
+    @model_validator(mode="after")
+    def _grid_agrees(self) -> Self:
+        values = self.grid.values()
+        if (count := prod(map(len, values.values()))) > MOST_POINTS:
+            raise ValueError(f"grid: has {count:,} points; must have at most {MOST_POINTS:,}")
+        for source in values.get("finetune.finetune_from", []):
+            self._refuse_source({"phase": "finetune", "finetune_from": source})
+        known: set[object] = set()
+        for found in self.grid_runs() if values else ():
+            run, point = found.run, found.point
+            settings = self.training(**run, point=point)
+            self._refuse_source(run | settings)
+            where = f", at {told(found.values)} of the grid, for {_told_run(run)}"
+            _refuse_warmup(settings["lr_scheduler_type"], settings["num_warmup_steps"], where)
+            source = settings["finetune_from"]
+            versions = [("data", run["data"]), ("models", run["model"])]
+            for section, version in versions + [("data", source)] * (source is not None):
+                part = of_sections(point, [section])
+                if (section, version, point_name(part)) not in known:
+                    self._refuse_version(section, version, part)
+                    known.add((section, version, point_name(part)))
+        return self
+
+    def _refuse_version(self, section: str, version: int, point: Point) -> None:
+        """Raise ValueError where a data or model version is none at a point of the grid."""
+        kind = DataVersion if section == "data" else ModelVersion
+        try:
+            kind.model_validate(self.version(section, version, point))
+        except ValidationError as error:
+            said = _describe(error.errors()[0]).removeprefix("config: ")
+            raise ValueError(f"grid: {told(point)} for {section}.{version}: {said}") from None
 
     def _refuse_source(self, run: Mapping[str, Any]) -> None:
         """Raise ValueError where a run cannot start from the data version it names."""
@@ -500,14 +598,74 @@ class Study(Section):
         model: int,
         domain: int | None = None,
         protocol: Protocol | None = None,
+        point: Point | None = None,
     ) -> dict[str, Any]:
-        """Return the training settings of one run, overrides applied."""
+        """Return the training settings of one run, overrides and a point of the grid applied."""
         run = dict(phase=phase, data=data, model=model, domain=domain, protocol=protocol)
         settings = getattr(self, phase).model_dump()
         for override in self.overrides:
             if override.matches(run):
                 settings.update(override.settings())
-        return typing.cast(dict[str, Any], settings)
+        return typing.cast(dict[str, Any], settings | settings_of(point or {}, phase))
+
+    def version(self, section: str, number: int, point: Point | None = None) -> dict[str, Any]:
+        """Return the settings of a version of `data`, `models` or `domains` at a point."""
+        settings = getattr(self, section)[number].model_dump(mode="json")
+        return typing.cast(dict[str, Any], settings | settings_of(point or {}, section))
+
+    def part(
+        self,
+        point: Point,
+        data: int,
+        model: int | None = None,
+        domain: int | None = None,
+        protocol: Protocol | None = None,
+    ) -> dict[str, Any]:
+        """Return the part of a point that makes files others than the study's own.
+
+        These are a data version and its labels; with a model version, a pretraining; with a domain
+        version and a protocol too, a finetuning, of which what it starts from is a part.
+        """
+        found = changed(point, "data", self.version("data", data))
+        if model is None:
+            return found
+        found |= changed(point, "models", self.version("models", model))
+        if domain is None or protocol is None:
+            return found | changed(point, "pretrain", self.training("pretrain", data, model))
+        found |= changed(
+            point, "finetune", self.training("finetune", data, model, domain, protocol)
+        )
+        if PROTOCOLS[protocol].pretrained:
+            settings = self.training("finetune", data, model, domain, protocol, point)
+            source = settings["finetune_from"]
+            found |= self.part(point, data if source is None else source, model)
+        return found
+
+    def parts(self, *versions: Any) -> dict[str, Point]:
+        """Return the different parts of the grid's points that `part` has for versions, by name."""
+        found = [self.part(point, *versions) for point in self._all_points()]
+        return {point_name(part): part for part in found}
+
+    def _all_points(self) -> Iterator[dict[str, Any]]:
+        """Yield every combination of the grid's values; of none, the one without keys."""
+        values = self.grid.values()
+        for chosen in product(*values.values()):
+            yield dict(zip(values, chosen, strict=True))
+
+    def grid_runs(self) -> Iterator[GridRun]:
+        """Yield every selected run at every point of the grid, each once.
+
+        A point that leaves a run as it is in the study is that run.
+        """
+        for run in self.runs():
+            keys = {key: run[key] for key in RUN}
+            seen = set()
+            versions = [run[key] for key in RUN[1:]]
+            for point in self._all_points():
+                part = self.part(point, *versions)
+                if (name := point_name(part)) not in seen:
+                    seen.add(name)
+                    yield GridRun(keys, part, of_sections(point, _concerning(run)))
 
     def runs(self) -> Iterator[dict[str, Any]]:
         """Yield every selected run as phase, data, model, domain, protocol and its settings."""
@@ -528,6 +686,24 @@ class Study(Section):
                         )
                         yield run | self.training("finetune", data, model, domain, protocol)
 
+    def own_runs(self) -> Iterator[GridRun]:
+        """Yield the study's own runs with the values that they have for the keys of the grid."""
+        for run in self.runs():
+            own = {
+                **self._keys("data", self.version("data", run["data"])),
+                **self._keys("models", self.version("models", run["model"])),
+                **self._keys(run["phase"], run),
+            }
+            if "pretrain" in _concerning(run) and run["phase"] == "finetune":
+                source = run["data"] if run["finetune_from"] is None else run["finetune_from"]
+                own |= self._keys("pretrain", self.training("pretrain", source, run["model"]))
+            yield GridRun({key: run[key] for key in RUN}, {}, own)
+
+    def _keys(self, section: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the values that settings of a section have for the keys of the grid."""
+        found = settings_of(self.grid.values(), section)
+        return {f"{section}.{key}": settings[key] for key in found}
+
     def used(self) -> dict[str, Any]:
         """Return the part of this configuration that its runs use; it is a configuration too."""
         runs, overrides = list(self.runs()), self.overrides
@@ -538,7 +714,10 @@ class Study(Section):
         used = self.model_dump()
         for key in ("data", "models", "domains"):
             used[key] = {version: used[key][version] for version in getattr(self.run, key)}
-        return used | {"overrides": [item.model_dump(exclude_unset=True) for item in overrides]}
+        used |= {"overrides": [item.model_dump(exclude_unset=True) for item in overrides]}
+        del used["grid"]  # whose keys are not all given
+        grid = self.grid.values()
+        return used | ({"grid": grid} if grid else {})
 
     def tables(self) -> dict[str, Any]:
         """Return what a page tells about the study: the selected versions and runs."""
@@ -547,7 +726,7 @@ class Study(Section):
             defined = getattr(self, key)
             return {version: defined[version].model_dump() for version in getattr(self.run, key)}
 
-        return {
+        tables = {
             "models": selected("models"),
             "data": selected("data"),
             "domains": selected("domains"),
@@ -557,6 +736,8 @@ class Study(Section):
             "training": list(self.runs()),
             "figures": self.figures.model_dump(),
         }
+        grid = self.grid.values()
+        return tables | ({"grid": grid} if grid else {})
 
     def costs(self, phase: Phase) -> dict[str, Any]:
         """Return what the cost of a phase's runs depends on; see `scale.plot_scale`."""
@@ -570,6 +751,19 @@ class Study(Section):
                 if run["phase"] == phase
             ],
         }
+
+
+def _concerning(run: Mapping[str, Any]) -> list[str]:
+    """Return the sections whose keys concern a run."""
+    if run["phase"] == "pretrain":
+        return ["data", "models", "pretrain"]
+    starts_pretrained = PROTOCOLS[run["protocol"]].pretrained
+    return ["data", "models", *(["pretrain"] if starts_pretrained else []), "finetune"]
+
+
+def _told_run(run: Mapping[str, Any]) -> str:
+    """Return the keys of a run for a message."""
+    return " ".join(f"{key} {run[key]}" for key in RUN if run[key] is not None)
 
 
 def load_study(config: Mapping[str, Any]) -> Study:
@@ -630,8 +824,8 @@ def _section(location: tuple[int | str, ...]) -> type[Section]:
     for part in location:
         if isinstance(found, type) and issubclass(found, Section):
             found = found.model_fields[str(part)].annotation
-            if type(None) in typing.get_args(found):  # Section | None
-                found = typing.get_args(found)[0]
         else:  # dict[Version, Section] or list[Section]
             found = typing.get_args(found)[-1]
+        if type(None) in typing.get_args(found):  # Section | None
+            found = typing.get_args(found)[0]
     return typing.cast(type[Section], found)

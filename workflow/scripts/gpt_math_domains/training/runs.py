@@ -62,6 +62,7 @@ class Job:
         record: of the job, to write beside the metrics.
         checkpoints: directories to write, one for each seed.
         log: where progress is told in full.
+        point: of the grid, as in `run.DIRECTORIES`.
     """
 
     run: Mapping[str, Any]
@@ -78,6 +79,7 @@ class Job:
     record: Record
     checkpoints: Sequence[Path]
     log: TextIO
+    point: str = ""
 
     def size(self, vocabulary: Vocabulary) -> ModelSize:
         """Return the size of the run's models."""
@@ -305,7 +307,7 @@ def _train(
     )
     order = BatchOrder(len(task), settings, job.seeds, device)
     total_steps = settings.total_steps(len(task))
-    progress = Progress(job.run, ACCURACY[phase], total_steps, job.log)
+    progress = Progress({**job.run, "point": job.point}, ACCURACY[phase], total_steps, job.log)
     progress.note(f"{len(task):,} training examples, seeds {list(job.seeds)}, on {device}")
     if job.precision == "bf16" and not has_bf16(device):
         progress.note("this processor has no bf16 arithmetic: fp32 would be many times as fast")
@@ -412,6 +414,7 @@ def _write_record(
     job.record.write(
         resumes=resumes,
         run=job.run,
+        point=job.point,
         model=job.model,
         settings=job.settings,
         seeds=job.seeds,
