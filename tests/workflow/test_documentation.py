@@ -45,6 +45,8 @@ TESTED = {
     "test_labels_of_ones_own_are_asked_of_each_equation_by_its_parts",
     "snakemake trajectories": f"{WORKFLOW}/test_trajectories.py::"
     "test_checkpoints_along_training_load_are_recorded_and_judged",
+    "snakemake interpretability": f"{WORKFLOW}/test_interpretability.py::"
+    "test_tables_and_pages_of_the_inside_of_models_are_made_once",
     "snakemake --report results/report.zip": f"{WORKFLOW}/test_report.py::"
     "test_the_report_has_every_figure_table_and_the_page_each_with_a_caption",
     "snakemake --sdm apptainer": f"{WORKFLOW}/test_container.py::"

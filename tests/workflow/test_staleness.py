@@ -114,7 +114,10 @@ PLOTS = CURVES | OTHERS | SCALE | jobs("plot_rules") | PAGE
 NOTHING: set[str] = set()
 EVERYTHING = equations() | labels() | TRAINING | jobs("copy_plotly") | RULES
 
-STAGES = ("common", "data", "pretrain", "finetune", "metrics", "figures", "report")
+STAGES = (
+    *("common", "data", "pretrain", "finetune", "metrics", "figures", "report"),
+    "interpretability",
+)
 SCRIPTS = "workflow/scripts"
 PACKAGE = f"{SCRIPTS}/gpt_math_domains"
 CODE = [str(path.relative_to(ROOT)) for path in (ROOT / SCRIPTS).rglob("*.py")]

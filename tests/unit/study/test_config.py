@@ -232,6 +232,30 @@ PATH_RULE = "= '{}': must be a path of printable characters without {{, }}, < an
 @pytest.mark.parametrize(
     ("path", "value", "expected"),
     [
+        ("interpretability.equations.1", [], "= []: must have at least one item"),
+        ("interpretability.equations.1", "1 + 1", "= '1 + 1': input should be a valid list"),
+        (
+            "interpretability.equations",
+            {7: ["1 + 1"]},
+            "= 7: not defined under data, which has [1, 3]",
+        ),
+        (
+            "interpretability.equations.1",
+            ["3 + 12 ="],
+            "= '3 + 12 =': has the symbol '12'; must have those of its data version: 0 to 9, - and "
+            "= =(m) + * /",
+        ),
+        (
+            "interpretability.equations.3",
+            ["3 + 4 =(m) 5 2 2"],
+            "= '3 + 4 =(m) 5 2 2': has 7 symbols between spaces; must have 1 to 6, as "
+            "`3 + 4 =(m) 5 2` has 6",
+        ),
+        (
+            "interpretability.equations.1",
+            ["3 + 4 = 7", "3  + 4 = 7"],
+            "= '3  + 4 = 7': each equation may stand there once",
+        ),
         ("pretrain.batch_size", 0, "= 0: input should be greater than or equal to 1"),
         ("pretrain.batch_size", -1, "= -1: input should be greater than or equal to 1"),
         ("pretrain.batch_size", True, "= True: input should be a valid integer"),

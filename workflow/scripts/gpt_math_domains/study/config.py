@@ -32,6 +32,7 @@ from pydantic_core import PydanticCustomError
 from gpt_math_domains.data.labels import LABELS, own_labels
 from gpt_math_domains.data.settings import SPLIT_SEEDS, DataSettings
 from gpt_math_domains.data.vocabulary import OPERATIONS
+from gpt_math_domains.data.written import tokens_of
 from gpt_math_domains.run import (
     ACCURACY,
     LR_SCHEDULERS,
@@ -478,6 +479,16 @@ class Figures(Section):
     )
 
 
+class Interpretability(Section):
+    """What `snakemake interpretability` looks at."""
+
+    equations: dict[Version, Annotated[list[str], Field(min_length=1)]] = Field(
+        description="equations whose attention is drawn, or beginnings of them, by data version: "
+        '`{1: ["3 + 4 = 7"]}`; of the others, that in the middle of each family\'s validation '
+        "equations",
+    )
+
+
 class Study(Section):
     """A whole study."""
 
@@ -510,6 +521,28 @@ class Study(Section):
         description="how training steps are carried out; auto: what is fastest for the run"
     )
     figures: Figures
+    interpretability: Interpretability
+
+    @model_validator(mode="after")
+    def _chosen_equations_can_be_read(self) -> Self:
+        for version, texts in self.interpretability.equations.items():
+            if version not in self.data:
+                raise ValueError(
+                    f"interpretability.equations = {version}: not defined under data, which has "
+                    f"{sorted(self.data)}"
+                )
+            key = f"interpretability.equations.{version}"
+            symbols = DataSettings(**self.data[version].model_dump()).vocabulary
+            seen: list[list[int]] = []
+            for text in texts:
+                try:
+                    tokens = tokens_of(text, symbols)
+                except ValueError as error:
+                    raise ValueError(f"{key} = {shorten(text)}: {error}") from None
+                if tokens in seen:
+                    raise ValueError(f"{key} = {shorten(text)}: each equation may stand there once")
+                seen.append(tokens)
+        return self
 
     @model_validator(mode="after")
     def _selected_is_defined(self) -> Self:

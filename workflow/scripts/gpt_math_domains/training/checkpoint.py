@@ -3,6 +3,7 @@
 The files are written without `transformers`, which takes seconds to import.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,12 @@ from safetensors.torch import load, save
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from gpt_math_domains.data.vocabulary import Vocabulary
-from gpt_math_domains.files import atomic_write, read_json, write_json, write_text
+from gpt_math_domains.files import atomic_write, read_json, sha256, write_json, write_text
 from gpt_math_domains.run import (
     CONFIG,
     EMBEDDING,
     HEAD,
+    STEP,
     TOKENIZER,
     TOKENIZER_CONFIG,
     UNEMBEDDING,
@@ -140,6 +142,33 @@ def _type_of(weights: Parameters) -> str:
 
 def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
+
+
+def kept_checkpoints(record: Path, seeds: Sequence[int]) -> dict[int, list[Path]]:
+    """Return the checkpoints along a run's training: by step, a directory for each seed.
+
+    Args:
+        record: of the run, which names them and their checksums; they are beside it.
+        seeds: of the run.
+
+    Raises:
+        ValueError: one is not what the record says.
+    """
+    told = read_json(record)
+    sums = told.get("checkpoints") if isinstance(told, dict) else None
+    if not isinstance(sums, dict):
+        raise ValueError(f"{record}: names no checkpoints along training")
+    steps = set()
+    for name, recorded in sums.items():
+        known = re.fullmatch(r"seed_\d+/step_(\d+)/" + re.escape(WEIGHTS), name)
+        path = record.parent / name
+        if known is None or not path.is_file() or sha256(path) != recorded:
+            raise ValueError(f"{path}: is not the checkpoint that {record.name} names")
+        steps.add(int(known[1]))
+    return {
+        step: [record.parent / f"seed_{seed}" / STEP.format(step=step) for seed in seeds]
+        for step in sorted(steps)
+    }
 
 
 def tokenizer(vocabulary: Vocabulary) -> Tokenizer:
