@@ -45,7 +45,10 @@ RULES = jobs("trace_rules") | jobs("plot_rules") | PAGE
 
 def grid_figures(*phases: str) -> set[str]:
     """Return the jobs that show a grid for the first time."""
-    named = {"pretrain": {"data": DATA}, "finetune": {"data": DATA, "domain": 1}}
+    named: dict[str, dict[str, Any]] = {
+        "pretrain": {"data": DATA},
+        "finetune": {"data": DATA, "domain": 1},
+    }
     figures = (jobs(f"plot_{phase}_grid", **named[phase]) for phase in phases)
     return set().union(jobs("collect_grid"), *figures) | REPORT | RULES
 
@@ -292,7 +295,10 @@ CASES = [
         "a grid of finetuning",
         jobs(
             "finetune_model",
-            **{"data": DATA, "model": MODELS, "domain": 1, "protocol": PROTOCOLS},
+            data=DATA,
+            model=MODELS,
+            domain=1,
+            protocol=PROTOCOLS,
             point="grid/finetune.weight_decay~1/",
         )
         | grid_figures("finetune"),
@@ -303,7 +309,10 @@ CASES = [
         jobs("pretrain_model", data=DATA, model=MODELS, point="grid/pretrain.weight_decay~0/")
         | jobs(
             "finetune_model",
-            **{"data": DATA, "model": MODELS, "domain": 1, "protocol": "full"},
+            data=DATA,
+            model=MODELS,
+            domain=1,
+            protocol="full",
             point="grid/pretrain.weight_decay~0/",
         )
         | grid_figures("pretrain", "finetune"),
@@ -316,7 +325,10 @@ CASES = [
         | jobs("pretrain_model", data=DATA, model=MODELS, point="grid/data.train_share~0.5/")
         | jobs(
             "finetune_model",
-            **{"data": DATA, "model": MODELS, "domain": 1, "protocol": PROTOCOLS},
+            data=DATA,
+            model=MODELS,
+            domain=1,
+            protocol=PROTOCOLS,
             point="grid/data.train_share~0.5/",
         )
         | grid_figures("pretrain", "finetune"),
@@ -329,7 +341,10 @@ CASES = [
         | jobs("pretrain_model", data=4, model=MODELS, point="grid/data.digits~5/")
         | jobs(
             "finetune_model",
-            **{"data": 4, "model": MODELS, "domain": 1, "protocol": PROTOCOLS},
+            data=4,
+            model=MODELS,
+            domain=1,
+            protocol=PROTOCOLS,
             point="grid/data.digits~5/",
         )
         | grid_figures("pretrain", "finetune"),

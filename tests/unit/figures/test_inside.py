@@ -96,7 +96,7 @@ def test_seed_and_equation_are_chosen_apart(tmp_path: Path) -> None:
 
 
 def geometry(tmp_path: Path, seeds: int = 3, matrices: tuple[str, ...] = ("tied",)) -> go.Figure:
-    common = [
+    common: list[dict[str, Any]] = [
         {"data": 1, "model": model, "seed": seed, "matrix": matrix}
         for model in (2, 4)
         for seed in range(seeds)

@@ -1,6 +1,7 @@
 """Probes find what can be read along a line, and no more."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -116,11 +117,11 @@ def a_run(
 
 
 def probed(root: Path, **changes: object) -> pd.DataFrame:
-    arguments: dict[str, object] = {name: root / name for name in NAMES}
+    arguments: dict[str, Any] = {name: root / name for name in NAMES}
     arguments |= {f"{name}_labels": root / f"{name}_labels" for name in ("train", "valid")}
     run = RUN | changes
     directories = [root / f"seed_{seed}" for seed in (0, 1)]
-    probe_labels(  # type: ignore[misc]
+    probe_labels(
         *(run, [0, 1], directories, MODEL, root / "run.json"),
         **arguments,
         output=root / "probes.csv",

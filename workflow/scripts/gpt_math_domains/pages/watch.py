@@ -22,8 +22,6 @@ from typing import Any
 
 import pandas as pd
 from plotly.offline import get_plotlyjs
-from snakemake.common.configfile import load_configfile
-from snakemake.utils import update_config
 
 from gpt_math_domains.figures.curves import learning_curves
 from gpt_math_domains.figures.drawing import Drawing, drawing_of
@@ -43,7 +41,8 @@ from gpt_math_domains.run import (
     Evaluation,
     describe_point,
 )
-from gpt_math_domains.study.config import ConfigError, Study, check_file, load_study
+from gpt_math_domains.study.config import ConfigError, Study, load_study
+from gpt_math_domains.study.layers import lay, read_layer
 
 DEFAULT = Path(__file__).parents[4] / "config" / "config.yaml"
 SECONDS = 3  # between two looks at the files, and of the browser at the page
@@ -280,13 +279,7 @@ def read_study(files: Sequence[str]) -> Study:
     Raises:
         ConfigError: a file or the configuration is at fault.
     """
-    config: dict[str, Any] = {}
-    for file in [str(DEFAULT), *files]:
-        if not Path(file).is_file():
-            raise ConfigError(f"config: {file}: no such file")
-        check_file(file)
-        update_config(config, load_configfile(file))
-    return load_study(config)
+    return load_study(lay({file: read_layer(file) for file in [str(DEFAULT), *files]}))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -37,6 +37,8 @@ def read_layer(path: str | Path) -> dict[Any, Any]:
         raise
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"config: {path}: not YAML: {' '.join(str(error).split())}") from None
+    except FileNotFoundError:
+        raise ConfigError(f"config: {path}: no such file") from None
     except OSError as error:
         raise ConfigError(f"config: {path}: {error.strerror}") from None
     if not isinstance(told, dict):
