@@ -140,7 +140,7 @@ def test_a_study_goes_on_when_nobody_listens_any_more(
     os.close(writing)
     wait_for_a_state(clone)
     os.close(reading)
-    assert process.wait(timeout=300) == 0
+    assert process.wait(timeout=1800) == 0
     assert outputs(clone.results / RUN) == whole
     assert not (clone.results / RUN / "resume").exists()
 

@@ -158,6 +158,9 @@ def _look_at(run: Mapping[str, Any], directory: Path, now: float) -> Seen:
         return Seen(run, f"unreadable: {' '.join(str(error).split())}")
 
 
+_TOLD = ["seeds", "total_steps", "step", "steps_per_second", "time", "evaluations"]
+
+
 def _progress(path: Path) -> tuple[dict[str, Any], list[Evaluation]]:
     """Return what a training tells of itself, and its evaluations so far.
 
@@ -167,27 +170,22 @@ def _progress(path: Path) -> tuple[dict[str, Any], list[Evaluation]]:
     """
     if path.exists() and not path.is_file():  # to open a pipe would wait
         raise ValueError(f"{path}: is no file")
-    told = read_json(path)
+    told: Any = read_json(path)
     if not isinstance(told, dict):
         raise ValueError(f"{path}: is no progress of a training")
-    seeds, found = told.get("seeds"), told.get("evaluations")
-    step, total_steps, speed = (told.get(k) for k in ("step", "total_steps", "steps_per_second"))
-    wrong = [
-        key
-        for key, is_right in {
-            "seeds": _are_seeds(seeds),
-            "total_steps": type(total_steps) is int and is_number(total_steps) and total_steps > 0,
-            "step": type(step) is int and is_number(step),
-            "steps_per_second": speed is None or (is_number(speed) and speed > 1e-9),
-            "time": is_number(told.get("time")),
-            "evaluations": isinstance(found, list),
-        }.items()
-        if not is_right
+    values: list[Any] = [told.get(key) for key in _TOLD]
+    seeds, total_steps, step, speed, since, found = values
+    are_right = [
+        _are_seeds(seeds),
+        _is_count(total_steps) and total_steps > 0,
+        _is_count(step) and _is_count(total_steps) and step <= total_steps,
+        speed is None or (is_number(speed) and speed > 1e-9),
+        is_number(since),
+        isinstance(found, list),
     ]
-    if not wrong and step > total_steps:
-        wrong = ["step"]
-    if wrong:
-        raise ValueError(f"{path}: {wrong[0]} is {str(told.get(wrong[0]))[:100]}")
+    for key, value, is_right in zip(_TOLD, values, are_right, strict=True):
+        if not is_right:
+            raise ValueError(f"{path}: {key} is {str(value)[:100]}")
     try:
         evaluations = [Evaluation(**fields) for fields in found]
     except TypeError:
@@ -200,13 +198,15 @@ def _progress(path: Path) -> tuple[dict[str, Any], list[Evaluation]]:
     return told, evaluations
 
 
-def _are_seeds(value: object) -> bool:
+def _is_count(value: object) -> bool:
+    return type(value) is int and is_number(value)
+
+
+def _are_seeds(values: object) -> bool:
     """Tell whether these are seeds, each of which is there once."""
-    if not isinstance(value, list) or not value:
+    if not isinstance(values, list) or not all(map(_is_count, values)):
         return False
-    return all(type(seed) is int and is_number(seed) for seed in value) and len(set(value)) == len(
-        value
-    )
+    return 0 < len(values) == len(set(values))
 
 
 _READ: dict[Path, tuple[tuple[int, int], pd.DataFrame]] = {}
