@@ -76,8 +76,12 @@ class Repository:
         config: Mapping[str, Any] | None = None,
         environment: Mapping[str, str] | None = None,
         prefix: Sequence[str] = (),
+        listener: int = subprocess.PIPE,
     ) -> subprocess.Popen[str]:
-        """Start Snakemake in a process group of its own; arguments as in `snakemake`."""
+        """Start Snakemake in a process group of its own; arguments as in `snakemake`.
+
+        What it says goes to the descriptor `listener`, or to a pipe that `communicate` reads.
+        """
         overlays = [SMOKE] if smoke else []
         if config is not None:
             self.changes.write_text(yaml.safe_dump(dict(config)))
@@ -90,7 +94,7 @@ class Repository:
             + (["--configfile", *overlays] if overlays else []),
             cwd=self.directory,
             env={**kept, **(environment or {})},
-            stdout=subprocess.PIPE,
+            stdout=listener,
             stderr=subprocess.STDOUT,
             text=True,
             pipesize=2**20,  # holds what is said until somebody reads it

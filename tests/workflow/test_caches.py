@@ -5,28 +5,82 @@ import os
 import shutil
 import stat
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 
 from gpt_math_domains.jobs.caches import PLACES
-from training_job import finish, log_of, outputs, prepare, start
+from training_job import SCRIPTS, finish, log_of, outputs, prepare, start
 
-SECONDS = 500  # a cold compilation on a busy machine
-
-
-def start_at_home(directory: Path, home: Path, **variables: str) -> "subprocess.Popen[str]":
-    """Start a training with another home and /tmp."""
-    (home / "tmp").mkdir(parents=True, exist_ok=True)
-    usual = dict.fromkeys(PLACES, "") | {"HOME": str(home), "TMPDIR": str(home / "tmp")}
-    return start(
-        prepare(directory), save_seconds=1000, execution="compiled", variables=usual | variables
-    )
+SECONDS = 3000  # a cold compilation on a busy machine takes minutes
+needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
 
 
-def train(directory: Path, home: Path, **variables: str) -> str:
-    """Train to the end there; return what is said on the terminal."""
-    return finish(start_at_home(directory, home, **variables), SECONDS)
+@dataclass(frozen=True)
+class Place:
+    """Where trainings are compiled: a compiler that tells what it is asked for, and packages.
+
+    The packages are in a directory whose name is hard to quote, as where `.venv` is in one.
+    """
+
+    root: Path
+
+    @property
+    def asked(self) -> Path:
+        """What the compiler was asked for."""
+        return self.root / "g++.log"
+
+    @property
+    def home(self) -> Path:
+        """The home directory of who compiled first."""
+        return self.root / "home"
+
+    @property
+    def cache(self) -> Path:
+        """Where the code of that home is."""
+        [cache] = (self.home / ".cache" / "gpt-math-domains").iterdir()
+        return cache
+
+    def start(self, directory: Path, home: Path) -> "subprocess.Popen[str]":
+        """Start a compiled training with a home and a /tmp."""
+        packages = self.root / "mit leer, 'und' $mehr" / "packages"
+        if not packages.exists():
+            packages.parent.mkdir()
+            packages.symlink_to(Path(torch.__file__).parents[1])
+            compiler = self.root / "g++"
+            compiler.write_text(
+                f'#!/bin/sh\necho "$@" >> "{self.asked}"\nexec {shutil.which("g++")} "$@"\n'
+            )
+            compiler.chmod(0o755)
+        (home / "tmp").mkdir(parents=True, exist_ok=True)
+        self.asked.unlink(missing_ok=True)
+        variables = {
+            **dict.fromkeys(PLACES, ""),
+            "HOME": str(home),
+            "TMPDIR": str(home / "tmp"),
+            "CXX": str(self.root / "g++"),
+            "PYTHONPATH": f"{packages}{os.pathsep}{SCRIPTS}",
+        }
+        prepare(directory)
+        return start(directory, save_seconds=1000, execution="compiled", variables=variables)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """A place where one training was compiled, while another user held PyTorch's name in /tmp."""
+    place = Place(tmp_path_factory.mktemp("compiled"))
+    held(place.home).mkdir(parents=True)
+    said = finish(place.start(place.root / "cold", place.home), SECONDS)
+    assert "executor compiled" in said, (place.root / "cold" / "job.log").read_text()
+    assert ".cpp" in place.asked.read_text()
+    return place
+
+
+def held(home: Path) -> Path:
+    """Return the directory where PyTorch itself would keep code."""
+    return home / "tmp" / f"torchinductor_{getpass.getuser()}"
 
 
 def plant(cache: Path, marker: Path) -> None:
@@ -57,64 +111,46 @@ def contents(directory: Path) -> dict[str, bytes]:
     }
 
 
-def compiler_that_tells(path: Path) -> Path:
-    """Write a compiler that writes down what it is asked for, beside itself."""
-    path.write_text(f'#!/bin/sh\necho "$@" >> {path}.log\nexec {shutil.which("g++")} "$@"\n')
-    path.chmod(0o755)
-    return path
+@needs_compiler
+def test_compiled_code_is_kept_where_nobody_else_can_write_and_nowhere_else(place: Place) -> None:
+    """In a directory with a space in its name, too, a training is compiled."""
+    assert stat.S_IMODE(place.cache.stat().st_mode) == 0o700
+    assert list((place.home / "tmp").iterdir()) == [held(place.home)]
+    assert list(held(place.home).iterdir()) == []
 
 
-@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
-def test_compiled_code_is_kept_for_the_next_job_and_what_others_planted_does_not_run(
-    tmp_path: Path,
+@needs_compiler
+def test_the_next_job_compiles_nothing_and_takes_the_same_steps_to_the_bit(
+    place: Place, tmp_path: Path
 ) -> None:
-    compiler = compiler_that_tells(tmp_path / "g++")
-    asked = Path(f"{compiler}.log")
-    home, marker = tmp_path / "home", tmp_path / "planted code ran"
-
-    said = train(tmp_path / "cold", home, CXX=str(compiler))
-
+    said = finish(place.start(tmp_path, place.home), SECONDS)
     assert "executor compiled" in said
-    assert ".cpp" in asked.read_text()
-    assert list((home / "tmp").iterdir()) == []
-    [cache] = (home / ".cache" / "gpt-math-domains").iterdir()
-    assert stat.S_IMODE(cache.stat().st_mode) == 0o700
+    assert not place.asked.exists() or ".cpp" not in place.asked.read_text()
+    assert outputs(tmp_path) == outputs(place.root / "cold")
 
-    # The next job compiles nothing, and takes the same steps to the bit.
-    asked.unlink()
-    train(tmp_path / "warm", home, CXX=str(compiler))
-    assert not asked.exists() or ".cpp" not in asked.read_text()
-    assert outputs(tmp_path / "warm") == outputs(tmp_path / "cold")
 
-    # What is planted would run, had it been put where the job trusts it.
-    trusting = tmp_path / "trusting"
-    shutil.copytree(home / ".cache", trusting / ".cache")
-    plant(trusting / ".cache" / "gpt-math-domains" / cache.name, marker)
-    robbed = start_at_home(tmp_path / "robbed", trusting, CXX=str(compiler))
-    robbed.communicate(timeout=SECONDS)
+@needs_compiler
+def test_what_others_planted_does_not_run(place: Place, tmp_path: Path) -> None:
+    marker = tmp_path / "planted code ran"
+    evil = tmp_path / "evil" / ".cache" / "gpt-math-domains" / place.cache.name
+    shutil.copytree(place.cache, evil)
+    evil.chmod(0o700)
+    plant(evil, marker)
+    # It would run, had it been put where the job trusts it.
+    place.start(tmp_path / "robbed", tmp_path / "evil").communicate(timeout=SECONDS)
     assert marker.exists()
     marker.unlink()
 
-    # Where PyTorch itself would look, and by a link where this project does.
     victim = tmp_path / "victim"
-    planted = victim / "tmp" / f"torchinductor_{getpass.getuser()}"
-    shutil.copytree(trusting / ".cache" / "gpt-math-domains" / cache.name / "inductor", planted)
-    shutil.copytree(
-        *(next(trusting.rglob("precompiled_headers")), planted / "precompiled_headers"),
-    )
-    (victim / ".cache" / "gpt-math-domains").mkdir(parents=True)
-    (victim / ".cache" / "gpt-math-domains" / cache.name).symlink_to(
-        trusting / ".cache" / "gpt-math-domains" / cache.name
-    )
-    before = contents(planted), contents(trusting)
-    said = train(tmp_path / "safe", victim, CXX=str(compiler))
+    shutil.copytree(place.home / ".cache", victim / ".cache")
+    shutil.copytree(evil / "inductor", held(victim))
+    shutil.copytree(next(evil.rglob("precompiled_headers")), held(victim) / "precompiled_headers")
+    before = contents(held(victim))
+    said = finish(place.start(tmp_path / "safe", victim), SECONDS)
     assert "executor compiled" in said
-    assert said.count("keeps generated code in ") == 1
-    assert f"{cache.name}: is no directory" in said
     assert not marker.exists()
-    assert (contents(planted), contents(trusting)) == before
-    assert list((victim / "tmp").iterdir()) == [planted]
-    assert outputs(tmp_path / "safe") == outputs(tmp_path / "warm")
+    assert contents(held(victim)) == before
+    assert outputs(tmp_path / "safe") == outputs(place.root / "cold")
 
 
 def test_a_cache_directory_that_cannot_be_had_ends_no_training(tmp_path: Path) -> None:
@@ -123,25 +159,6 @@ def test_a_cache_directory_that_cannot_be_had_ends_no_training(tmp_path: Path) -
     [line] = [line for line in said.splitlines() if "generated code" in line]
     assert "/dev/null/nope" in line
     assert "keeps generated code in " in log_of(tmp_path)
-
-
-@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
-def test_a_directory_with_a_space_is_compiled_in_too(tmp_path: Path) -> None:
-    """Of the packages, the data and the job; as where `.venv` is in such a directory."""
-    import torch
-
-    packages = tmp_path / "mit leer, 'und' $mehr" / "packages"
-    packages.parent.mkdir()
-    packages.symlink_to(Path(torch.__file__).parents[1])
-    scripts = Path(__file__).parents[2] / "workflow" / "scripts"
-    job = start(
-        prepare(packages.parent / "data"),
-        save_seconds=1000,
-        execution="compiled",
-        variables={"PYTHONPATH": f"{packages}{os.pathsep}{scripts}"},
-    )
-    said = finish(job, SECONDS)
-    assert "executor compiled" in said, log_of(packages.parent / "data")
 
 
 def test_why_nothing_can_be_compiled_is_told_in_a_line_and_in_full_in_the_log(

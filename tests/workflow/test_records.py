@@ -69,7 +69,7 @@ def other_weights(study: Repository) -> str:
     run = study.results / "pretrain/data_4/model_2"
     shutil.copy(run / "seed_1/model.safetensors", run / "seed_0/model.safetensors")
     older(run / "seed_0/model.safetensors")
-    return "finetune_model data=4 domain=1 model=2 protocol=full"
+    return "pretrain_model data=4 model=2"
 
 
 def other_labels(study: Repository) -> str:

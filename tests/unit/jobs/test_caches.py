@@ -1,6 +1,7 @@
 """Generated code is kept where nobody else can put something in its place."""
 
 import os
+import platform
 import stat
 import tempfile
 from collections.abc import Callable
@@ -77,7 +78,7 @@ def test_another_processor_or_version_has_a_directory_of_its_own(
     assert other.parent == here.parent
     if "avx2" in told("flags"):
         assert other != here
-    monkeypatch.setattr("platform.machine", lambda: "riscv64")
+    monkeypatch.setattr(platform, "machine", lambda: "riscv64")
     assert used()[0] not in (here, other)
     monkeypatch.setattr("gpt_math_domains.jobs.caches.version", lambda name: "99.0")
     assert "torch-99.0-" in used()[0].name

@@ -117,11 +117,14 @@ with job_log(sys.argv[1]) as log:
 
 
 @pytest.mark.parametrize(("fault", "status"), [([], 0), (["no equation"], 1)])
-@pytest.mark.parametrize("listener", ["pipe", "terminal"])
+@pytest.mark.parametrize("listener", ["pipe", "terminal", "full disk"])
 def test_a_job_to_which_nobody_listens_any_more_goes_on_and_ends_as_it_would(
     tmp_path: Path, listener: str, fault: list[str], status: int
 ) -> None:
-    reading, writing = os.pipe() if listener == "pipe" else os.openpty()
+    if listener == "full disk":
+        reading, writing = (os.open("/dev/full", os.O_WRONLY) for _ in range(2))
+    else:
+        reading, writing = os.pipe() if listener == "pipe" else os.openpty()
     job = subprocess.Popen(
         [sys.executable, "-c", JOB, str(tmp_path / "job.log"), *fault],
         env=os.environ | {"PYTHONPATH": str(SCRIPTS)},

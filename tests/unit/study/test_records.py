@@ -82,10 +82,14 @@ def a_run(directory: Path, **changes: Any) -> dict[str, Any]:
         file.parent.mkdir(parents=True)
         file.write_text(str(number))
     elsewhere = {f"/moved/run/seed_{n}/model.safetensors": sha256(f) for n, f in enumerate(files)}
+    own = directory / "made" / "seed_0" / "model.safetensors"
+    own.parent.mkdir(parents=True)
+    own.write_text("made")
     record = {"settings": SETTINGS, "seeds": [0, 1], "inputs": elsewhere, "code": "abc"}
-    write_json(directory / "run.json", record | changes)
+    record["weights"] = {"seed_0/model.safetensors": sha256(own)}
+    write_json(directory / "made" / "run.json", record | changes)
     return {
-        "record": str(directory / "run.json"),
+        "record": str(directory / "made" / "run.json"),
         "now": {"settings": SETTINGS | {"shuffle": True}, "seeds": [0, 1], "precision": "fp32"},
         "inputs": list(map(str, files)),
         "code": "abc",
@@ -112,6 +116,17 @@ def test_a_run_of_other_settings_seeds_or_code_is_told(
     tmp_path: Path, checksums: Checksums, record: dict[str, Any], why: str
 ) -> None:
     assert why in str(run_difference(**a_run(tmp_path, **record), checksums=checksums))
+
+
+def test_weights_that_are_no_longer_those_of_the_run_are_told(
+    tmp_path: Path, checksums: Checksums
+) -> None:
+    run = a_run(tmp_path, settings=SETTINGS | {"shuffle": True})
+    own = tmp_path / "made" / "seed_0" / "model.safetensors"
+    own.write_text("other")
+    assert run_difference(**run, checksums=checksums) == f"{own} is not as it was written"
+    own.unlink()
+    assert run_difference(**run, checksums=checksums) is None  # Snakemake sees that itself
 
 
 def test_exchanged_inputs_are_told_whatever_their_time(

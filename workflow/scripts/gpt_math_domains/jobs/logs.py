@@ -3,6 +3,7 @@
 Nobody has to listen. A terminal may be closed, a pipe broken, a disk full: the job goes on.
 """
 
+import errno
 import os
 import sys
 import time
@@ -47,7 +48,11 @@ def job_log(path: str | Path) -> Iterator[TextIO]:
         _warn(f"{ended.reason}: nothing was written")
         raise SystemExit(ended.status) from None
     finally:
-        say("", sys.stdout, sys.stderr, end="")  # or Python would, and fail
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except (OSError, ValueError):  # or Python would try again at its end, and fail
+                _silence(stream)
 
 
 def notes(log: TextIO) -> Callable[[str], None]:
@@ -60,20 +65,19 @@ def notes(log: TextIO) -> Callable[[str], None]:
     return note
 
 
-def say(text: str, *listeners: TextIO, end: str = "\n") -> bool:
+def say(text: str, *listeners: TextIO) -> bool:
     """Write a line to whoever listens; return whether all of them took it.
 
     A file on a full disk keeps the line for the next time. A terminal or pipe that nobody reads any
-    more is replaced by nothing, since what it did not take would be tried again, and fail, until
-    the process ends.
+    more is replaced by nothing, for this process and those that it starts.
     """
     heard = True
     for listener in listeners:
         try:
-            print(text, file=listener, end=end, flush=True)
-        except (OSError, ValueError):  # ValueError: it is closed
+            print(text, file=listener, flush=True)
+        except (OSError, ValueError) as error:  # ValueError: it is closed
             heard = False
-            if listener in (sys.stdout, sys.stderr):
+            if isinstance(error, OSError) and error.errno in (errno.EPIPE, errno.EIO):
                 _silence(listener)
     return heard
 

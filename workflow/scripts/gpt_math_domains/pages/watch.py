@@ -27,6 +27,7 @@ from gpt_math_domains.figures.curves import learning_curves
 from gpt_math_domains.figures.drawing import Drawing, drawing_of
 from gpt_math_domains.figures.looks import finetune_title, pretrain_title
 from gpt_math_domains.files import read_json
+from gpt_math_domains.jobs.logs import say
 from gpt_math_domains.jobs.progress import FILE, describe_run, duration
 from gpt_math_domains.pages.index import read_provenance, render
 from gpt_math_domains.results.metrics import columns, read_metrics
@@ -40,6 +41,7 @@ from gpt_math_domains.run import (
     RUN,
     Evaluation,
     describe_point,
+    is_number,
 )
 from gpt_math_domains.study.config import ConfigError, Study, load_study
 from gpt_math_domains.study.layers import lay, read_layer
@@ -47,6 +49,7 @@ from gpt_math_domains.study.layers import lay, read_layer
 DEFAULT = Path(__file__).parents[4] / "config" / "config.yaml"
 SECONDS = 3  # between two looks at the files, and of the browser at the page
 SILENT_SECONDS = 120  # without a sign, a training may have ended; compiling takes half as long
+REQUEST_SECONDS = 10.0
 HOST = "127.0.0.1"
 
 
@@ -154,10 +157,10 @@ def _look_at(run: Mapping[str, Any], directory: Path, now: float) -> Seen:
         record = directory / RECORD
         metrics = _done(directory / METRICS, record)
         if metrics is not None:
+            read_provenance(record)
             last = int(metrics["step"].max())
             return Seen(run, "done", metrics, last, last, told=now, record=record)
-        told = read_json(directory / "resume" / FILE)
-        evaluations = [Evaluation(**evaluation) for evaluation in told["evaluations"]]
+        told, evaluations = _progress(directory / "resume" / FILE)
         rows = [row for found in evaluations for row in found.rows(run, told["seeds"])]
         known = columns(run["phase"])
         return Seen(
@@ -171,8 +174,59 @@ def _look_at(run: Mapping[str, Any], directory: Path, now: float) -> Seen:
         )
     except FileNotFoundError:
         return Seen(run, "waiting")
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        return Seen(run, f"unreadable: {error}")
+    except (ValueError, TypeError, ArithmeticError, RecursionError, OSError) as error:
+        return Seen(run, f"unreadable: {' '.join(str(error).split())}")
+
+
+_TOLD = ["seeds", "total_steps", "step", "steps_per_second", "time", "evaluations"]
+
+
+def _progress(path: Path) -> tuple[dict[str, Any], list[Evaluation]]:
+    """Return what a training tells of itself, and its evaluations so far.
+
+    Raises:
+        FileNotFoundError: it tells nothing.
+        ValueError: it is not what a training tells; the message names file and key.
+    """
+    if path.exists() and not path.is_file():  # to open a pipe would wait
+        raise ValueError(f"{path}: is no file")
+    told: Any = read_json(path)
+    if not isinstance(told, dict):
+        raise ValueError(f"{path}: is no progress of a training")
+    values: list[Any] = [told.get(key) for key in _TOLD]
+    seeds, total_steps, step, speed, since, found = values
+    are_right = [
+        _are_seeds(seeds),
+        _is_count(total_steps) and total_steps > 0,
+        _is_count(step) and _is_count(total_steps) and step <= total_steps,
+        speed is None or (is_number(speed) and speed > 1e-9),
+        is_number(since),
+        isinstance(found, list),
+    ]
+    for key, value, is_right in zip(_TOLD, values, are_right, strict=True):
+        if not is_right:
+            raise ValueError(f"{path}: {key} is {str(value)[:100]}")
+    try:
+        evaluations = [Evaluation(**fields) for fields in found]
+    except TypeError:
+        raise ValueError(f"{path}: evaluations have other keys") from None
+    for evaluation, after in zip(evaluations, [*evaluations[1:], None], strict=True):
+        for fault in evaluation.faults(len(seeds)):
+            raise ValueError(f"{path}: evaluations: {fault}")
+        if evaluation.step >= (after.step if after else total_steps + 1):
+            raise ValueError(f"{path}: evaluations: step is {evaluation.step} out of order")
+    return told, evaluations
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and is_number(value)
+
+
+def _are_seeds(values: object) -> bool:
+    """Tell whether these are seeds, each of which is there once."""
+    if not isinstance(values, list) or not all(map(_is_count, values)):
+        return False
+    return 0 < len(values) == len(set(values))
 
 
 _READ: dict[Path, tuple[tuple[int, int], pd.DataFrame]] = {}
@@ -245,15 +299,19 @@ def serve(study: Study, name: str, port: int) -> ThreadingHTTPServer:
     watch, plotly_js = Watch(study, name), get_plotlyjs().encode()
 
     class Handler(BaseHTTPRequestHandler):
+        timeout = REQUEST_SECONDS  # for who begins to ask or to listen, and does not go on
+
         def do_GET(self) -> None:
             # A page from elsewhere could name this machine in its own domain, and read along.
             if not re.fullmatch(r"(localhost|127\.0\.0\.1)(:\d+)?", self.headers.get("Host", "")):
                 self.send_error(403)
             elif self.path == "/":
                 try:
-                    self._send("text/html; charset=utf-8", watch.page(), "no-store")
+                    page = watch.page()
                 except (ValueError, OSError) as error:
                     self.send_error(500, explain=str(error))
+                else:
+                    self._send("text/html; charset=utf-8", page, "no-store")
             elif self.path == "/plots/plotly.min.js":
                 self._send("text/javascript; charset=utf-8", plotly_js, "max-age=86400")
             else:
@@ -270,7 +328,12 @@ def serve(study: Study, name: str, port: int) -> ThreadingHTTPServer:
         def log_message(self, format: str, *args: Any) -> None:
             pass
 
-    return ThreadingHTTPServer((HOST, port), Handler)
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            if not isinstance(sys.exception(), OSError):  # who asked is gone
+                super().handle_error(request, client_address)
+
+    return Server((HOST, port), Handler)
 
 
 def read_study(files: Sequence[str]) -> Study:
@@ -297,7 +360,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     with server:
-        print(f"http://{HOST}:{server.server_port} shows the study. Ctrl-C ends this.", flush=True)
+        say(f"http://{HOST}:{server.server_port} shows the study. Ctrl-C ends this.", sys.stdout)
         with suppress(KeyboardInterrupt):
             server.serve_forever()
     return 0

@@ -141,6 +141,11 @@ def run_difference(
     read = {_name(key): value for key, value in sums.items()} if isinstance(sums, dict) else {}
     if not read:
         return f"{record} names no files that it was made from"
+    weights = told.get("weights")
+    for name, written in weights.items() if isinstance(weights, dict) else ():
+        path = str(Path(record).parent / name)
+        if os.path.exists(path) and checksums.of(path) != written:
+            return f"{path} is not as it was written"
     for path in inputs:
         if read.get(_name(path), checksums.of(path)) != checksums.of(path):
             return f"{path} is another than it was made from"

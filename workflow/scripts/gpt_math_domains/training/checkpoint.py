@@ -74,16 +74,13 @@ def read_checkpoints(directories: Sequence[Path]) -> tuple[Parameters, ModelSize
             type of their numbers.
     """
     sizes, stacks = zip(*map(_read_checkpoint, directories), strict=True)
-    if len(set(sizes)) > 1:
-        raise ValueError(f"{directories[0].parent}: its checkpoints differ in size: {sizes}")
-    names = stacks[0].keys()
-    types = [_type_of(weights) for weights in stacks]
-    for directory, found in zip(directories, types, strict=True):
-        if found != types[0]:
-            raise ValueError(
-                f"{directory / WEIGHTS}: its numbers are {found}, but those of {directories[0]} "
-                f"are {types[0]}"
-            )
+    first, names = directories[0], stacks[0].keys()
+    types = [_name(weights[EMBEDDING].dtype) for weights in stacks]
+    for directory, size, kind in zip(directories, sizes, types, strict=True):
+        if size != sizes[0]:
+            raise ValueError(f"{directory / CONFIG}: holds {size}, but {first} holds {sizes[0]}")
+        if kind != types[0]:
+            raise ValueError(f"{directory / WEIGHTS}: holds {kind}, but {first} holds {types[0]}")
     return {name: torch.stack([weights[name] for weights in stacks]) for name in names}, sizes[0]
 
 
@@ -134,10 +131,6 @@ def _read_checkpoint(directory: Path) -> tuple[ModelSize, Parameters]:
         if not bool(value.isfinite().all()):
             raise ValueError(f"{path}: {name!r} holds what is no finite number")
     return size, {name: weights[name] for name in wanted}
-
-
-def _type_of(weights: Parameters) -> str:
-    return _name(weights[EMBEDDING].dtype)
 
 
 def _name(dtype: torch.dtype) -> str:

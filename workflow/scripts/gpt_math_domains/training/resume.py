@@ -16,7 +16,6 @@ import math
 import os
 import re
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -31,7 +30,13 @@ from safetensors.torch import load_file, save_file
 from gpt_math_domains.files import sha256, sync_directory, write_json, write_text
 from gpt_math_domains.jobs.locks import Lock, exclusive
 from gpt_math_domains.jobs.stops import Stop
-from gpt_math_domains.run import Evaluation, Start, evaluation_steps, learning_rate
+from gpt_math_domains.run import (
+    Evaluation,
+    Start,
+    evaluation_steps,
+    is_number,
+    learning_rate,
+)
 from gpt_math_domains.training.model import Parameters
 from gpt_math_domains.training.stack import Stack
 
@@ -252,13 +257,14 @@ class Resume:
     def _faults(self, state: State) -> Iterator[str]:
         """Yield what is wrong with a state of this run: what no training can have left."""
         settings, examples = self._stack.settings, len(self._stack.task)
+        seeds = len(self._stack.dropout.generators)
         total_steps = settings.total_steps(examples)
         if type(state.step) is not int or not 0 <= state.step <= total_steps:
             yield f"step is {state.step!r}, but the run has steps 0 to {total_steps}"
             return
         if type(state.resumes) is not int or state.resumes < 0:
             yield f"resumes is {state.resumes!r}, but it is a count"
-        if not _is_number(state.seconds):
+        if not is_number(state.seconds):
             yield f"seconds is {state.seconds!r}, but it is a time"
         wanted = [
             step
@@ -275,31 +281,8 @@ class Resume:
             epoch = evaluation.step / settings.steps_per_epoch(examples)
             if (evaluation.learning_rate, evaluation.epoch) != (rate, epoch):
                 yield f"the evaluation of step {evaluation.step} is of another epoch or rate"
-            for fault in self._faults_of(evaluation):
+            for fault in evaluation.faults(seeds, self._parts):
                 yield f"the evaluation of step {evaluation.step}: {fault}"
-
-    def _faults_of(self, evaluation: Evaluation) -> Iterator[str]:
-        """Yield what is wrong with the values of an evaluation."""
-        seeds = len(self._stack.dropout.generators)
-        for name, values in asdict(evaluation).items():
-            is_share = name.endswith("accuracy")
-            if name in ("step", "epoch", "learning_rate", "seconds"):
-                is_right = _is_number(values)
-            elif not isinstance(values, list) or len(values) != seeds:
-                is_right = False
-            elif name == "part_accuracy":
-                is_right = all(
-                    isinstance(row, list)
-                    and len(row) == self._parts
-                    and all(_is_number(value, is_share) for value in row)
-                    for row in values
-                )
-            elif name in ("mirrored_accuracy", "unmirrored_accuracy") and values[0] is None:
-                is_right = values == [None] * seeds
-            else:
-                is_right = all(_is_number(value, is_share) for value in values)
-            if not is_right:
-                yield f"{name} is {str(values)[:100]}"
 
     def _restore(self, tensors: Parameters, step: int) -> None:
         """Copy a state's tensors into the stack, all of them or none.
@@ -398,13 +381,6 @@ def _read(path: Path) -> State:
     except (TypeError, RecursionError) as error:
         raise ValueError(f"{STATE}: {error}") from None
     return state
-
-
-def _is_number(value: object, is_share: bool = False) -> bool:
-    """Tell whether a value is a finite number of at least 0, and a share of at most 1."""
-    if type(value) is int:
-        value = float(value) if abs(value) < 2**53 else math.inf
-    return type(value) is float and 0 <= value <= (1 if is_share else sys.float_info.max)
 
 
 def _sums(path: Path) -> str:

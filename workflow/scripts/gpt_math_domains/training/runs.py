@@ -358,11 +358,22 @@ def _train(
         write_metrics(rows, phase, job.metrics_csv)
         rows = [row for e in done for row in e.part_rows(job.run, job.seeds, parts)]
         write_parts(rows, phase, job.parts_csv)
-        names = [f"{STEP.format(step=step)}/{WEIGHTS}" for step in kept]
-        weights = [path / name for path in job.checkpoints for name in names]
-        _write_record(job, device, execution, resume.resumes, weights, facts or {})
         publish(job.checkpoints, stack.parameters)
+        told = {
+            "weights": _checksums(directory.parent, job.checkpoints),
+            "checkpoints": _checksums(
+                directory.parent,
+                [path / STEP.format(step=step) for path in job.checkpoints for step in kept],
+            ),
+        }
+        _write_record(job, device, execution, resume.resumes, told | dict(facts or {}))
         resume.clear()
+
+
+def _checksums(run: Path, checkpoints: Sequence[Path]) -> dict[str, str]:
+    """Return the SHA-256 of the weights of checkpoints, by their paths below a run's directory."""
+    files = [directory / WEIGHTS for directory in checkpoints]
+    return {str(file.relative_to(run)): sha256(file) for file in files}
 
 
 def _remove_checkpoints(directories: Sequence[Path], step: int) -> None:
@@ -406,11 +417,9 @@ def _write_record(
     device: str,
     execution: str,
     resumes: int,
-    weights: Sequence[Path],
     facts: Mapping[str, Any],
 ) -> None:
-    """Write what was trained, on what, and the checksums of the weights kept on the way."""
-    directory = Path(job.metrics_csv).parent
+    """Write what was trained, and on what."""
     job.record.write(
         resumes=resumes,
         run=job.run,
@@ -424,6 +433,5 @@ def _write_record(
         precision=job.precision,
         execution=execution,
         threads=job.threads,
-        checkpoints={str(path.relative_to(directory)): sha256(path) for path in weights},
         **facts,
     )
