@@ -131,7 +131,7 @@ def test_the_next_job_compiles_nothing_and_takes_the_same_steps_to_the_bit(
 
 @needs_compiler
 def test_what_others_planted_does_not_run(place: Place, tmp_path: Path) -> None:
-    marker = tmp_path / "planted code ran"
+    marker = tmp_path / "planted_code_ran"
     evil = tmp_path / "evil" / ".cache" / "gpt-math-domains" / place.cache.name
     shutil.copytree(place.cache, evil)
     evil.chmod(0o700)
@@ -161,12 +161,16 @@ def test_a_cache_directory_that_cannot_be_had_ends_no_training(tmp_path: Path) -
     assert "keeps generated code in " in log_of(tmp_path)
 
 
+@needs_compiler
 def test_why_nothing_can_be_compiled_is_told_in_a_line_and_in_full_in_the_log(
     tmp_path: Path,
 ) -> None:
     compiler = tmp_path / "g++"
     complaint = "cc1plus: fatal error: no input files of this kind"
-    compiler.write_text(f'#!/bin/sh\necho "{complaint}" >&2\nexit 1\n')
+    compiler.write_text(
+        f'#!/bin/sh\ncase "$*" in *.cpp*|*.hpp*) echo "{complaint}" >&2; exit 1; esac\n'
+        f'exec {shutil.which("g++")} "$@"\n'
+    )
     compiler.chmod(0o755)
     variables = {"CXX": str(compiler), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
     job = start(
@@ -179,4 +183,4 @@ def test_why_nothing_can_be_compiled_is_told_in_a_line_and_in_full_in_the_log(
     )
     assert "Traceback (most recent call last)" not in said
     assert "Traceback (most recent call last)" in log_of(tmp_path / "job")
-    assert "-shared" in log_of(tmp_path / "job")
+    assert str(compiler) in log_of(tmp_path / "job")
