@@ -363,9 +363,14 @@ def test_a_fault_is_one_line_with_key_value_and_what_is_allowed(
     assert fault(changed(path, value)) == told
 
 
+def test_a_study_may_do_without_a_grid() -> None:
+    assert load_study(without("grid")) == load_study(DEFAULT)
+
+
 @pytest.mark.parametrize("name", list(DEFAULT))
 def test_a_section_left_out_or_left_empty_is_named(name: str) -> None:
-    assert fault(without(name)) == f"config: {name}: this key is missing"
+    if name != "grid":
+        assert fault(without(name)) == f"config: {name}: this key is missing"
     assert fault(default(**{name: None})).startswith(f"config: {name} = None: ")
 
 
