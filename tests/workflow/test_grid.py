@@ -95,10 +95,11 @@ def test_the_summary_and_the_page_have_every_point(varied: Repository) -> None:
     assert own[KEYS[0]].tolist() == [0.7] * 3
     assert own[KEYS[1]].fillna(-1).tolist() == [0.1, 0.1, -1]
     table = pd.read_csv(varied.results / "metrics" / "grid.csv")
-    means = table.groupby(["phase", "protocol", *KEYS], dropna=False)["final"].mean()
-    for _, row in summary.iterrows():
-        place = tuple(row[name] for name in ("phase", "protocol", *KEYS))
-        assert row["final_mean"] == pytest.approx(means[place])
+    place = ["phase", "protocol", *KEYS]
+    table, summary = (found.astype({name: str for name in place}) for found in (table, summary))
+    means = table.groupby(place)["final"].mean()
+    for row in summary.to_dict("records"):
+        assert row["final_mean"] == pytest.approx(means[tuple(row[name] for name in place)])
 
     page = (varied.results / "index.html").read_text()
     assert '<h2 id="grid">Grid</h2>' in page

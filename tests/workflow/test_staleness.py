@@ -45,9 +45,11 @@ RULES = jobs("trace_rules") | jobs("plot_rules") | PAGE
 
 def grid_figures(*phases: str) -> set[str]:
     """Return the jobs that show a grid for the first time."""
-    named = {"pretrain": {"data": DATA}, "finetune": {"data": DATA, "domain": 1}}
-    figures = (jobs(f"plot_{phase}_grid", **named[phase]) for phase in phases)
-    return set().union(jobs("collect_grid"), *figures) | REPORT | RULES
+    figures = {
+        "pretrain": jobs("plot_pretrain_grid", data=DATA),
+        "finetune": jobs("plot_finetune_grid", data=DATA, domain=1),
+    }
+    return jobs("collect_grid").union(*(figures[phase] for phase in phases)) | REPORT | RULES
 
 
 def pretraining(data: Versions = DATA, model: Versions = MODELS) -> set[str]:
@@ -289,7 +291,10 @@ CASES = [
         "a grid of finetuning",
         jobs(
             "finetune_model",
-            **{"data": DATA, "model": MODELS, "domain": 1, "protocol": PROTOCOLS},
+            data=DATA,
+            model=MODELS,
+            domain=1,
+            protocol=PROTOCOLS,
             point="grid/finetune.weight_decay~1/",
         )
         | grid_figures("finetune"),
@@ -300,7 +305,10 @@ CASES = [
         jobs("pretrain_model", data=DATA, model=MODELS, point="grid/pretrain.weight_decay~0/")
         | jobs(
             "finetune_model",
-            **{"data": DATA, "model": MODELS, "domain": 1, "protocol": "full"},
+            data=DATA,
+            model=MODELS,
+            domain=1,
+            protocol="full",
             point="grid/pretrain.weight_decay~0/",
         )
         | grid_figures("pretrain", "finetune"),
@@ -313,7 +321,10 @@ CASES = [
         | jobs("pretrain_model", data=DATA, model=MODELS, point="grid/data.train_share~0.5/")
         | jobs(
             "finetune_model",
-            **{"data": DATA, "model": MODELS, "domain": 1, "protocol": PROTOCOLS},
+            data=DATA,
+            model=MODELS,
+            domain=1,
+            protocol=PROTOCOLS,
             point="grid/data.train_share~0.5/",
         )
         | grid_figures("pretrain", "finetune"),
@@ -326,7 +337,10 @@ CASES = [
         | jobs("pretrain_model", data=4, model=MODELS, point="grid/data.digits~5/")
         | jobs(
             "finetune_model",
-            **{"data": 4, "model": MODELS, "domain": 1, "protocol": PROTOCOLS},
+            data=4,
+            model=MODELS,
+            domain=1,
+            protocol=PROTOCOLS,
             point="grid/data.digits~5/",
         )
         | grid_figures("pretrain", "finetune"),

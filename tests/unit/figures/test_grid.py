@@ -139,7 +139,7 @@ def test_two_keys_have_a_cell_for_each_point(tmp_path: Path) -> None:
 
 def test_a_menu_chooses_the_values_of_a_third_key_and_the_protocol(tmp_path: Path) -> None:
     points: Points = [
-        (values | {LAYERS: layers, "protocol": protocol}, seeds)
+        ({**values, LAYERS: layers, "protocol": protocol}, seeds)
         for protocol in ("full", "scratch")
         for layers in ("1", "2")
         for values, seeds in TWO
