@@ -45,12 +45,11 @@ RULES = jobs("trace_rules") | jobs("plot_rules") | PAGE
 
 def grid_figures(*phases: str) -> set[str]:
     """Return the jobs that show a grid for the first time."""
-    named: dict[str, dict[str, Any]] = {
-        "pretrain": {"data": DATA},
-        "finetune": {"data": DATA, "domain": 1},
+    figures = {
+        "pretrain": jobs("plot_pretrain_grid", data=DATA),
+        "finetune": jobs("plot_finetune_grid", data=DATA, domain=1),
     }
-    figures = (jobs(f"plot_{phase}_grid", **named[phase]) for phase in phases)
-    return set().union(jobs("collect_grid"), *figures) | REPORT | RULES
+    return jobs("collect_grid").union(*(figures[phase] for phase in phases)) | REPORT | RULES
 
 
 def pretraining(data: Versions = DATA, model: Versions = MODELS) -> set[str]:

@@ -331,6 +331,19 @@ def test_the_results_are_rounded_for_reading(tmp_path: Path) -> None:
     ]
 
 
+def test_a_grid_is_told_by_its_keys_and_each_run_by_its_point(tmp_path: Path) -> None:
+    grid = {"pretrain.max_grad_norm": [None, 1.0], "data.holdout": [{"modulo": [2, 3]}]}
+    records = [RECORD, RECORD | {"point": "grid/pretrain.max_grad_norm~null/"}]
+    tables = Outline(write_page(tmp_path, study(grid=grid), records=records)).tables
+    assert tables["Grid"] == [
+        ["key", "values"],
+        ["pretrain.max_grad_norm", "null, 1"],
+        ["data.holdout", "modulo 2, 3"],
+    ]
+    place = tables["Provenance"][0].index("point")
+    assert [row[place] for row in tables["Provenance"][1:]] == ["", "pretrain.max_grad_norm null"]
+
+
 def test_the_provenance_of_each_run_is_told(tmp_path: Path) -> None:
     run = {"phase": "finetune", "data": 1, "model": 2, "domain": 1, "protocol": "full"}
     changed = {"run": run, "git": {"commit": "f" * 40, "dirty": True}}

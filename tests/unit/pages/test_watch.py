@@ -96,6 +96,19 @@ def test_the_page_draws_runs_that_go_on_and_concludes_from_those_that_ended(
     assert page.count("<td>math_acc</td>") == 1  # a row of the summary
 
 
+def test_runs_at_points_of_a_grid_are_counted_and_stand_in_the_progress(
+    directory: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "grid.yaml").write_text("grid: {pretrain.weight_decay: [0.1, 1]}\n")
+    point = tmp_path / "out" / "grid" / "pretrain.weight_decay~1" / "pretrain" / "data_1"
+    finish(point / "model_2")
+    write_json(point / "model_4" / "resume" / "progress.json", told())
+    page = live_page(read_study(["mine.yaml", "grid.yaml"]), "mine", NOW)
+    assert "4 runs: 1 done, 1 running, 2 waiting." in page
+    assert page.count("<td>pretrain.weight_decay 1</td>") == 2
+    assert "<td>math_acc</td>" not in page  # the study's own have not ended
+
+
 def telling(**changes: Any) -> bytes:
     return json.dumps(told() | changes).encode()
 

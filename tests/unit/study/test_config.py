@@ -429,9 +429,14 @@ def test_a_home_is_a_path(monkeypatch: pytest.MonkeyPatch) -> None:
     assert study.pathvars.results == "/home/somebody/study"
 
 
+def test_a_study_may_do_without_a_grid() -> None:
+    assert load_study(without("grid")) == load_study(DEFAULT)
+
+
 @pytest.mark.parametrize("name", list(DEFAULT))
 def test_a_section_left_out_or_left_empty_is_named(name: str) -> None:
-    assert fault(without(name)) == f"config: {name}: this key is missing"
+    if name != "grid":
+        assert fault(without(name)) == f"config: {name}: this key is missing"
     assert fault(default(**{name: None})).startswith(f"config: {name} = None: ")
 
 
