@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -30,7 +31,7 @@ FILES = ("train", "valid", "vocabulary", "manifest")
 TABLES = ("attention", "components", "spectrum", "lens")
 
 
-@pytest.fixture(params=SIZES.values(), ids=SIZES.keys())
+@pytest.fixture(params=list(SIZES.values()), ids=list(SIZES))
 def checkpoint(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A checkpoint of which no parameter is 0 or 1, beside its data and what is told of it."""
     size, directory = request.param, tmp_path / "seed_0"
@@ -45,7 +46,8 @@ def checkpoint(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     told = asdict(size)
     for follows in ("vocabulary_size", "num_positions"):
         del told[follows]
-    inspect_model(1, 2, [0], [directory], told, EQUATIONS, **files, **tables)
+    paths: dict[str, Any] = files | tables
+    inspect_model(1, 2, [0], [directory], told, EQUATIONS, **paths)
     return directory
 
 
@@ -67,8 +69,8 @@ def test_attention_is_the_same(checkpoint: Path) -> None:
         tokens = torch.tensor([tokens_of(str(equation), VOCABULARY)])
         _, seen = model.run_with_cache(tokens, prepend_bos=False)
         wanted = [
-            seen["pattern", row.layer - 1][0, row.head, row.query, row.key].item()
-            for row in rows.itertuples()
+            seen["pattern", row["layer"] - 1][0, row["head"], row["query"], row["key"]].item()
+            for row in rows.to_dict("records")
         ]
         assert rows["weight"].tolist() == pytest.approx(wanted, abs=1e-5)
 
@@ -88,19 +90,19 @@ def test_each_layer_answers_the_same(checkpoint: Path) -> None:
     model = peer(checkpoint)
     equations = pd.read_csv(checkpoint.parent / "valid", keep_default_na=False)
     rows = []
-    for line in equations.itertuples():
-        tokens = [int(token) for token in line.tokens.split()]
+    for line in equations.to_dict("records"):
+        tokens = [int(token) for token in line["tokens"].split()]
         _, seen = model.run_with_cache(torch.tensor([tokens]), prepend_bos=False)
         states, _ = seen.accumulated_resid(layer=-1, incl_mid=False, return_labels=True)
-        answer = torch.tensor(tokens[line.answer_start :])
+        answer = torch.tensor(tokens[line["answer_start"] :])
         for layer, state in enumerate(states[:, 0]):
             scores = model.unembed(model.ln_final(state[None]))[0].log_softmax(-1)
-            told = scores[line.answer_start - 1 : len(tokens) - 1]
+            told = scores[line["answer_start"] - 1 : len(tokens) - 1]
             rows.append(
                 {
                     "layer": layer,
-                    "operation": line.operation,
-                    "modulo": str(line.modulo),
+                    "operation": line["operation"],
+                    "modulo": str(line["modulo"]),
                     "accuracy": float((told.argmax(-1) == answer).all()),
                     "probability": told.gather(1, answer[:, None]).sum().exp().item(),
                 }

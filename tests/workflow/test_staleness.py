@@ -188,6 +188,11 @@ CASES = [
         {"overrides": [{"phase": "pretrain", "batch_size": 16}]},
     ),
     Case("trainings that share a GPU", BUNDLE, {"gpu_slots": 2}),  # which has the configuration
+    Case(
+        "equations to look into",
+        BUNDLE,
+        {"interpretability": {"equations": {4: ["1 + 1 = 2"]}}},
+    ),
     # How runs train.
     Case(
         "pretraining epochs of a model",
@@ -378,6 +383,8 @@ CASES = [
     a_line_in("data/families.py", labels() | TRAINING),
     a_line_in("training/stack.py", TRAINING),
     a_line_in("training/judge.py", jobs("judge_answers", data=DATA, model=MODELS) | ANSWERS),
+    a_line_in("training/inside.py", NOTHING),  # looked into on request alone
+    a_line_in("training/probes.py", NOTHING),
     a_line_in("results/summary.py", REPORT | TRANSFER),
     a_line_in("results/grid.py", REPORT | TRANSFER),
     a_line_in("results/findings.py", PAGE),

@@ -371,6 +371,10 @@ def trajectories(wildcards):
     return [f"{PRETRAINED}/trajectory.csv".format(**named) for named in kept]
 
 
+def chosen_equations(wildcards):
+    return STUDY.interpretability.equations.get(int(wildcards.data))
+
+
 def source(wildcards):
     """Return the wildcards of the pretraining that a finetuning starts from."""
     told = finetune_settings(wildcards)["finetune_from"]

@@ -1,10 +1,5 @@
 # Looking inside models; asked for by name or as `interpretability`, not part of `all`.
 INSIDE = f"{PRETRAINED}/inside"
-ATTENTION_PLOT = f"{PRETRAIN_PLOT}_model_{{model}}_attention.html"
-
-
-def chosen_equations(wildcards):
-    return STUDY.interpretability.equations.get(int(wildcards.data))
 
 
 rule inspect_model:
@@ -123,7 +118,7 @@ rule plot_attention:
         attention=expand(f"{INSIDE}/attention.csv", point="", allow_missing=True),
         plotly_js=ancient(PLOTLY),
     output:
-        page=ATTENTION_PLOT,
+        page=f"{PRETRAIN_PLOT}_model_{{model}}_attention.html",
     log:
         "<logs>/figures/pretrain_{data}_model_{model}_attention.log",
     benchmark:

@@ -164,6 +164,16 @@ def test_finetuned_models_are_told_at_their_end_alone(tmp_path: Path) -> None:
     assert set(table["protocol"]) == {"full"}
 
 
+def test_labels_of_which_some_are_missing_are_refused_in_one_line(tmp_path: Path) -> None:
+    a_run(tmp_path, {})
+    labels = tmp_path / "valid_labels"
+    labels.write_text("\n".join(line.rpartition(",")[0] for line in labels.open()) + "\n")
+    said = r"valid_labels: has the labels \['first_odd'\], not \['first_odd', 'has_zero'\]"
+    with pytest.raises(ValueError, match=said):
+        probed(tmp_path)
+    assert not (tmp_path / "probes.csv").exists()
+
+
 def test_a_record_without_settings_is_refused_in_one_line(tmp_path: Path) -> None:
     write_json(tmp_path / "run.json", {"checkpoints": {}})
     with pytest.raises(ValueError, match=r"run\.json: expected the record of a run"):

@@ -1,7 +1,6 @@
 """Where the heads of a model look: attention weights by head and symbol."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,7 +22,7 @@ _SCALE = {
     "cmin": 0,
     "cmax": 1,
     "colorbar": {
-        **{"thickness": 14, "outlinewidth": 0},
+        **{"thickness": 14, "outlinewidth": 0, "x": 1.03},
         "title": {"text": "attention", "side": "right"},
     },
 }
@@ -43,10 +42,8 @@ def attention_heatmap(table: pd.DataFrame, title: str) -> go.Figure:
     seeds = sorted(table["seed"].unique().tolist())
     layers, heads = int(table["layer"].max()), int(table["head"].max()) + 1
     side = int(table["query"].max()) + 1
-    tiles = {
-        key: _tiles(rows, layers, heads, side) for key, rows in table.groupby(["equation", "seed"])
-    }
-    columns, rows = _places(heads, side), _places(layers, side)
+    groups = table.groupby(["equation", "seed"])
+    tiles = {key: _tiles(rows, layers, heads, side) for key, rows in groups}
     figure = go.Figure()
     for equation in equations:
         figure.add_heatmap(
@@ -60,42 +57,25 @@ def attention_heatmap(table: pd.DataFrame, title: str) -> go.Figure:
             hovertemplate="%{y} attends to %{x}: %{z:.3f}<extra></extra>",
             visible=equation == equations[0],
         )
-    for number in range(heads):
-        figure.add_annotation(
-            x=number * (side + 1) + (side - 1) / 2,
-            **{"y": 1, "yref": "paper", "yanchor": "bottom", "showarrow": False},
-            text=f"head {number}",
-        )
-    for number in range(layers):
-        figure.add_annotation(
-            y=number * (side + 1) + (side - 1) / 2,
-            **{"x": 1, "xref": "paper", "xanchor": "left", "showarrow": False, "textangle": 90},
-            text=f"layer {number + 1}",
-        )
+    _add_titles(figure, layers, heads, side)
     set_layout(figure, title, height=max(420, 190 + _CELL * layers * (side + 1)))
     width = 170 + _CELL * heads * (side + 1)
     figure.update_layout(coloraxis=_SCALE, meta={"min_width": width}, margin={"b": 110, "t": 90})
-    figure.update_layout(coloraxis_colorbar_x=1.03)
-    common: dict[str, Any] = {"showgrid": False, "showline": False, "ticks": ""}
-    common["tickfont"] = {"size": 11}
-    first = _symbols(table, equations[0], side)
+    common = {"showgrid": False, "showline": False, "ticks": "", "tickfont": {"size": 11}}
     figure.update_xaxes(
-        **common, tickvals=columns, ticktext=first * heads, tickangle=0, title_text="attended to"
+        **common, tickvals=_places(heads, side), tickangle=0, title_text="attended to"
     )
     figure.update_yaxes(
-        **common, tickvals=rows, ticktext=first * layers, autorange="reversed", title_text="attends"
+        **common, tickvals=_places(layers, side), autorange="reversed", title_text="attends"
     )
+    names = {equation: _axis_texts(equation, layers, heads, side) for equation in equations}
+    for axis, texts in names[equations[0]].items():
+        figure.update_layout({axis.replace(".", "_"): texts})
     by_equation = [
         {
             "label": text_of(equation),
             "method": "update",
-            "args": [
-                {"visible": [equation == other for other in equations]},
-                {
-                    "xaxis.ticktext": _symbols(table, equation, side) * heads,
-                    "yaxis.ticktext": _symbols(table, equation, side) * layers,
-                },
-            ],
+            "args": [{"visible": [equation == other for other in equations]}, names[equation]],
         }
         for equation in equations
     ]
@@ -141,10 +121,22 @@ def _places(tiles: int, side: int) -> list[int]:
     return [tile * (side + 1) + place for tile in range(tiles) for place in range(side)]
 
 
-def _symbols(table: pd.DataFrame, equation: str, side: int) -> list[str]:
-    """Return the symbols of an equation for an axis, and empty ones up to the longest."""
+def _axis_texts(equation: str, layers: int, heads: int, side: int) -> dict[str, list[str]]:
+    """Return the symbols of an equation for both axes, with empty ones up to the longest."""
     symbols = [text_of(symbol) for symbol in equation.split()]
-    return symbols + [""] * (side - len(symbols))
+    symbols += [""] * (side - len(symbols))
+    return {"xaxis.ticktext": symbols * heads, "yaxis.ticktext": symbols * layers}
+
+
+def _add_titles(figure: go.Figure, layers: int, heads: int, side: int) -> None:
+    """Write above and beside the squares which head and layer they are of."""
+    middle = (side - 1) / 2
+    for head in range(heads):
+        place = {"x": head * (side + 1) + middle, "y": 1, "yref": "paper", "yanchor": "bottom"}
+        figure.add_annotation(text=f"head {head}", showarrow=False, **place)
+    for layer in range(layers):
+        place = {"y": layer * (side + 1) + middle, "x": 1, "xref": "paper", "xanchor": "left"}
+        figure.add_annotation(text=f"layer {layer + 1}", showarrow=False, textangle=90, **place)
 
 
 def _tiles(rows: pd.DataFrame, layers: int, heads: int, side: int) -> np.ndarray:

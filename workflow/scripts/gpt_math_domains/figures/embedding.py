@@ -1,6 +1,6 @@
 """How the digit symbols lie in embeddings: principal components and Fourier spectra."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -59,62 +59,22 @@ def digit_geometry(components: pd.DataFrame, spectrum: pd.DataFrame, title: str)
         own = components[(components["model"] == model) & (components["matrix"] == matrix)]
         for seed in seeds:
             two = own[(own["seed"] == seed) & (own["component"] <= 2)]
-            places = two.pivot(index="digit", columns="component", values="coordinate")
             shares = two.groupby("component")["share"].first()
             for number, axis in ((1, "xaxis"), (2, "yaxis")):
-                share = float(shares.get(number, 0.0))
-                name = f"{axis}{2 * row - 1 if row > 1 else ''}.title.text"
-                axes[seed][name] = _COMPONENT.format(number=number, share=share)
-            figure.add_scatter(
-                x=places[1].to_numpy(),
-                y=(places[2] if 2 in places else 0 * places[1]).to_numpy(),
-                text=[str(digit) for digit in places.index],
-                mode="lines+markers+text",
-                line={"color": "#BBBBBB", "width": 1},
-                marker={"color": COLORS[0], "size": 6},
-                textposition="top center",
-                textfont={"size": 12},
-                hovertemplate="digit %{text}<br>%{x:.3f}, %{y:.3f}<extra></extra>",
-                name=f"digits, seed {seed}",
-                showlegend=False,
-                visible=seed == seeds[0],
-                row=row,
-                col=1,
-            )
+                axes[seed][f"{axis}{_number(row)}.title.text"] = _COMPONENT.format(
+                    number=number, share=shares.get(number, 0.0)
+                )
+            figure.add_trace(_digits(two, visible=seed == seeds[0]), row=row, col=1)
             shown.append(seed)
         powers = spectrum[(spectrum["model"] == model) & (spectrum["matrix"] == matrix)]
-        values = powers.pivot(index="frequency", columns="seed", values="power")
-        random = powers.groupby("frequency")["random"].first()
-        figure.add_bar(
-            x=values.index.to_numpy(),
-            y=values.mean(axis=1).to_numpy(),
-            error_y=error_bars(values),
-            marker={"color": COLORS[5]},
-            hovertemplate=f"model {model}, frequency %{{x}}<br>share of variance %{{y:.4f}}<br>"
-            f"mean of {len(seeds)} seeds<extra></extra>",
-            name="trained",
-            showlegend=row == 1,
-            row=row,
-            col=2,
-        )
-        figure.add_scatter(
-            x=random.index.to_numpy(),
-            y=random.to_numpy(),
-            mode="lines+markers",
-            line={"color": COLORS[4], "width": 2, "dash": "dash"},
-            marker={"color": COLORS[4], "symbol": "diamond", "size": 6},
-            hovertemplate="random rows, frequency %{x}<br>%{y:.4f}<extra></extra>",
-            name="random rows",
-            showlegend=row == 1,
-            row=row,
-            col=2,
-        )
-        shown += [None, None]
+        for trace in _powers(powers, f"model {model}", in_legend=row == 1):
+            figure.add_trace(trace, row=row, col=2)
+            shown.append(None)
     set_layout(figure, title, legend="", height=220 + 330 * len(panels))
     figure.update_xaxes(col=1, rangemode="normal")
     for row in range(1, len(panels) + 1):
-        x = f"x{2 * row - 1 if row > 1 else ''}"
-        figure.update_yaxes(row=row, col=1, rangemode="normal", scaleanchor=x, constrain="domain")
+        square = {"scaleanchor": f"x{_number(row)}", "constrain": "domain"}
+        figure.update_yaxes(row=row, col=1, rangemode="normal", **square)
     few = {"dtick": 1} if spectrum["frequency"].max() <= 16 else {}
     figure.update_xaxes(col=2, title_text="frequency", rangemode="normal", tickformat="d", **few)
     # An interval over few seeds may be wider than what a share can be.
@@ -127,6 +87,57 @@ def digit_geometry(components: pd.DataFrame, spectrum: pd.DataFrame, title: str)
     )
     _seed_menu(figure, seeds, shown, axes)
     return figure
+
+
+def _number(row: int) -> str:
+    """Return what plotly adds to the names of the left axes of a row."""
+    return str(2 * row - 1) if row > 1 else ""
+
+
+def _digits(two: pd.DataFrame, visible: bool) -> go.Scatter:
+    """Return the digits along two components, or one where there are no two."""
+    places = two.pivot(index="digit", columns="component", values="coordinate")
+    places = places.reindex(columns=[1, 2], fill_value=0.0)
+    return go.Scatter(
+        x=places[1].to_numpy(),
+        y=places[2].to_numpy(),
+        text=[str(digit) for digit in places.index],
+        mode="lines+markers+text",
+        line={"color": "#BBBBBB", "width": 1},
+        marker={"color": COLORS[0], "size": 6},
+        textposition="top center",
+        textfont={"size": 12},
+        hovertemplate="digit %{text}<br>%{x:.3f}, %{y:.3f}<extra></extra>",
+        name=f"digits, seed {two['seed'].iloc[0]}",
+        showlegend=False,
+        visible=visible,
+    )
+
+
+def _powers(powers: pd.DataFrame, told: str, in_legend: bool) -> Iterator[go.Bar | go.Scatter]:
+    """Yield the powers of a matrix, mean over seeds, and those of random rows."""
+    values = powers.pivot(index="frequency", columns="seed", values="power")
+    random = powers.groupby("frequency")["random"].first()
+    yield go.Bar(
+        x=values.index.to_numpy(),
+        y=values.mean(axis=1).to_numpy(),
+        error_y={"color": "#222222", **(error_bars(values) or {"visible": False})},
+        marker={"color": COLORS[5]},
+        hovertemplate=f"{told}, frequency %{{x}}<br>share of variance %{{y:.4f}}<br>"
+        f"mean of {values.shape[1]} seeds<extra></extra>",
+        name="trained",
+        showlegend=in_legend,
+    )
+    yield go.Scatter(
+        x=random.index.to_numpy(),
+        y=random.to_numpy(),
+        mode="lines+markers",
+        line={"color": COLORS[4], "width": 2, "dash": "dash"},
+        marker={"color": COLORS[4], "symbol": "diamond", "size": 6},
+        hovertemplate="random rows, frequency %{x}<br>%{y:.4f}<extra></extra>",
+        name="random rows",
+        showlegend=in_legend,
+    )
 
 
 def _seed_menu(

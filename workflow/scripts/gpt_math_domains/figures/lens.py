@@ -29,7 +29,7 @@ _MEASURES = {"accuracy": "right answers", "probability": "probability of the ans
 # At the left, which is in sight where the figure is scrolled.
 _LEGEND = {
     **{"legend_orientation": "h", "legend_x": 0, "legend_y": 0, "legend_yref": "container"},
-    **{"legend_yanchor": "bottom", "margin_b": 170},
+    **{"legend_yanchor": "bottom", "margin_b": 190},
 }
 _DASHES = dict(zip(SPLITS, ("dash", "solid"), strict=True))
 _WORDS = dict(zip(SPLITS, ("training", "validation"), strict=True))
@@ -85,13 +85,13 @@ def lens_curves(table: pd.DataFrame, title: str) -> go.Figure:
             )
             figure.add_trace(line, row=row, col=column)
             shown.append(choice)
-    set_layout(figure, title, legend="operation", height=panel_height(len(models)) + 60)
+    set_layout(figure, title, legend="operation", height=panel_height(len(models)) + 80)
     figure.update_xaxes(dtick=1, rangemode="normal", showticklabels=True)
     figure.update_xaxes(title_text="layer (0: embedding)", row=len(models))
     figure.update_yaxes(range=ACCURACY_RANGE)
     for row, model in enumerate(models, start=1):
         figure.update_yaxes(title_text=f"model {model}", row=row, col=1)
-    choice_menu(figure, choices, shown, below=60)
+    choice_menu(figure, choices, shown, below=75)
     figure.update_layout(_LEGEND, meta={"min_width": 700})
     return figure
 

@@ -81,12 +81,15 @@ def probe_labels(
     known = read_vocabulary(vocabulary)
     final, found = read_models(checkpoints, size, known)
     dtype = final[EMBEDDING].dtype
-    tasks = []
+    tasks, columns = [], []
     for path, labels_path in ((train, train_labels), (valid, valid_labels)):
         equations = read_equations(path)
         names, labels = read_labels(labels_path)
+        columns.append(names)
         with errors_name(f"{path} and {labels_path}"):
             tasks.append(DomainLabels.of(equations, labels, known, "cpu", dtype))
+    if columns[0] != columns[1]:
+        raise ValueError(f"{valid_labels}: has the labels {columns[1]}, not {columns[0]}")
     stages: dict[int, Parameters | Sequence[Path]] = {}
     if run["phase"] == "pretrain":
         generators = [torch_generator(seed, "weights") for seed in seeds]
