@@ -385,6 +385,9 @@ CASES = [
     a_line_in("training/judge.py", jobs("judge_answers", data=DATA, model=MODELS) | ANSWERS),
     a_line_in("training/inside.py", NOTHING),  # looked into on request alone
     a_line_in("training/probes.py", NOTHING),
+    a_line_in("training/answers.py", jobs("judge_answers", data=DATA, model=MODELS) | ANSWERS),
+    a_line_in("training/ask.py", NOTHING),
+    a_line_in("__main__.py", NOTHING),
     a_line_in("results/summary.py", REPORT | TRANSFER),
     a_line_in("results/grid.py", REPORT | TRANSFER),
     a_line_in("results/findings.py", PAGE),

@@ -17,7 +17,7 @@ sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 
 from gpt_math_domains.data.settings import DataSettings
 from gpt_math_domains.jobs.stops import OWNER
-from gpt_math_domains.run import CHECKPOINT, DIRECTORIES, PROTOCOLS
+from gpt_math_domains.run import CHECKPOINT, DIRECTORIES, GENERATION_CONFIG, PROTOCOLS
 from gpt_math_domains.study.config import ConfigError, load_study, shorten
 from gpt_math_domains.study.estimate import (
     checkpoint_bytes,
@@ -46,21 +46,24 @@ if not workflow.subprocess_exec:
     # Trainings save and end when this process is gone.
     os.environ[OWNER] = str(os.getpid())
 
-# Snakemake would not say what is wrong with it.
-DEFAULTS = ROOT / "config" / "config.yaml"
+# Run in another directory, the defaults are those of this one, if there are none there. Snakemake
+# would not say what is wrong with them.
+DEFAULTS = "config/config.yaml"
+if IS_MODULE or not Path(DEFAULTS).is_file():
+    DEFAULTS = str(ROOT / DEFAULTS)
 try:
     read_layer(DEFAULTS)
 except ConfigError as error:
     raise WorkflowError(str(error))
 
 
-configfile: "config/config.yaml"
+configfile: DEFAULTS
 
 
 try:
     if IS_MODULE:
         # Snakemake passes over `configfile:`; what the module is given stands over the defaults.
-        LAYERS = {str(DEFAULTS): read_layer(DEFAULTS), "the module's config": config}
+        LAYERS = {DEFAULTS: read_layer(DEFAULTS), "the module's config": config}
     else:
         given = workflow.overwrite_configfiles
         defaults = workflow.configfiles[len(given) :]

@@ -12,7 +12,7 @@ rule pretrain_model:
         checkpoints=expand(
             f"{PRETRAINED}/seed_{{seed}}/{{file}}",
             seed=SEEDS["pretrain"],
-            file=CHECKPOINT,
+            file=[*CHECKPOINT, GENERATION_CONFIG],
             allow_missing=True,
         ),
     log:

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
+from gpt_math_domains.__main__ import main
 from gpt_math_domains.files import write_json
 from gpt_math_domains.pages import watch
-from gpt_math_domains.pages.watch import live_page, look, main, read_study, serve
+from gpt_math_domains.pages.watch import live_page, look, read_study, serve
 from gpt_math_domains.results.metrics import write_metrics
 from metric_rows import evaluation, row
 
@@ -304,7 +305,7 @@ def test_a_mistake_is_told_in_one_line(
     directory: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
 ) -> None:
     Path("wrong.yaml").write_text("run: {models: [9]}\n")
-    assert main(arguments) == 1
+    assert main(["watch", *arguments]) == 2
     said = capsys.readouterr().err
     assert said.startswith(told)
     assert len(said.splitlines()) == 1
@@ -313,7 +314,7 @@ def test_a_mistake_is_told_in_one_line(
 def test_a_taken_port_is_told_in_one_line(
     directory: Path, port: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["mine.yaml", "--port", str(port)]) == 1
+    assert main(["watch", "mine.yaml", "--port", str(port)]) == 2
     said = capsys.readouterr().err
     assert "in use" in said
     assert len(said.splitlines()) == 1

@@ -63,6 +63,7 @@ DIRECTORIES = {
 METRICS, RECORD = "metrics.csv", "run.json"
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
+GENERATION_CONFIG = "generation_config.json"  # of language models alone
 STEP = "step_{step}"  # below a seed's directory: a checkpoint along training
 CHECKPOINT = [CONFIG, WEIGHTS, TOKENIZER, TOKENIZER_CONFIG]
 """The files of a seed's checkpoint."""

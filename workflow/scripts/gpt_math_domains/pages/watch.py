@@ -4,10 +4,8 @@ Reads what trainings leave behind, metrics of those that are done and `resume/pr
 others, and writes nothing: neither trainings nor Snakemake notice.
 """
 
-import argparse
 import re
 import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -43,10 +41,10 @@ from gpt_math_domains.run import (
     describe_point,
     is_number,
 )
-from gpt_math_domains.study.config import ConfigError, Study, load_study
+from gpt_math_domains.study.config import Study, load_study
 from gpt_math_domains.study.layers import lay, read_layer
 
-DEFAULT = Path(__file__).parents[4] / "config" / "config.yaml"
+DEFAULT = Path("config") / "config.yaml"  # of the directory, else of this repository
 SECONDS = 3  # between two looks at the files, and of the browser at the page
 SILENT_SECONDS = 120  # without a sign, a training may have ended; compiling takes half as long
 REQUEST_SECONDS = 10.0
@@ -342,29 +340,26 @@ def read_study(files: Sequence[str]) -> Study:
     Raises:
         ConfigError: a file or the configuration is at fault.
     """
-    return load_study(lay({file: read_layer(file) for file in [str(DEFAULT), *files]}))
+    default = DEFAULT if DEFAULT.is_file() else Path(__file__).parents[4] / DEFAULT
+    return load_study(lay({file: read_layer(file) for file in [str(default), *files]}))
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until Ctrl-C; return the exit status."""
-    parser = argparse.ArgumentParser(prog="watch", description="Show a study while it runs.")
-    parser.add_argument("configfile", nargs="*", help="as after snakemake's --configfile")
-    parser.add_argument("--port", type=int, default=8000, help="0 takes any; default 8000")
-    told = parser.parse_args(arguments)
-    name = " + ".join(Path(file).stem for file in told.configfile)
-    try:
-        server = serve(read_study(told.configfile), name, told.port)
-    except (ConfigError, OSError, OverflowError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+def watch(files: Sequence[str], port: int) -> None:
+    """Serve the page of a study until Ctrl-C.
+
+    Args:
+        files: as after `snakemake --configfile`.
+        port: to listen at; 0 takes any.
+
+    Raises:
+        ConfigError: a file or the configuration is at fault.
+        OSError: the port is taken.
+        OverflowError: there is no such port.
+    """
+    server = serve(read_study(files), " + ".join(Path(file).stem for file in files), port)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     with server:
         say(f"http://{HOST}:{server.server_port} shows the study. Ctrl-C ends this.", sys.stdout)
         with suppress(KeyboardInterrupt):
             server.serve_forever()
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

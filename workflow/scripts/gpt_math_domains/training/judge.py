@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from gpt_math_domains.data.families import Parts, families_of, parts_of
 from gpt_math_domains.data.manifest import check_manifest
-from gpt_math_domains.data.tables import read_equations
-from gpt_math_domains.data.vocabulary import POSITIONS, Vocabulary, read_vocabulary
+from gpt_math_domains.data.tables import Equations, read_equations, require_known
+from gpt_math_domains.data.vocabulary import LONGEST, POSITIONS, Vocabulary, read_vocabulary
 from gpt_math_domains.files import errors_name
 from gpt_math_domains.results.answers import (
     SPLITS,
@@ -21,6 +21,7 @@ from gpt_math_domains.results.answers import (
     write_trajectory,
 )
 from gpt_math_domains.run import ModelSize
+from gpt_math_domains.training.answers import answer_prompts, written_answers
 from gpt_math_domains.training.checkpoint import kept_checkpoints, read_checkpoints
 from gpt_math_domains.training.model import Parameters
 from gpt_math_domains.training.stack import decide
@@ -41,7 +42,7 @@ def judge_answers(
     output: str | Path,
     threads: int = 1,
 ) -> None:
-    """Write which equations each seed of a pretrained model gets right; see `write_answers`.
+    """Write what each seed of a pretrained model answers to each equation; see `write_answers`.
 
     The models run on the CPU in the precision of their weights, dropout off. What is right is
     decided as in the evaluations of training.
@@ -64,11 +65,27 @@ def judge_answers(
     """
     prepare(threads, manifest, train=train, valid=valid, vocabulary=vocabulary)
     frames = []
-    for split, parts, right in _judge(checkpoints, size, train, valid, vocabulary):
+    known = read_vocabulary(vocabulary)
+    parameters, found = read_models(checkpoints, size, known)
+    names = written_answers(known)
+    for split, path in zip(SPLITS, (train, valid), strict=True):
+        equations, parts = _read_equations(path, known)
         described = describe_equations(parts)
-        for seed, row in zip(seeds, right, strict=True):
+        every = np.arange(len(parts))
+        asked = np.arange(LONGEST) < equations.answer_starts[:, None]
+        prompts = torch.from_numpy(np.where(asked, equations.tokens, -1))
+        right = np.where(parts.answer < 0, known.size, 0) + np.abs(parts.answer)
+        for seed, given, probabilities in zip(
+            seeds, *answer_prompts(parameters, found, prompts, known), strict=True
+        ):
             told = described.assign(data=data, model=model, seed=seed, split=split)
-            frames.append(told.assign(right=row.astype(np.int64)))
+            frames.append(
+                told.assign(
+                    right=(given.numpy() == right).astype(np.int64),
+                    answer=[names[number] for number in given.tolist()],
+                    probability=probabilities[every, given].double().numpy(),
+                )
+            )
     answers = pd.concat(frames, ignore_index=True)
     write_answers(answers.sort_values(["seed", "split"], kind="stable"), output)
 
@@ -169,9 +186,18 @@ def _judge(
     parameters, found = read_models(checkpoints, size, known)
     dtype = next(iter(parameters.values())).dtype
     for split, path in zip(SPLITS, (train, valid), strict=True):
-        equations = read_equations(path)
-        with errors_name(path):
-            task = NextTokens.of(equations, known, "cpu", dtype)
-            parts = parts_of(equations, known)
-        _, right = decide(task, parameters, found)
+        equations, parts = _read_equations(path, known)
+        _, right = decide(NextTokens.of(equations, known, "cpu", dtype), parameters, found)
         yield split, parts, right[..., 0].numpy()
+
+
+def _read_equations(path: str | Path, vocabulary: Vocabulary) -> tuple[Equations, Parts]:
+    """Return equations and their parts.
+
+    Raises:
+        ValueError: the file is malformed, or not of this vocabulary.
+    """
+    equations = read_equations(path)
+    with errors_name(path):
+        require_known(equations.tokens, vocabulary)
+        return equations, parts_of(equations, vocabulary)
