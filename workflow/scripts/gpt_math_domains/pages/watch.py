@@ -6,6 +6,7 @@ others, and writes nothing: neither trainings nor Snakemake notice.
 
 import re
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
