@@ -1,6 +1,7 @@
 """What is told of the inside of models is what TransformerLens sees in the same checkpoint."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,11 @@ def checkpoint(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     files = {name: tmp_path / name for name in FILES}
     generate_equations(SETTINGS, **files)
     tables = {name: tmp_path / f"{name}.csv" for name in TABLES}
+    told = asdict(size)
+    for follows in ("vocabulary_size", "num_positions"):
+        del told[follows]
     paths: dict[str, Any] = files | tables
-    inspect_model(1, 2, [0], [directory], EQUATIONS, **paths)
+    inspect_model(1, 2, [0], [directory], told, EQUATIONS, **paths)
     return directory
 
 

@@ -4,18 +4,18 @@ INSIDE = f"{PRETRAINED}/inside"
 
 rule inspect_model:
     input:
-        train=f"{DATA}/train.csv",
-        valid=f"{DATA}/valid.csv",
-        vocabulary=f"{DATA}/vocabulary.json",
-        manifest=f"{DATA}/manifest.json",
+        train=of_data(f"{DATA}/train.csv"),
+        valid=of_data(f"{DATA}/valid.csv"),
+        vocabulary=of_data(f"{DATA}/vocabulary.json"),
+        manifest=of_data(f"{DATA}/manifest.json"),
         sizes=expand(
             f"{PRETRAINED}/seed_{{seed}}/config.json",
-            seed=STUDY.run.seeds,
+            seed=SEEDS["pretrain"],
             allow_missing=True,
         ),
         weights=expand(
             f"{PRETRAINED}/seed_{{seed}}/model.safetensors",
-            seed=STUDY.run.seeds,
+            seed=SEEDS["pretrain"],
             allow_missing=True,
         ),
     output:
@@ -24,14 +24,15 @@ rule inspect_model:
         spectrum=f"{INSIDE}/spectrum.csv",
         lens=f"{INSIDE}/lens.csv",
     log:
-        "<logs>/inspect_model/data_{data}_model_{model}.log",
+        "<logs>/{point}inspect_model/data_{data}_model_{model}.log",
     benchmark:
-        "<benchmarks>/inspect_model/data_{data}_model_{model}.tsv"
+        "<benchmarks>/{point}inspect_model/data_{data}_model_{model}.tsv"
     conda:
         f"../../envs/{TRAIN_ENV}.yaml"
     threads: 1
     params:
-        seeds=STUDY.run.seeds,
+        model=version("model", "models"),
+        seeds=SEEDS["pretrain"],
         equations=chosen_equations,
         code=fingerprint("inspect_model.py"),
     script:
@@ -40,35 +41,36 @@ rule inspect_model:
 
 rule probe_pretrained:
     input:
-        train=f"{DATA}/train.csv",
-        valid=f"{DATA}/valid.csv",
-        vocabulary=f"{DATA}/vocabulary.json",
-        manifest=f"{DATA}/manifest.json",
-        train_labels=f"{LABELS}/train.csv",
-        valid_labels=f"{LABELS}/valid.csv",
+        train=of_data(f"{DATA}/train.csv"),
+        valid=of_data(f"{DATA}/valid.csv"),
+        vocabulary=of_data(f"{DATA}/vocabulary.json"),
+        manifest=of_data(f"{DATA}/manifest.json"),
+        train_labels=of_data(f"{LABELS}/train.csv"),
+        valid_labels=of_data(f"{LABELS}/valid.csv"),
         record=f"{PRETRAINED}/run.json",
         sizes=expand(
             f"{PRETRAINED}/seed_{{seed}}/config.json",
-            seed=STUDY.run.seeds,
+            seed=SEEDS["pretrain"],
             allow_missing=True,
         ),
         weights=expand(
             f"{PRETRAINED}/seed_{{seed}}/model.safetensors",
-            seed=STUDY.run.seeds,
+            seed=SEEDS["pretrain"],
             allow_missing=True,
         ),
     output:
         probes=f"{INSIDE}/probes_{{domain}}.csv",
     log:
-        "<logs>/probe_labels/domain_{domain}_data_{data}_model_{model}.log",
+        "<logs>/{point}probe_labels/domain_{domain}_data_{data}_model_{model}.log",
     benchmark:
-        "<benchmarks>/probe_labels/domain_{domain}_data_{data}_model_{model}.tsv"
+        "<benchmarks>/{point}probe_labels/domain_{domain}_data_{data}_model_{model}.tsv"
     conda:
         f"../../envs/{TRAIN_ENV}.yaml"
     threads: 1
     params:
         phase="pretrain",
-        seeds=STUDY.run.seeds,
+        model=version("model", "models"),
+        seeds=SEEDS["pretrain"],
         code=fingerprint("probe_labels.py"),
     script:
         "../scripts/probe_labels.py"
@@ -76,35 +78,36 @@ rule probe_pretrained:
 
 rule probe_finetuned:
     input:
-        train=f"{DATA}/train.csv",
-        valid=f"{DATA}/valid.csv",
-        vocabulary=f"{DATA}/vocabulary.json",
-        manifest=f"{DATA}/manifest.json",
-        train_labels=f"{LABELS}/train.csv",
-        valid_labels=f"{LABELS}/valid.csv",
+        train=of_data(f"{DATA}/train.csv"),
+        valid=of_data(f"{DATA}/valid.csv"),
+        vocabulary=of_data(f"{DATA}/vocabulary.json"),
+        manifest=of_data(f"{DATA}/manifest.json"),
+        train_labels=of_data(f"{LABELS}/train.csv"),
+        valid_labels=of_data(f"{LABELS}/valid.csv"),
         record=f"{FINETUNED}/run.json",
         sizes=expand(
             f"{FINETUNED}/seed_{{seed}}/config.json",
-            seed=STUDY.run.seeds,
+            seed=SEEDS["finetune"],
             allow_missing=True,
         ),
         weights=expand(
             f"{FINETUNED}/seed_{{seed}}/model.safetensors",
-            seed=STUDY.run.seeds,
+            seed=SEEDS["finetune"],
             allow_missing=True,
         ),
     output:
         probes=f"{FINETUNED}/probes.csv",
     log:
-        "<logs>/probe_labels/domain_{domain}_data_{data}_model_{model}_{protocol}.log",
+        "<logs>/{point}probe_labels/domain_{domain}_data_{data}_model_{model}_{protocol}.log",
     benchmark:
-        "<benchmarks>/probe_labels/domain_{domain}_data_{data}_model_{model}_{protocol}.tsv"
+        "<benchmarks>/{point}probe_labels/domain_{domain}_data_{data}_model_{model}_{protocol}.tsv"
     conda:
         f"../../envs/{TRAIN_ENV}.yaml"
     threads: 1
     params:
         phase="finetune",
-        seeds=STUDY.run.seeds,
+        model=version("model", "models"),
+        seeds=SEEDS["finetune"],
         code=fingerprint("probe_labels.py"),
     script:
         "../scripts/probe_labels.py"
@@ -112,7 +115,7 @@ rule probe_finetuned:
 
 rule plot_attention:
     input:
-        attention=f"{INSIDE}/attention.csv",
+        attention=expand(f"{INSIDE}/attention.csv", point="", allow_missing=True),
         plotly_js=ancient(PLOTLY),
     output:
         page=f"{PRETRAIN_PLOT}_model_{{model}}_attention.html",

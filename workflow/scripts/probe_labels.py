@@ -20,6 +20,7 @@ with job_log(snakemake.log[0]):
         },
         snakemake.params.seeds,
         [Path(file).parent for file in snakemake.input.weights],
+        snakemake.params.model,
         snakemake.input.record,
         train=snakemake.input.train,
         valid=snakemake.input.valid,

@@ -24,6 +24,7 @@ from gpt_math_domains.training.tasks import DomainLabels
 from little import SIZE, task
 from training_job import SETTINGS
 
+MODEL = {"num_layers": 2, "num_heads": 2, "d_model": 16}
 NAMES = ("train", "valid", "vocabulary", "manifest")
 LABELS = ["first_odd", "has_zero"]
 RUN = {"phase": "pretrain", "data": 4, "model": 2, "domain": 1, "protocol": None}
@@ -103,7 +104,9 @@ def a_run(
     paths = {name: root / name for name in NAMES}
     settings = DataSettings(4, None)
     generate_equations(settings, **paths)
-    labelled = {f"labelled_{name}": root / f"{name}_labels" for name in ("train", "valid")}
+    labelled = {
+        f"labelled_{name}": root / f"{name}_labels" for name in ("train", "valid", "manifest")
+    }
     label_domains(LABELS, **paths, **labelled)
     size = size or ModelSize(2, 2, 16, settings.vocabulary.size, 7)
     weights = initialize(size, [torch_generator(seed, "other") for seed in (0, 1)])
@@ -119,7 +122,9 @@ def probed(root: Path, **changes: object) -> pd.DataFrame:
     run = RUN | changes
     directories = [root / f"seed_{seed}" for seed in (0, 1)]
     probe_labels(
-        run, [0, 1], directories, root / "run.json", **arguments, output=root / "probes.csv"
+        *(run, [0, 1], directories, MODEL, root / "run.json"),
+        **arguments,
+        output=root / "probes.csv",
     )
     return PROBES.read([root / "probes.csv"])
 

@@ -94,6 +94,7 @@ def inspect_model(
     model: int,
     seeds: Sequence[int],
     checkpoints: Sequence[Path],
+    size: Mapping[str, Any],
     equations: Sequence[str] | None,
     *,
     train: str | Path,
@@ -115,6 +116,7 @@ def inspect_model(
         model: the model version.
         seeds: of the checkpoints.
         checkpoints: directories, one for each seed.
+        size: that the models should have, but for what follows from the vocabulary.
         equations: those whose attention is wanted, as they are written; None for that in the
             middle of each family's validation equations.
         train: the equations trained on.
@@ -133,7 +135,7 @@ def inspect_model(
     """
     prepare(threads, manifest, train=train, valid=valid, vocabulary=vocabulary)
     known = read_vocabulary(vocabulary)
-    parameters, size = read_models(checkpoints, known)
+    parameters, found = read_models(checkpoints, size, known)
     splits = {}
     for split, path in zip(SPLITS, (train, valid), strict=True):
         splits[split] = read_equations(path)
@@ -149,10 +151,10 @@ def inspect_model(
             for row in rows_of(of_seed(parameters, place)):
                 yield {"data": data, "model": model, "seed": seed, **row}
 
-    ATTENTION.write(every(lambda own: attention_rows(own, size, chosen, known)), attention)
+    ATTENTION.write(every(lambda own: attention_rows(own, found, chosen, known)), attention)
     COMPONENTS.write(every(lambda own: component_rows(own, known.digits)), components)
     SPECTRUM.write(every(lambda own: spectrum_rows(own, known.digits)), spectrum)
-    LENS.write(every(lambda own: lens_rows(own, size, splits, known)), lens)
+    LENS.write(every(lambda own: lens_rows(own, found, splits, known)), lens)
 
 
 def middle_of_families(equations: Equations, vocabulary: Vocabulary) -> list[list[int]]:

@@ -39,6 +39,7 @@ def probe_labels(
     run: Mapping[str, Any],
     seeds: Sequence[int],
     checkpoints: Sequence[Path],
+    size: Mapping[str, Any],
     record: str | Path,
     *,
     train: str | Path,
@@ -60,6 +61,7 @@ def probe_labels(
         run: phase, data, model, domain and protocol; the domain is that of the labels.
         seeds: of the checkpoints.
         checkpoints: directories, one for each seed.
+        size: that the models should have, but for what follows from the vocabulary.
         record: of the run.
         train: the equations that probes are fitted to.
         valid: the equations that they are judged by.
@@ -77,7 +79,7 @@ def probe_labels(
     """
     prepare(threads, manifest, train=train, valid=valid, vocabulary=vocabulary)
     known = read_vocabulary(vocabulary)
-    final, size = read_models(checkpoints, known)
+    final, found = read_models(checkpoints, size, known)
     dtype = final[EMBEDDING].dtype
     tasks, columns = [], []
     for path, labels_path in ((train, train_labels), (valid, valid_labels)):
@@ -91,14 +93,14 @@ def probe_labels(
     stages: dict[int, Parameters | Sequence[Path]] = {}
     if run["phase"] == "pretrain":
         generators = [torch_generator(seed, "weights") for seed in seeds]
-        stages[0] = initialize(size, generators, dtype=dtype)
+        stages[0] = initialize(found, generators, dtype=dtype)
     stages |= kept_checkpoints(Path(record), seeds)
     stages[last_step(Path(record), len(tasks[0]))] = final
     rows = []
     for step, stage in stages.items():
-        parameters = stage if isinstance(stage, dict) else read_models(stage, known)[0]
+        parameters = stage if isinstance(stage, dict) else read_models(stage, size, known)[0]
         for place, seed in enumerate(seeds):
-            for told in probe_rows(of_seed(parameters, place), size, tasks[0], tasks[1], names):
+            for told in probe_rows(of_seed(parameters, place), found, tasks[0], tasks[1], names):
                 rows.append({**run, "seed": seed, "step": step, **told})
     PROBES.write(sorted(rows, key=lambda row: row["seed"]), output)
 
