@@ -27,7 +27,7 @@ VOCABULARY = SETTINGS.vocabulary
 LABELS = ["first_odd", "has_zero", "answer_zero"]
 SEEDS = (3, 8)
 RUN = {"data": 5, "model": 2, "domain": 1, "protocol": "full"}
-PRETRAINED, FINETUNED = (directory.format(**RUN) for directory in DIRECTORIES.values())
+PRETRAINED, FINETUNED = (directory.format(point="", **RUN) for directory in DIRECTORIES.values())
 
 
 @pytest.fixture(scope="module")
