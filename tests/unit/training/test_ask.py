@@ -42,7 +42,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     generate_equations(SETTINGS, **files)
     domain = root / "domains" / "1" / "data_5"
     labelled = {f"labelled_{name}": domain / f"{name}.csv" for name in names[:2]}
-        labelled["labelled_manifest"] = domain / "manifest.json"
+    labelled["labelled_manifest"] = domain / "manifest.json"
     label_domains(LABELS, **files, **labelled)
     size = ModelSize(2, 2, 16, VOCABULARY.size, 7)
     inputs = {str(path): sha256(path) for path in files.values()}
