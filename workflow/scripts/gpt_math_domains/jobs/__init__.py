@@ -1,1 +1,1 @@
-"""How a job runs on a machine: its log, locks and caches, how it is stopped, its GPU, memory, record."""
+"""How a job runs on a machine: log, locks, caches, how it is stopped, GPU, memory and record."""
