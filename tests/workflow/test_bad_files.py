@@ -63,33 +63,72 @@ class Damage:
     says: str
 
 
-DAMAGES = [
+# What a manifest or a record tells of is made again.
+REPAIRED = [
     Damage(
         "data/4/train.csv",
         half,
         "domains/1/data_4/train.csv",
-        r"train\.csv: was changed after it was written: .*; delete it to have it made again$",
+        r"data/4/manifest\.json: is made again: .*/train\.csv is not as it was written$",
     ),
     Damage(
         "data/4/valid.csv",
         without_last_line,
         f"{PRETRAINED}/metrics.csv",
-        r"valid\.csv: was changed after it was written: .*; delete it to have it made again$",
+        r"data/4/manifest\.json: is made again: .*/valid\.csv is not as it was written$",
     ),
-    Damage("data/4/vocabulary.json", nothing, f"{PRETRAINED}/metrics.csv", r"was changed after"),
-    Damage("data/4/manifest.json", half, f"{PRETRAINED}/metrics.csv", r"not a JSON file"),
+    Damage(
+        "data/4/vocabulary.json",
+        nothing,
+        f"{PRETRAINED}/metrics.csv",
+        r"data/4/manifest\.json: is made again: .*/vocabulary\.json is not as it was written$",
+    ),
+    Damage(
+        "data/4/manifest.json",
+        half,
+        f"{PRETRAINED}/metrics.csv",
+        r"data/4/manifest\.json: is made again: .*/train\.csv is not as it was written$",
+    ),
     Damage(
         "domains/1/data_4/valid.csv",
         without_last_line,
         f"{FINETUNED}/scratch/metrics.csv",
-        r"/4/valid\.csv and .*/data_4/valid\.csv: \d+ rows of labels for \d+ equations",
+        r"data_4/manifest\.json: is made again: .*/data_4/valid\.csv is not as it was written$",
     ),
     Damage(
         f"{PRETRAINED}/seed_1/model.safetensors",
         half,
         f"{FINETUNED}/full/metrics.csv",
-        r"model\.safetensors: not a safetensors file",
+        r"model_2/run\.json: is made again: .*seed_1/model\.safetensors is not as it was written$",
     ),
+    Damage(
+        f"{FINETUNED}/full/run.json",
+        half,
+        "index.html",
+        r"full/run\.json: is made again: .*/full/run\.json names no files that it was made from$",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    "damage", [pytest.param(d, id=f"{d.file} {d.how.__name__}") for d in REPAIRED]
+)
+def test_a_damaged_file_is_made_again_with_a_reason(study: Repository, damage: Damage) -> None:
+    path = study.results / damage.file
+    whole = path.read_bytes()
+    path.write_bytes(damage.how(whole))
+
+    ran = study.snakemake("--cores", "1", f"results/smoke/{damage.target}")
+
+    assert ran.returncode == 0, ran.stdout
+    assert len(re.findall(damage.says, ran.stdout, re.MULTILINE)) == 1, ran.stdout
+    if path.name != "run.json":  # which tells the time
+        assert path.read_bytes() == whole
+    assert (study.results / damage.target).exists()
+
+
+# Of others, the next job says what is wrong with them.
+DAMAGES = [
     Damage(
         f"{PRETRAINED}/seed_0/config.json",
         junk,
@@ -132,7 +171,6 @@ DAMAGES = [
         "metrics/finetune.csv",
         r"metrics\.csv: Error tokenizing",
     ),
-    Damage(f"{FINETUNED}/full/run.json", half, "index.html", r"run\.json: not a JSON file"),
 ]
 
 

@@ -51,6 +51,7 @@ def prepare(directory: Path) -> Path:
         **{name: names[name] for name in (*SPLITS, "vocabulary", "manifest")},
         labelled_train=directory / "train_labels.csv",
         labelled_valid=directory / "valid_labels.csv",
+        labelled_manifest=directory / "labels_manifest.json",
     )
     return directory
 
@@ -162,6 +163,7 @@ def main() -> None:
         "model": MODEL,
         "settings": settings,
         "seeds": [0, 1],
+        "pretrain_seeds": [],
         "device": "cpu",
         "precision": "fp32",
         "execution": "eager",
@@ -182,6 +184,7 @@ def main() -> None:
     if finetunes:
         fields["run"] |= {"phase": "finetune", "domain": 1, "protocol": "scratch"}
         inputs |= {f"{name}_labels_csv": directory / f"{name}_labels.csv" for name in SPLITS}
+        inputs["labels_manifest_json"] = directory / "labels_manifest.json"
     with job_log(path) as log, private_caches(notes(log)):
         from gpt_math_domains.training.runs import Job, finetune_model, pretrain_model
 

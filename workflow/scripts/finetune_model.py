@@ -30,6 +30,7 @@ with (
             model=snakemake.params.model,
             settings=snakemake.params.settings,
             seeds=snakemake.params.seeds,
+            pretrain_seeds=snakemake.params.pretrain_seeds,
             device=snakemake.params.device,
             precision=snakemake.params.precision,
             execution=snakemake.params.execution,
@@ -39,6 +40,7 @@ with (
             record=Record(snakemake.output.record, snakemake.input, snakemake.params.code),
             checkpoints=checkpoint_directories(snakemake.output.checkpoints),
             log=log,
+            point=snakemake.wildcards.point,
         ),
         train_csv=snakemake.input.train,
         valid_csv=snakemake.input.valid,
@@ -46,6 +48,7 @@ with (
         manifest_json=snakemake.input.manifest,
         train_labels_csv=snakemake.input.train_labels,
         valid_labels_csv=snakemake.input.valid_labels,
+        labels_manifest_json=snakemake.input.labels_manifest,
         pretrained=checkpoint_directories(snakemake.input.pretrained),
         pretrained_vocabulary=snakemake.input.pretrained_vocabulary,
     )

@@ -174,6 +174,11 @@ def test_a_heartbeat_breaks_a_long_silence_only(clock: Clock) -> None:
             "finetune domain 1 data 3 model 6 frozen",
         ),
         ({"phase": "pretrain", "data": 0, "model": 0}, "pretrain data 0 model 0"),
+        (
+            RUN | {"point": "grid/data.digits~5/pretrain.weight_decay~0.1/"},
+            "pretrain data 1 model 2, data.digits 5, pretrain.weight_decay 0.1",
+        ),
+        (RUN | {"point": ""}, "pretrain data 1 model 2"),
     ],
 )
 def test_a_run_is_named_for_people(run: dict[str, object], name: str) -> None:

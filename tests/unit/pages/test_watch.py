@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
+from gpt_math_domains.__main__ import main
 from gpt_math_domains.files import write_json
 from gpt_math_domains.pages import watch
-from gpt_math_domains.pages.watch import live_page, look, main, read_study, serve
+from gpt_math_domains.pages.watch import live_page, look, read_study, serve
 from gpt_math_domains.results.metrics import write_metrics
 from metric_rows import evaluation, row
 
@@ -94,6 +95,19 @@ def test_the_page_draws_runs_that_go_on_and_concludes_from_those_that_ended(
     assert "2 runs: 1 done, 1 running." in page
     assert "model 2: 0.5 at 100; model 4: 0.5 at 41, 0.5 at 82" in page
     assert page.count("<td>math_acc</td>") == 1  # a row of the summary
+
+
+def test_runs_at_points_of_a_grid_are_counted_and_stand_in_the_progress(
+    directory: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "grid.yaml").write_text("grid: {pretrain.weight_decay: [0.1, 1]}\n")
+    point = tmp_path / "out" / "grid" / "pretrain.weight_decay~1" / "pretrain" / "data_1"
+    finish(point / "model_2")
+    write_json(point / "model_4" / "resume" / "progress.json", told())
+    page = live_page(read_study(["mine.yaml", "grid.yaml"]), "mine", NOW)
+    assert "4 runs: 1 done, 1 running, 2 waiting." in page
+    assert page.count("<td>pretrain.weight_decay 1</td>") == 2
+    assert "<td>math_acc</td>" not in page  # the study's own have not ended
 
 
 def telling(**changes: Any) -> bytes:
@@ -291,7 +305,7 @@ def test_a_mistake_is_told_in_one_line(
     directory: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
 ) -> None:
     Path("wrong.yaml").write_text("run: {models: [9]}\n")
-    assert main(arguments) == 1
+    assert main(["watch", *arguments]) == 2
     said = capsys.readouterr().err
     assert said.startswith(told)
     assert len(said.splitlines()) == 1
@@ -300,7 +314,7 @@ def test_a_mistake_is_told_in_one_line(
 def test_a_taken_port_is_told_in_one_line(
     directory: Path, port: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["mine.yaml", "--port", str(port)]) == 1
+    assert main(["watch", "mine.yaml", "--port", str(port)]) == 2
     said = capsys.readouterr().err
     assert "in use" in said
     assert len(said.splitlines()) == 1

@@ -54,14 +54,16 @@ PROTOCOLS = {
     "random_frozen": Protocol(pretrained=False, head_only=True),
 }
 
-# Where a run's files are, below the directory of all results.
+# Where a run's files are, below the directory of all results. `point` is that of the grid, such as
+# `grid/data.digits~5/`, and empty for the study's own runs.
 DIRECTORIES = {
-    "pretrain": "pretrain/data_{data}/model_{model}",
-    "finetune": "finetune/domain_{domain}/data_{data}/model_{model}/{protocol}",
+    "pretrain": "{point}pretrain/data_{data}/model_{model}",
+    "finetune": "{point}finetune/domain_{domain}/data_{data}/model_{model}/{protocol}",
 }
 METRICS, RECORD = "metrics.csv", "run.json"
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
+GENERATION_CONFIG = "generation_config.json"  # of language models alone
 STEP = "step_{step}"  # below a seed's directory: a checkpoint along training
 CHECKPOINT = [CONFIG, WEIGHTS, TOKENIZER, TOKENIZER_CONFIG]
 """The files of a seed's checkpoint."""
@@ -72,6 +74,11 @@ HEAD = "score.weight"
 UNEMBEDDING = "lm_head.weight"  # where it is not the embedding
 
 EARLY_EVALUATIONS = [2**power for power in range(10)]  # 1 .. 512
+
+
+def describe_point(point: str) -> str:
+    """Return a point of the grid for people: `data.digits 5` for `grid/data.digits~5/`."""
+    return ", ".join(part.replace("~", " ") for part in point.split("/")[1:-1])
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import TextIO
 
 from gpt_math_domains.files import write_json
 from gpt_math_domains.jobs.logs import say
-from gpt_math_domains.run import Evaluation
+from gpt_math_domains.run import Evaluation, describe_point
 
 TERMINAL_SECONDS = 5.0  # at most one line in this time, but for the last
 HEARTBEAT_SECONDS = 30.0  # a line even where there is no evaluation
@@ -142,12 +142,16 @@ class Progress:
 
 
 def describe_run(run: Mapping[str, object]) -> str:
-    """Return a run's name for people: `finetune domain 1 data 3 model 2 full`."""
+    """Return a run's name for people: `finetune domain 1 data 3 model 2 full`.
+
+    With a `point` of the grid, that stands behind it.
+    """
     parts = [str(run["phase"])]
     parts += [
         f"{key} {run[key]}" for key in ("domain", "data", "model") if run.get(key) is not None
     ]
-    return " ".join([*parts, *([str(run["protocol"])] if run.get("protocol") else [])])
+    name = " ".join([*parts, *([str(run["protocol"])] if run.get("protocol") else [])])
+    return ", ".join([name, *([describe_point(str(run["point"]))] if run.get("point") else [])])
 
 
 def duration(seconds: float) -> str:

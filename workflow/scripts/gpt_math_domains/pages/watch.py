@@ -4,7 +4,6 @@ Reads what trainings leave behind, metrics of those that are done and `resume/pr
 others, and writes nothing: neither trainings nor Snakemake notice.
 """
 
-import argparse
 import re
 import signal
 import sys
@@ -22,8 +21,6 @@ from typing import Any
 
 import pandas as pd
 from plotly.offline import get_plotlyjs
-from snakemake.common.configfile import load_configfile
-from snakemake.utils import update_config
 
 from gpt_math_domains.figures.curves import learning_curves
 from gpt_math_domains.figures.drawing import Drawing, drawing_of
@@ -35,10 +32,20 @@ from gpt_math_domains.pages.index import read_provenance, render
 from gpt_math_domains.results.metrics import columns, read_metrics
 from gpt_math_domains.results.summary import summarize
 from gpt_math_domains.results.tables import empty_table, typed
-from gpt_math_domains.run import ACCURACY, DIRECTORIES, METRICS, RECORD, RUN, Evaluation, is_number
-from gpt_math_domains.study.config import ConfigError, Study, check_file, load_study
+from gpt_math_domains.run import (
+    ACCURACY,
+    DIRECTORIES,
+    METRICS,
+    RECORD,
+    RUN,
+    Evaluation,
+    describe_point,
+    is_number,
+)
+from gpt_math_domains.study.config import Study, load_study
+from gpt_math_domains.study.layers import lay, read_layer
 
-DEFAULT = Path(__file__).parents[4] / "config" / "config.yaml"
+DEFAULT = Path("config") / "config.yaml"  # of the directory, else of this repository
 SECONDS = 3  # between two looks at the files, and of the browser at the page
 SILENT_SECONDS = 120  # without a sign, a training may have ended; compiling takes half as long
 REQUEST_SECONDS = 10.0
@@ -50,7 +57,7 @@ class Seen:
     """What is seen of a run.
 
     Attributes:
-        run: its keys.
+        run: its keys, and `point`, that of the grid, as in `run.DIRECTORIES`.
         state: `waiting`, `running`, `silent`, `done`, or what is wrong with its files.
         metrics: so far; None without an evaluation.
         step: optimizer steps done; None while it waits.
@@ -80,6 +87,7 @@ class Seen:
         return {
             "name": describe_run(self.run),
             **{key: "" if self.run[key] is None else self.run[key] for key in RUN},
+            "point": describe_point(self.run["point"]),
             "state": state,
             "step": "" if self.step is None else f"{self.step:,}",
             "steps": "" if self.total_steps is None else f"{self.total_steps:,}",
@@ -91,7 +99,8 @@ class Seen:
 
 def look(study: Study, now: float) -> list[Seen]:
     """Look at the files of every run of a study."""
-    keys = [{key: run[key] for key in RUN} for run in study.runs()]
+    keys = [{key: run[key] for key in RUN} | {"point": ""} for run in study.runs()]
+    keys += [found.wildcards for found in study.grid_runs() if found.point]
     results = Path(study.pathvars.results)
     return [_look_at(run, results / DIRECTORIES[run["phase"]].format(**run), now) for run in keys]
 
@@ -105,10 +114,11 @@ def live_page(study: Study, name: str, now: float) -> str:
         now: seconds since 1970.
     """
     seen = look(study, now)
+    own = [run for run in seen if not run.run["point"]]
     done = {
-        phase: _metrics(phase, [run for run in seen if run.state == "done"]) for phase in ACCURACY
+        phase: _metrics(phase, [run for run in own if run.state == "done"]) for phase in ACCURACY
     }
-    drawn = {phase: _metrics(phase, seen) for phase in ACCURACY}
+    drawn = {phase: _metrics(phase, own) for phase in ACCURACY}
     counts = [(state, sum(run.state == state for run in seen)) for state in _STATES]
     told = ", ".join(f"{count} {state}" for state, count in counts if count)
     return render(
@@ -120,9 +130,18 @@ def live_page(study: Study, name: str, now: float) -> str:
         [read_provenance(run.record) for run in seen if run.record],
         live={
             "told": f"{len(seen)} runs: {told}. Seen at {time.strftime('%H:%M:%S')}; findings and "
-            "tables are of runs that are done.",
+            "tables are of runs that are done."
+            + (" Those of the grid are drawn when all are." if len(own) < len(seen) else ""),
             "seconds": SECONDS,
-            "columns": [*RUN, "state", "step", "steps", "steps/s", "time left"],
+            "columns": [
+                *RUN,
+                *(["point"] if len(own) < len(seen) else []),
+                "state",
+                "step",
+                "steps",
+                "steps/s",
+                "time left",
+            ],
             "rows": [run.row(now) for run in seen],
         },
     )
@@ -322,35 +341,26 @@ def read_study(files: Sequence[str]) -> Study:
     Raises:
         ConfigError: a file or the configuration is at fault.
     """
-    config: dict[str, Any] = {}
-    for file in [str(DEFAULT), *files]:
-        if not Path(file).is_file():
-            raise ConfigError(f"config: {file}: no such file")
-        check_file(file)
-        update_config(config, load_configfile(file))
-    return load_study(config)
+    default = DEFAULT if DEFAULT.is_file() else Path(__file__).parents[4] / DEFAULT
+    return load_study(lay({file: read_layer(file) for file in [str(default), *files]}))
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until Ctrl-C; return the exit status."""
-    parser = argparse.ArgumentParser(prog="watch", description="Show a study while it runs.")
-    parser.add_argument("configfile", nargs="*", help="as after snakemake's --configfile")
-    parser.add_argument("--port", type=int, default=8000, help="0 takes any; default 8000")
-    told = parser.parse_args(arguments)
-    name = " + ".join(Path(file).stem for file in told.configfile)
-    try:
-        server = serve(read_study(told.configfile), name, told.port)
-    except (ConfigError, OSError, OverflowError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+def watch(files: Sequence[str], port: int) -> None:
+    """Serve the page of a study until Ctrl-C.
+
+    Args:
+        files: as after `snakemake --configfile`.
+        port: to listen at; 0 takes any.
+
+    Raises:
+        ConfigError: a file or the configuration is at fault.
+        OSError: the port is taken.
+        OverflowError: there is no such port.
+    """
+    server = serve(read_study(files), " + ".join(Path(file).stem for file in files), port)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     with server:
         say(f"http://{HOST}:{server.server_port} shows the study. Ctrl-C ends this.", sys.stdout)
         with suppress(KeyboardInterrupt):
             server.serve_forever()
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

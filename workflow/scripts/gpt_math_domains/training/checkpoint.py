@@ -3,6 +3,7 @@
 The files are written without `transformers`, which takes seconds to import.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,13 @@ from safetensors.torch import load, save
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from gpt_math_domains.data.vocabulary import Vocabulary
-from gpt_math_domains.files import atomic_write, read_json, write_json, write_text
+from gpt_math_domains.files import atomic_write, read_json, sha256, write_json, write_text
 from gpt_math_domains.run import (
     CONFIG,
     EMBEDDING,
+    GENERATION_CONFIG,
     HEAD,
+    STEP,
     TOKENIZER,
     TOKENIZER_CONFIG,
     UNEMBEDDING,
@@ -36,6 +39,7 @@ FIXED = {  # the same in all models here
     "layer_norm_epsilon": LAYER_NORM_EPSILON,
 }
 TYPES = sorted({dtype for dtype, _ in PRECISIONS.values()}, key=str)  # of weights
+UNKNOWN = "[unk]"
 
 
 def write_checkpoints(
@@ -61,7 +65,9 @@ def write_checkpoints(
         with atomic_write(directory / WEIGHTS, "wb") as handle:
             handle.write(save(weights, metadata={"format": "pt"}))
         write_text(directory / TOKENIZER, tokenizer(vocabulary).to_str(pretty=True) + "\n")
-        write_json(directory / TOKENIZER_CONFIG, _tokenizer_config(size))
+        write_json(directory / TOKENIZER_CONFIG, _tokenizer_config(size, labels))
+        if labels is None:
+            write_json(directory / GENERATION_CONFIG, _generation_config(size, vocabulary))
 
 
 def read_checkpoints(directories: Sequence[Path]) -> tuple[Parameters, ModelSize]:
@@ -80,6 +86,26 @@ def read_checkpoints(directories: Sequence[Path]) -> tuple[Parameters, ModelSize
         if kind != types[0]:
             raise ValueError(f"{directory / WEIGHTS}: holds {kind}, but {first} holds {types[0]}")
     return {name: torch.stack([weights[name] for weights in stacks]) for name in names}, sizes[0]
+
+
+def read_classifiers(directories: Sequence[Path]) -> tuple[Parameters, ModelSize, list[str]]:
+    """Return the stacked parameters `[R, ...]` with the head, their size and their labels' names.
+
+    Raises:
+        ValueError: a directory is no checkpoint of a classifier of this project, or two differ.
+    """
+    parameters, size = read_checkpoints(directories)
+    heads, names = [], []
+    for directory in directories:
+        head = load((directory / WEIGHTS).read_bytes()).get(HEAD)
+        labels = read_json(directory / CONFIG).get("id2label")
+        if head is None or not isinstance(labels, dict) or len(labels) != len(head):
+            raise ValueError(f"{directory}: has no head with as many rows as {CONFIG} has labels")
+        heads.append(head)
+        names.append(list(labels.values()))
+    if any(other != names[0] for other in names):
+        raise ValueError(f"{directories[0].parent}: its checkpoints differ in their labels")
+    return parameters | {HEAD: torch.stack(heads)}, size, names[0]
 
 
 def _read_checkpoint(directory: Path) -> tuple[ModelSize, Parameters]:
@@ -135,31 +161,85 @@ def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
+def kept_checkpoints(record: Path, seeds: Sequence[int]) -> dict[int, list[Path]]:
+    """Return the checkpoints along a run's training: by step, a directory for each seed.
+
+    Args:
+        record: of the run, which names them and their checksums; they are beside it.
+        seeds: of the run.
+
+    Raises:
+        ValueError: one is not what the record says.
+    """
+    told = read_json(record)
+    sums = told.get("checkpoints") if isinstance(told, dict) else None
+    if not isinstance(sums, dict):
+        raise ValueError(f"{record}: names no checkpoints along training")
+    steps = set()
+    for name, recorded in sums.items():
+        known = re.fullmatch(r"seed_\d+/step_(\d+)/" + re.escape(WEIGHTS), name)
+        path = record.parent / name
+        if known is None or not path.is_file() or sha256(path) != recorded:
+            raise ValueError(f"{path}: is not the checkpoint that {record.name} names")
+        steps.add(int(known[1]))
+    return {
+        step: [record.parent / f"seed_{seed}" / STEP.format(step=step) for seed in seeds]
+        for step in sorted(steps)
+    }
+
+
 def tokenizer(vocabulary: Vocabulary) -> Tokenizer:
     """Return a tokenizer from equations as they are written, `3 - 5 = - 2`, to ids and back.
 
     A `-` is the negative sign where it follows an equality sign, and the operation elsewhere.
-    A symbol outside the vocabulary raises an exception when it is encoded.
+    Any other symbol becomes `[unk]`, the first id for which a model has no embedding.
+    So tools may encode whatever text they try a tokenizer with, and a model still refuses it.
     """
-    ids = {symbol: number for number, symbol in enumerate(vocabulary.symbols)}
+    ids = {symbol: number for number, symbol in enumerate([*vocabulary.symbols, UNKNOWN])}
     negative = vocabulary.symbols[vocabulary.negative]
-    made = Tokenizer(models.WordLevel(ids, unk_token="[unk]"))
+    made = Tokenizer(models.WordLevel(ids, unk_token=UNKNOWN))
     made.normalizer = normalizers.Replace(Regex(r"=\s+-"), f"= {negative}")
     made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     made.decoder = decoders.Sequence(
         [decoders.WordPiece(prefix="##", cleanup=False), decoders.Replace(negative, "-")]
     )
-    made.add_special_tokens([vocabulary.symbols[vocabulary.eos]])
+    made.add_special_tokens([vocabulary.symbols[vocabulary.eos], UNKNOWN])
     return made
 
 
-def _tokenizer_config(size: ModelSize) -> dict[str, Any]:
+def _tokenizer_config(size: ModelSize, labels: Sequence[str] | None) -> dict[str, Any]:
+    """Return how tools shall use the tokenizer; with their own defaults, answers would differ.
+
+    A language model goes on where its prompt ends, so that is where a batch must be flush. A
+    classifier reads the last token that is no padding, at the position that it was trained on.
+    """
     return {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "eos_token": "[eos]",
         "pad_token": "[eos]",
+        "unk_token": UNKNOWN,
+        "padding_side": "left" if labels is None else "right",
+        "truncation_side": "right",
+        # With `token_type_ids`, GPT-2 would add the embedding of symbol 0 to each position.
+        "model_input_names": ["input_ids", "attention_mask"],
         "model_max_length": size.num_positions,
         "clean_up_tokenization_spaces": False,
+    }
+
+
+def _generation_config(size: ModelSize, vocabulary: Vocabulary) -> dict[str, Any]:
+    """Return how a language model goes on: greedily, and no further than it has positions.
+
+    Pipelines of transformers 4 take `do_sample: false` for not set, and sample at random. So here
+    the most probable token alone is sampled from.
+    """
+    return {
+        "bos_token_id": vocabulary.eos,
+        "eos_token_id": vocabulary.eos,
+        "pad_token_id": vocabulary.eos,
+        "do_sample": True,
+        "top_k": 1,
+        "max_length": size.num_positions,
     }
 
 
