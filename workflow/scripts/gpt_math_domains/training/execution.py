@@ -165,16 +165,19 @@ def _plain_name(path: str) -> str:
 
 
 def _why(error: BaseException) -> str:
-    """Return why something failed, in one line: the first complaint of a compiler, if it was one.
+    """Return why torch.compile failed, in one line: a compiler's first complaint, if it was one.
 
-    An error may have been caused by others, and tell the command and what it said in many lines.
+    Else what the error says that the others came of.
     """
-    while error.__cause__ or error.__context__:
-        error = error.__cause__ or error.__context__  # type: ignore[assignment]
-    lines = [" ".join(line.split()) for line in str(error).splitlines() if line.strip()]
-    complaints = [line for line in lines if re.search(r"\berror\b:", line)]
-    told = [*complaints, *lines[-1:]] if "CppCompileError" in repr(error) else lines
-    return f"{type(error).__name__}: {told[0]}" if told else type(error).__name__
+    causes = [error]
+    while cause := causes[-1].__cause__ or causes[-1].__context__:
+        causes.append(cause)
+    compiling = [cause for cause in causes if type(cause).__name__ == "CppCompileError"]
+    chosen = compiling[0] if compiling else causes[-1]
+    lines = [" ".join(line.split()) for line in str(chosen).splitlines() if line.strip()]
+    complaints = [line for line in lines if re.search(r"\berror: |cannot find|undefined", line)]
+    told = (complaints or lines[-1:]) if compiling else lines
+    return f"{type(chosen).__name__}: {told[0]}" if told else type(chosen).__name__
 
 
 @contextmanager
