@@ -1,16 +1,6 @@
-from pathlib import Path
-
 from snakemake.utils import min_version
 
 min_version("9.27")
-
-# Run in another directory, the defaults are those of this one, if there are none there.
-DEFAULTS = "config/config.yaml"
-if not Path(DEFAULTS).is_file():
-    DEFAULTS = str(Path(workflow.basedir) / DEFAULTS)
-
-
-configfile: DEFAULTS
 
 
 pathvars:
@@ -31,6 +21,7 @@ include: "workflow/rules/finetune.smk"
 include: "workflow/rules/metrics.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/interpretability.smk"
 
 
 report: "workflow/report/workflow.rst"
@@ -42,12 +33,13 @@ rule all:
         "<results>/index.html",
         "<results>/metrics/summary.csv",
         "<results>/report",
-        metrics_and_lost(rules.pretrain_model),
-        metrics_and_lost(rules.finetune_model),
+        metrics_and_lost(rules.pretrain_model, "pretrain"),
+        metrics_and_lost(rules.finetune_model, "finetune"),
         PAGES,
         "<results>/plots/timeline.html",
         expand(rules.judge_answers.output, **ALL),
         COMPARISON,
+        GRID,
     localrule: True
 
 

@@ -67,6 +67,8 @@ TESTED = {
     "test_the_study_runs_in_another_directory_and_leaves_the_clone_alone",
     "snakemake trajectories": f"{WORKFLOW}/test_trajectories.py::"
     "test_checkpoints_along_training_load_are_recorded_and_judged",
+    "snakemake interpretability": f"{WORKFLOW}/test_interpretability.py::"
+    "test_tables_and_pages_of_the_inside_of_models_are_made_once",
     "snakemake --report results/report.zip": f"{WORKFLOW}/test_report.py::"
     "test_the_report_has_every_figure_table_and_the_page_each_with_a_caption",
     "snakemake --sdm apptainer": f"{WORKFLOW}/test_container.py::"
@@ -273,7 +275,9 @@ def test_the_readmes_equations_have_the_labels_that_it_tells(tmp_path: Path) -> 
     names = ("train", "valid", "vocabulary", "manifest")
     files = {name: tmp_path / name for name in names}
     published = list(LABELS)[:6]
-    labelled = {f"labelled_{name}": tmp_path / f"labelled_{name}" for name in ("train", "valid")}
+    labelled = {
+        f"labelled_{name}": tmp_path / f"labelled_{name}" for name in ("train", "valid", "manifest")
+    }
     generate_equations(DataSettings(10, 5), **files)
     label_domains(published, **files, **labelled)
     told = re.findall(r"^\| `([^`]+=[^`]+)` \|.*\| (`.*`) \|$", PAGES[0].read_text(), re.MULTILINE)

@@ -117,3 +117,14 @@ def test_a_mistake_in_the_configuration_is_told_in_one_line(other: Repository) -
     assert ran.returncode != 0
     assert "config: devise: unknown key; did you mean device?" in ran.stdout
     assert "Traceback" not in ran.stdout
+
+
+def test_a_grid_has_its_points_inside_another_workflow(other: Repository) -> None:
+    grid = {"grid": {"data.train_share": [0.5], "pretrain.weight_decay": [0.1, 1]}}
+    write(other.directory, snippet(), CONFIG | grid)
+    point = "grid/data.train_share~0.5/pretrain.weight_decay~1/"
+    metrics = f"gpt_math_domains/results/smoke/{point}{RUN}/metrics.csv"
+    assert other.jobs_to_run(metrics, smoke=False) == {
+        "gpt_generate_equations data=4 point=grid/data.train_share~0.5/",
+        f"gpt_pretrain_model data=4 model=2 point={point}",
+    }

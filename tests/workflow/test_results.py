@@ -324,3 +324,12 @@ def test_lost_results_come_back_the_same(study: Repository, finished: Repository
         assert (study.results / name).read_bytes() == (finished.results / name).read_bytes(), name
     again, first = (place.results / run / "metrics.csv" for place in (study, finished))
     assert without_seconds(again) == without_seconds(first)
+
+
+def test_a_study_with_reference_curves_tells_the_distance_on_its_page(study: Repository) -> None:
+    (study.directory / "published.csv").write_text("model,step,math_acc\n2,1,0.5\n")
+    curves = {"figures": {"reference_curves": {"pretrain_4": "published.csv"}}}
+    ran = study.snakemake("--cores", "2", config=curves)
+    assert ran.returncode == 0, ran.stdout
+    page = (study.results / "index.html").read_text()
+    assert '<h2 id="reference">Reference and reproduced</h2>' in page

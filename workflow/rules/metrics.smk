@@ -40,10 +40,38 @@ rule collect_finetune_metrics:
         "../scripts/collect_metrics.py"
 
 
+# Part of the study if it has a grid.
+rule collect_grid:
+    input:
+        metrics=grid_files(f"{PRETRAINED}/metrics.csv", "pretrain", own=True)
+        + grid_files(f"{FINETUNED}/metrics.csv", "finetune", own=True),
+    output:
+        table="<results>/metrics/grid.csv",
+    log:
+        "<logs>/metrics/grid.log",
+    benchmark:
+        "<benchmarks>/metrics/grid.tsv"
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        values=[
+            {"point": run.name or None, **grid_values(run.values)}
+            for run in chain.from_iterable(GRID_RUNS.values())
+        ],
+        code=fingerprint("collect_grid.py"),
+    script:
+        "../scripts/collect_grid.py"
+
+
+# The table of the grid, where the study has one.
+GRID = rules.collect_grid.output if STUDY.grid.values() else []
+
+
 rule summarize_metrics:
     input:
         pretrain="<results>/metrics/pretrain.csv",
         finetune="<results>/metrics/finetune.csv",
+        grid=GRID,
     output:
         summary="<results>/metrics/summary.csv",
     log:
@@ -53,6 +81,10 @@ rule summarize_metrics:
     conda:
         "../../envs/figures.yaml"
     params:
+        own=[
+            run.run | grid_values(run.values)
+            for run in (STUDY.own_runs() if GRID else [])
+        ],
         code=fingerprint("summarize_metrics.py"),
     script:
         "../scripts/summarize_metrics.py"

@@ -9,4 +9,10 @@ if TYPE_CHECKING:
     from snakemake.script import snakemake
 
 with job_log(snakemake.log[0]):
-    summarize_metrics(snakemake.input.pretrain, snakemake.input.finetune, snakemake.output.summary)
+    summarize_metrics(
+        snakemake.input.pretrain,
+        snakemake.input.finetune,
+        snakemake.output.summary,
+        next(iter(snakemake.input.grid), None),
+        snakemake.params.own,
+    )

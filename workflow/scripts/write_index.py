@@ -22,5 +22,5 @@ with job_log(snakemake.log[0]):
         },
         snakemake.params.study,
         snakemake.output.page,
-        snakemake.input.comparison or None,
+        next(iter(snakemake.input.comparison), None),
     )

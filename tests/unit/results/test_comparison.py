@@ -30,7 +30,7 @@ def add_run(
         for step, accuracy in ((10, 0.1), (20, final))
     ]
     run = {key: rows[0][key] for key in ("phase", "data", "model", "domain", "protocol")}
-    directory = results / DIRECTORIES[phase].format(**run)
+    directory = results / DIRECTORIES[phase].format(point="", **run)
     write_metrics(rows, phase, directory / "metrics.csv")
     record = {
         "run": run,
@@ -52,7 +52,12 @@ def test_a_study_and_its_copy_differ_in_nothing_but_time(
     for name in ("one", "other"):
         add_run(tmp_path / name, {0: 0.5, 1: 0.7})
         add_run(tmp_path / name, {0: 0.9, 1: 0.9}, "finetune")
-    slow = tmp_path / "other" / DIRECTORIES["pretrain"].format(data=1, model=2) / "metrics.csv"
+    slow = (
+        tmp_path
+        / "other"
+        / DIRECTORIES["pretrain"].format(point="", data=1, model=2)
+        / "metrics.csv"
+    )
     slow.write_text(slow.read_text().replace(",1.0\n", ",9.5\n"))
     assert main(["compare", str(tmp_path / "one"), str(tmp_path / "other")]) == 0
     said = capsys.readouterr().out
@@ -137,7 +142,9 @@ def test_the_page_has_both_curves_of_each_shared_run_and_escapes_what_it_shows(
     assert "+0.0750 [" in text
     assert (page.parent / "plotly.min.js").stat().st_size > 1e6
     tables = [
-        read_metrics(study / DIRECTORIES["pretrain"].format(data=1, model=2) / "metrics.csv")
+        read_metrics(
+            study / DIRECTORIES["pretrain"].format(point="", data=1, model=2) / "metrics.csv"
+        )
         for study in (one, other)
     ]
     figure = comparison_curves(*tables, title="title")

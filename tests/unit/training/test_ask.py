@@ -27,7 +27,7 @@ VOCABULARY = SETTINGS.vocabulary
 LABELS = ["first_odd", "has_zero", "answer_zero"]
 SEEDS = (3, 8)
 RUN = {"data": 5, "model": 2, "domain": 1, "protocol": "full"}
-PRETRAINED, FINETUNED = (directory.format(**RUN) for directory in DIRECTORIES.values())
+PRETRAINED, FINETUNED = (directory.format(point="", **RUN) for directory in DIRECTORIES.values())
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +42,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     generate_equations(SETTINGS, **files)
     domain = root / "domains" / "1" / "data_5"
     labelled = {f"labelled_{name}": domain / f"{name}.csv" for name in names[:2]}
+    labelled["labelled_manifest"] = domain / "manifest.json"
     label_domains(LABELS, **files, **labelled)
     size = ModelSize(2, 2, 16, VOCABULARY.size, 7)
     inputs = {str(path): sha256(path) for path in files.values()}

@@ -423,6 +423,71 @@ def test_weights_of_a_type_that_torch_does_not_have_are_refused(tmp_path: Path) 
     assert refusal([sound, broken]) == f"{path}: not a safetensors file (KeyError('F4'))"
 
 
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf], ids=str)
+def test_weights_that_are_no_finite_numbers_are_refused(tmp_path: Path, value: float) -> None:
+    broken, sound = save(tmp_path).directories
+    path = broken / "model.safetensors"
+    weights = load_file(path)
+    weights["transformer.h.1.mlp.c_fc.bias"][3] = value
+    save_file(weights, path)
+    assert refusal([sound, broken]) == (
+        f"{path}: 'transformer.h.1.mlp.c_fc.bias' holds what is no finite number"
+    )
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    [torch.float16, torch.bfloat16, torch.int64, torch.bool, torch.float8_e4m3fn, torch.complex64],
+    ids=str,
+)
+@pytest.mark.parametrize("names", [None, ["transformer.wpe.weight"]], ids=["all", "one"])
+def test_weights_of_a_type_that_no_training_leaves_are_refused(
+    tmp_path: Path, dtype: torch.dtype, names: list[str] | None
+) -> None:
+    broken, sound = save(tmp_path).directories
+    path = broken / "model.safetensors"
+    weights = load_file(path)
+    save_file(weights | {name: weights[name].to(dtype) for name in names or weights}, path)
+    message = refusal([sound, broken])
+    assert message.startswith(f"{path}: '")
+    assert message.endswith(
+        f" holds {str(dtype).removeprefix('torch.')}, but all tensors hold float32 or all hold "
+        "float64"
+    )
+
+
+def test_weights_of_two_types_are_refused(tmp_path: Path) -> None:
+    broken, sound = save(tmp_path).directories
+    path = broken / "model.safetensors"
+    weights = load_file(path)
+    save_file(weights | {EMBEDDING: weights[EMBEDDING].double()}, path)
+    assert "but all tensors hold float32 or all hold float64" in refusal([sound, broken])
+    save_file({name: value.double() for name, value in weights.items()}, path)
+    assert refusal([sound, broken]) == f"{path}: holds float64, but {sound} holds float32"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"model_type": "gpt_neo"}, "model_type is 'gpt_neo', but it is 'gpt2' here"),
+        (
+            {"activation_function": "relu"},
+            "activation_function is 'relu', but it is 'gelu_new' here",
+        ),
+        ({"layer_norm_epsilon": 1e-6}, "layer_norm_epsilon is 1e-06, but it is 1e-05 here"),
+        ({"layer_norm_epsilon": None}, "layer_norm_epsilon is None, but it is 1e-05 here"),
+        ({"n_head": 3}, "n_embd = 16 is no multiple of n_head"),
+        ({"n_head": 8}, "config.json: holds ModelSize(num_layers=2, num_heads=8"),
+    ],
+)
+def test_a_configuration_of_another_model_is_refused(
+    tmp_path: Path, change: dict[str, Any], said: str
+) -> None:
+    broken, sound = save(tmp_path).directories
+    change_config(broken, **change)
+    assert said in refusal([sound, broken])
+
+
 @pytest.mark.parametrize("kept", [0, 4, 8, 100, -1])
 def test_cut_off_weights_are_refused(tmp_path: Path, kept: int) -> None:
     broken, sound = save(tmp_path).directories
@@ -435,7 +500,7 @@ def test_seeds_of_different_sizes_are_refused(tmp_path: Path) -> None:
     save(tmp_path / "other", ModelSize(1, 4, 16, VOCABULARY.size, 7))
     mixed = [save(tmp_path).directories[0], tmp_path / "other" / "seed_1"]
     message = refusal(mixed)
-    assert message.startswith(f"{tmp_path}: its checkpoints differ in size: ")
+    assert message.startswith(f"{mixed[1] / 'config.json'}: holds ModelSize(")
     assert "num_layers=2" in message
     assert "num_layers=1" in message
 

@@ -1,1 +1,1 @@
-"""How a job runs on a machine: its log and locks, how it is stopped, its GPU, memory and record."""
+"""How a job runs on a machine: log, locks, caches, how it is stopped, GPU, memory and record."""

@@ -23,10 +23,12 @@ from gpt_math_domains.results.findings import (
     protocol_findings,
     verdict,
 )
+from gpt_math_domains.results.grid import grid_keys
 from gpt_math_domains.results.metrics import read_metrics
 from gpt_math_domains.results.reference import read_comparison
-from gpt_math_domains.results.summary import THRESHOLDS, read_summary
-from gpt_math_domains.run import ACCURACY, RUN, ModelSize
+from gpt_math_domains.results.statistics import THRESHOLDS
+from gpt_math_domains.results.summary import read_summary
+from gpt_math_domains.run import ACCURACY, RUN, ModelSize, describe_point
 
 _HERE = Path(__file__).parent
 _MODEL = [
@@ -77,6 +79,7 @@ _TRAINING = [
 _NULL = {"max_grad_norm": "none", "train_eval_rows": "all"}  # what these mean where they are null
 _PROVENANCE = [
     *RUN,
+    "point",
     "device",
     "precision",
     "execution",
@@ -150,7 +153,8 @@ def render(
     Args:
         study: `name`, if it has one; `models`, `data` and `domains`, mappings from version to
             settings (a model may have `parameters`, a data version `vocabulary`, `train` and
-            `valid`); `seeds`; `training`, a mapping for each run with its keys and settings.
+            `valid`); `seeds`; `pretrain_seeds`, or None; `training`, a mapping for each run with
+            its keys and settings; `grid`, if there is one, a mapping from key to values.
         pretrain: metrics of the finished pretraining runs.
         finetune: metrics of the finished finetuning runs.
         summary: of these runs, as `summary.summarize` returns it.
@@ -170,10 +174,12 @@ def render(
             script=drawing_script(),
             live=live,
             seeds=study["seeds"],
+            sources=study["pretrain_seeds"],
             tables=[
                 _table("Models", _MODEL, _versions("model", study["models"])),
                 _table("Data", _DATA, _versions("data", study["data"]), fold=True),
                 _table("Domains", _DOMAIN, _versions("domain", study["domains"])),
+                _table("Grid", ["key", "values"], _grid(study.get("grid", {}))),
             ],
             training=_table("Training", _TRAINING, study["training"], fold=True),
             figures={
@@ -215,6 +221,14 @@ def _sizes(study: Mapping[str, Any], manifests: Iterable[str | Path]) -> dict[st
 def _versions(name: str, section: Mapping[Any, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return a section's settings with the version among them, in ascending order."""
     return [{name: version, **section[version]} for version in sorted(section, key=int)]
+
+
+def _grid(values: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """Return the keys of a grid with their values in words."""
+    return [
+        {"key": key, "values": ", ".join(_cell(value, key) or "null" for value in tried)}
+        for key, tried in values.items()
+    ]
 
 
 def _table(
@@ -313,9 +327,9 @@ def _reference(comparison: pd.DataFrame | None) -> dict[str, Any]:
 
 def _results(summary: pd.DataFrame) -> dict[str, Any]:
     """Return the summary as a table of text."""
-    rows = []
+    rows, keys = [], grid_keys(summary)
     for row in summary.to_dict("records"):
-        shown = {column: row[column] for column in [*RUN, "metric", "seeds", "steps"]}
+        shown = {column: row[column] for column in [*RUN, *keys, "metric", "seeds", "steps"]}
         for column in ("final", "best"):
             shown[column] = _interval(row, column, ".3f", ", ")
         shown["best at step"] = _interval(row, "best_step", ",.0f", " to ")
@@ -347,6 +361,7 @@ def read_provenance(path: str | Path) -> dict[str, Any]:
     try:
         git: Any = {"commit": "", "dirty": False} if record["git"] is None else record["git"]
         told = record | record["versions"] | record["run"]
+        told["point"] = describe_point(str(record.get("point", "")))
         return {name: told[name] for name in _PROVENANCE[:-1]} | {
             "commit": git["commit"][:12] + (" and changes" if git["dirty"] else "")
         }

@@ -31,14 +31,16 @@ class FinishedRun(NamedTuple):
 
 
 def finished_runs(results: str | Path) -> Iterator[FinishedRun]:
-    """Yield the finished runs below a directory of results, pretraining first.
+    """Yield the finished runs of a study below a directory of results, pretraining first.
+
+    Those at points of a grid are left out.
 
     Raises:
         ValueError: a record or a table is malformed.
         OSError: a file cannot be read.
     """
     for pattern in DIRECTORIES.values():
-        place = pattern.format(data="*", model="*", domain="*", protocol="*")
+        place = pattern.format(point="", data="*", model="*", domain="*", protocol="*")
         for path in sorted(Path(results).glob(f"{place}/{RECORD}")):
             record = read_json(path)
             told = ("model", "settings", "versions", "run", "inputs")

@@ -11,6 +11,7 @@ import pandas as pd
 from scipy.special import stdtrit
 
 LEVEL = 0.95
+THRESHOLDS = (0.5, 0.9, 0.99)  # accuracies of which tables tell the first step
 NOISE = 1e-18  # a variance below this is that of rounding
 
 
@@ -100,6 +101,23 @@ def first_steps(curves: pd.DataFrame, threshold: float) -> "pd.Series[float]":
     there = curves >= threshold
     steps: pd.Series[float] = there.idxmax().where(there.any()).astype(float)
     return steps
+
+
+def seed_results(curves: pd.DataFrame) -> pd.DataFrame:
+    """Return what each seed of a run came to, a row for each.
+
+    Args:
+        curves: accuracies, a row for each step and a column for each seed.
+
+    Returns:
+        `steps`, the last evaluated step; `final`, the accuracy there; `best` and `best_step`, the
+        highest accuracy and the first step that attains it; and for each threshold `step_0.5` and
+        the like, see `first_steps`.
+    """
+    reached = {f"step_{limit}": first_steps(curves, limit) for limit in THRESHOLDS}
+    final, best, best_step = curves.iloc[-1], curves.max(), curves.idxmax()
+    results = {"steps": curves.index[-1], "final": final, "best": best, "best_step": best_step}
+    return pd.DataFrame(results | reached, index=curves.columns)
 
 
 def _quantile(freedom: float) -> float:

@@ -1,5 +1,6 @@
 """Asking the models of a finished run: answers to equations, or which labels hold for them."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +19,9 @@ from gpt_math_domains.training.answers import answer_number, answer_prompts, wri
 from gpt_math_domains.training.checkpoint import read_checkpoints, read_classifiers
 from gpt_math_domains.training.model import forward, keep
 
+# Where a run's data is below all results, at a point of a grid perhaps.
+DATA = re.compile(r"((?:grid/(?:[^/]+~[^/]+/)+)?data/\d+)/train\.csv$")
+
 OTHERS = 3
 """How many answers are told beside the one given."""
 
@@ -25,13 +29,13 @@ OTHERS = 3
 class Asked(NamedTuple):
     """A run that is asked.
 
-    Attributes:
-        run: its keys.
-        seeds: in the order of `checkpoints`.
-        checkpoints: a directory for each seed.
-        results: the directory of all results.
-        vocabulary: of the models.
-        tables: the equations trained on, and those of validation, by split.
+    results: the directory that holds data and labels.
+    run: its keys.
+    seeds: in the order of `checkpoints`.
+    checkpoints: a directory for each seed.
+    results: the directory of all results.
+    vocabulary: of the models.
+    tables: the equations trained on, and those of validation, by split.
     """
 
     run: Mapping[str, Any]
@@ -111,14 +115,15 @@ def _read_run(directory: Path) -> Asked:
     told = read_json(record)
     try:
         run, seeds, inputs = told["run"], list(told["seeds"]), set(told["inputs"].values())
-        place = Path(DIRECTORIES[run["phase"]].format(**run))
-    except (KeyError, TypeError, AttributeError):
+        place = Path(DIRECTORIES[run["phase"]].format(point=told.get("point") or "", **run))
+        [data] = {found[1] for path in told["inputs"] if (found := DATA.search(path))}
+    except (KeyError, TypeError, AttributeError, ValueError):
         raise ValueError(f"{record}: is no record of a run") from None
     whole = directory.resolve()
     results = whole.parents[len(place.parts) - 1]
     if results / place != whole:
         raise ValueError(f"{directory}: holds the run {place}, so its path must end in that")
-    data = results / "data" / str(run["data"])
+    data = results / data
     files = {split: data / f"{split}.csv" for split in SPLITS}
     files["vocabulary"] = data / "vocabulary.json"
     check_manifest(data / "manifest.json", **files)

@@ -3,6 +3,7 @@
 The files are written without `transformers`, which takes seconds to import.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,22 +14,31 @@ from safetensors.torch import load, save
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from gpt_math_domains.data.vocabulary import Vocabulary
-from gpt_math_domains.files import atomic_write, read_json, write_json, write_text
+from gpt_math_domains.files import atomic_write, read_json, sha256, write_json, write_text
 from gpt_math_domains.run import (
     CONFIG,
+    EMBEDDING,
     GENERATION_CONFIG,
     HEAD,
+    STEP,
     TOKENIZER,
     TOKENIZER_CONFIG,
     UNEMBEDDING,
     WEIGHTS,
     ModelSize,
 )
+from gpt_math_domains.training.device import PRECISIONS
 from gpt_math_domains.training.model import INITIAL_STD, LAYER_NORM_EPSILON, Parameters
 
 # In the order of ModelSize's fields; after them, dropout and whether embeddings are tied.
 SIZE_KEYS = ("n_layer", "n_head", "n_embd", "vocab_size", "n_positions")
 DROPOUT_KEYS = ("attn_pdrop", "embd_pdrop", "resid_pdrop")
+FIXED = {  # the same in all models here
+    "model_type": "gpt2",
+    "activation_function": "gelu_new",
+    "layer_norm_epsilon": LAYER_NORM_EPSILON,
+}
+TYPES = sorted({dtype for dtype, _ in PRECISIONS.values()}, key=str)  # of weights
 UNKNOWN = "[unk]"
 
 
@@ -64,12 +74,17 @@ def read_checkpoints(directories: Sequence[Path]) -> tuple[Parameters, ModelSize
     """Return the stacked parameters `[R, ...]`, without a classification head, and their size.
 
     Raises:
-        ValueError: a directory is no checkpoint of this project, or the sizes differ.
+        ValueError: a directory is no checkpoint of this project, or they differ in size or in the
+            type of their numbers.
     """
     sizes, stacks = zip(*map(_read_checkpoint, directories), strict=True)
-    if len(set(sizes)) > 1:
-        raise ValueError(f"{directories[0].parent}: its checkpoints differ in size: {sizes}")
-    names = stacks[0].keys()
+    first, names = directories[0], stacks[0].keys()
+    types = [_name(weights[EMBEDDING].dtype) for weights in stacks]
+    for directory, size, kind in zip(directories, sizes, types, strict=True):
+        if size != sizes[0]:
+            raise ValueError(f"{directory / CONFIG}: holds {size}, but {first} holds {sizes[0]}")
+        if kind != types[0]:
+            raise ValueError(f"{directory / WEIGHTS}: holds {kind}, but {first} holds {types[0]}")
     return {name: torch.stack([weights[name] for weights in stacks]) for name in names}, sizes[0]
 
 
@@ -108,6 +123,9 @@ def _read_checkpoint(directory: Path) -> tuple[ModelSize, Parameters]:
     if not isinstance(tied, bool):
         raise ValueError(f"{path}: tie_word_embeddings is {tied!r}, but it is true or false")
     size = ModelSize(*(*numbers, *dropout, tied))
+    for key, value in FIXED.items():
+        if config.get(key) != value:
+            raise ValueError(f"{path}: {key} is {config.get(key)!r}, but it is {value!r} here")
     path = directory / WEIGHTS
     try:
         weights = load(path.read_bytes())
@@ -126,7 +144,48 @@ def _read_checkpoint(directory: Path) -> tuple[ModelSize, Parameters]:
             f"{path}: {wrong!r} is {found.get(wrong, 'missing')}, "
             f"but {CONFIG} asks for {wanted.get(wrong, 'no such tensor')}"
         )
+    if size.d_model % size.num_heads:
+        raise ValueError(f"{directory / CONFIG}: n_embd = {size.d_model} is no multiple of n_head")
+    for name, value in weights.items():
+        if value.dtype not in TYPES or value.dtype != weights[EMBEDDING].dtype:
+            raise ValueError(
+                f"{path}: {name!r} holds {_name(value.dtype)}, but all tensors hold "
+                f"{' or all hold '.join(map(_name, TYPES))}"
+            )
+        if not bool(value.isfinite().all()):
+            raise ValueError(f"{path}: {name!r} holds what is no finite number")
     return size, {name: weights[name] for name in wanted}
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def kept_checkpoints(record: Path, seeds: Sequence[int]) -> dict[int, list[Path]]:
+    """Return the checkpoints along a run's training: by step, a directory for each seed.
+
+    Args:
+        record: of the run, which names them and their checksums; they are beside it.
+        seeds: of the run.
+
+    Raises:
+        ValueError: one is not what the record says.
+    """
+    told = read_json(record)
+    sums = told.get("checkpoints") if isinstance(told, dict) else None
+    if not isinstance(sums, dict):
+        raise ValueError(f"{record}: names no checkpoints along training")
+    steps = set()
+    for name, recorded in sums.items():
+        known = re.fullmatch(r"seed_\d+/step_(\d+)/" + re.escape(WEIGHTS), name)
+        path = record.parent / name
+        if known is None or not path.is_file() or sha256(path) != recorded:
+            raise ValueError(f"{path}: is not the checkpoint that {record.name} names")
+        steps.add(int(known[1]))
+    return {
+        step: [record.parent / f"seed_{seed}" / STEP.format(step=step) for seed in seeds]
+        for step in sorted(steps)
+    }
 
 
 def tokenizer(vocabulary: Vocabulary) -> Tokenizer:
@@ -190,14 +249,14 @@ def _config(
     kind = "GPT2LMHeadModel" if labels is None else "GPT2ForSequenceClassification"
     config: dict[str, Any] = {
         "architectures": [kind],
-        "model_type": "gpt2",
+        "model_type": FIXED["model_type"],
         "vocab_size": size.vocabulary_size,
         "n_positions": size.num_positions,
         "n_embd": size.d_model,
         "n_layer": size.num_layers,
         "n_head": size.num_heads,
-        "activation_function": "gelu_new",
-        "layer_norm_epsilon": LAYER_NORM_EPSILON,
+        "activation_function": FIXED["activation_function"],
+        "layer_norm_epsilon": FIXED["layer_norm_epsilon"],
         "initializer_range": INITIAL_STD,
         **dict.fromkeys(DROPOUT_KEYS, size.dropout),
         "tie_word_embeddings": size.tie_word_embeddings,
