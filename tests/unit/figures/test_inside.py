@@ -232,7 +232,7 @@ def test_pages_are_of_one_version_and_have_the_same_bytes_each_time(tmp_path: Pa
     pages = {name: tmp_path / f"{name}.html" for name in ("attention", "lens", "layers", "steps")}
 
     def draw(data: int = 1) -> dict[str, bytes]:
-        plot_attention(tmp_path / "attention.csv", data, 2, pages["attention"])
+        plot_attention([tmp_path / "attention.csv"], data, 2, pages["attention"])
         plot_lens([tmp_path / "lens.csv"], data, pages["lens"])
         plot_probes(
             [tmp_path / "probes.csv"], 1, data, layers=pages["layers"], steps=pages["steps"]
@@ -245,6 +245,6 @@ def test_pages_are_of_one_version_and_have_the_same_bytes_each_time(tmp_path: Pa
     with pytest.raises(ValueError, match=r"of data versions \[1\]; the figure is of 3"):
         draw(data=3)
     with pytest.raises(ValueError, match=r"of model versions \[2\]; the figure is of 4"):
-        plot_attention(tmp_path / "attention.csv", 1, 4, pages["attention"])
+        plot_attention([tmp_path / "attention.csv"], 1, 4, pages["attention"])
     with pytest.raises(ValueError, match=r"table\.csv: has the columns"):
         plot_embedding([tmp_path / "table.csv"], [], 1, tmp_path / "embedding.html")

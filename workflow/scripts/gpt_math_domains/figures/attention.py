@@ -1,5 +1,6 @@
 """Where the heads of a model look: attention weights by head and symbol."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -97,11 +98,11 @@ def attention_heatmap(table: pd.DataFrame, title: str) -> go.Figure:
     return figure
 
 
-def plot_attention(input_csv: str | Path, data: int, model: int, output: str | Path) -> None:
+def plot_attention(inputs: Sequence[str | Path], data: int, model: int, output: str | Path) -> None:
     """Write the page about the attention of a model.
 
     Args:
-        input_csv: the table of its attention.
+        inputs: the table of its attention.
         data: the data version.
         model: the model version.
         output: the page.
@@ -109,7 +110,7 @@ def plot_attention(input_csv: str | Path, data: int, model: int, output: str | P
     Raises:
         ValueError: the table is malformed or of another model.
     """
-    table = ATTENTION.read([input_csv])
+    table = ATTENTION.read(inputs)
     require_only(table, "data", data)
     require_only(table, "model", model)
     figure = attention_heatmap(table, f"{pretrain_title(data)}, model {model}, attention")
