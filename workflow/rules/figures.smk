@@ -36,6 +36,7 @@ rule plot_pretrain_curves:
             within=STUDY.figures.reference_curves,
             default=[],
         ),
+        baselines=rules.compute_pretrain_baselines.output.baselines,
         plotly_js=ancient(PLOTLY),
     output:
         overview=f"{PRETRAIN_PLOT}.html",
@@ -48,7 +49,7 @@ rule plot_pretrain_curves:
     conda:
         "../../envs/figures.yaml"
     params:
-        colors=STUDY.figures.pretrain_colors,
+        colors=STUDY.figures.line_colors("pretrain"),
         code=fingerprint("plot_curves.py"),
     script:
         "../scripts/plot_curves.py"
@@ -71,6 +72,7 @@ rule plot_finetune_curves:
             within=STUDY.figures.reference_curves,
             default=[],
         ),
+        baselines=rules.compute_finetune_baselines.output.baselines,
         plotly_js=ancient(PLOTLY),
     output:
         overview=f"{FINETUNE_PLOT}.html",
@@ -83,7 +85,7 @@ rule plot_finetune_curves:
     conda:
         "../../envs/figures.yaml"
     params:
-        colors=STUDY.figures.finetune_colors,
+        colors=STUDY.figures.line_colors("finetune"),
         code=fingerprint("plot_curves.py"),
     script:
         "../scripts/plot_curves.py"
@@ -96,6 +98,7 @@ rule plot_pretrain_generalization:
             **COMPARED,
             allow_missing=True,
         ),
+        baselines=rules.compute_pretrain_baselines.output.baselines,
         plotly_js=ancient(PLOTLY),
     output:
         page=f"{PRETRAIN_PLOT}_generalization.html",
@@ -106,7 +109,7 @@ rule plot_pretrain_generalization:
     conda:
         "../../envs/figures.yaml"
     params:
-        colors=STUDY.figures.pretrain_colors,
+        colors=STUDY.figures.line_colors("pretrain"),
         code=fingerprint("plot_generalization.py"),
     script:
         "../scripts/plot_generalization.py"
@@ -119,6 +122,7 @@ rule plot_finetune_generalization:
             **COMPARED,
             allow_missing=True,
         ),
+        baselines=rules.compute_finetune_baselines.output.baselines,
         plotly_js=ancient(PLOTLY),
     output:
         page=f"{FINETUNE_PLOT}_generalization.html",
@@ -129,7 +133,7 @@ rule plot_finetune_generalization:
     conda:
         "../../envs/figures.yaml"
     params:
-        colors=STUDY.figures.finetune_colors,
+        colors=STUDY.figures.line_colors("finetune"),
         code=fingerprint("plot_generalization.py"),
     script:
         "../scripts/plot_generalization.py"
@@ -142,6 +146,7 @@ rule plot_answers:
             **COMPARED,
             allow_missing=True,
         ),
+        baselines=rules.compute_pretrain_baselines.output.baselines,
         plotly_js=ancient(PLOTLY),
     output:
         operations=f"{PRETRAIN_PLOT}_operations.html",
@@ -165,6 +170,7 @@ rule plot_families:
             **COMPARED,
             allow_missing=True,
         ),
+        baselines=rules.compute_pretrain_baselines.output.baselines,
         plotly_js=ancient(PLOTLY),
     output:
         page=f"{PRETRAIN_PLOT}_families.html",
@@ -187,6 +193,7 @@ rule plot_labels:
             **COMPARED,
             allow_missing=True,
         ),
+        baselines=rules.compute_finetune_baselines.output.baselines,
         plotly_js=ancient(PLOTLY),
     output:
         page=f"{FINETUNE_PLOT}_labels.html",
@@ -219,7 +226,7 @@ rule plot_pretrain_norms:
     conda:
         "../../envs/figures.yaml"
     params:
-        colors=STUDY.figures.pretrain_colors,
+        colors=STUDY.figures.line_colors("pretrain"),
         code=fingerprint("plot_norms.py"),
     script:
         "../scripts/plot_norms.py"
@@ -242,7 +249,7 @@ rule plot_finetune_norms:
     conda:
         "../../envs/figures.yaml"
     params:
-        colors=STUDY.figures.finetune_colors,
+        colors=STUDY.figures.line_colors("finetune"),
         code=fingerprint("plot_norms.py"),
     script:
         "../scripts/plot_norms.py"
@@ -265,7 +272,7 @@ rule plot_transfer:
     conda:
         "../../envs/figures.yaml"
     params:
-        colors=STUDY.figures.finetune_colors,
+        colors=STUDY.figures.line_colors("finetune"),
         code=fingerprint("plot_transfer.py"),
     script:
         "../scripts/plot_transfer.py"
@@ -352,7 +359,8 @@ rule plot_rules:
 SECTIONS = {
     "pretrain": expand(rules.plot_pretrain_curves.output.accuracy, **ALL),
     "pretrain_generalization": expand(rules.plot_pretrain_generalization.output, **ALL),
-    "answers": expand(rules.plot_answers.output, **ALL),
+    "operations": expand(rules.plot_answers.output.operations, **ALL),
+    "operands": expand(rules.plot_answers.output.operands, **ALL),
     "families": expand(rules.plot_families.output, **ALL),
     "pretrain_norms": expand(rules.plot_pretrain_norms.output, **ALL),
     "finetune": expand(rules.plot_finetune_curves.output.accuracy, **ALL),
@@ -364,11 +372,11 @@ SECTIONS = {
         *expand(rules.plot_pretrain_scale.output, **ALL),
         *expand(rules.plot_finetune_scale.output, **ALL),
     ],
-    "rules": expand(rules.plot_rules.output),
 }
-# Figures with a page of their own: these, and the losses and overviews that the page links to.
+# Figures with a page of their own: these, and those that the page links to.
 PAGES = [
     *chain.from_iterable(SECTIONS.values()),
+    *rules.plot_rules.output,
     *expand(rules.plot_pretrain_curves.output.overview, **ALL),
     *expand(rules.plot_pretrain_curves.output.loss, **ALL),
     *expand(rules.plot_finetune_curves.output.overview, **ALL),
@@ -386,6 +394,10 @@ rule write_index:
         records=expand(
             [rules.pretrain_model.output.record, rules.finetune_model.output.record],
             **ALL,
+        ),
+        equations=expand(f"{DATA}/train.csv", data=STUDY.run.data[0]),
+        labels=expand(
+            f"{LABELS}/train.csv", data=STUDY.run.data[0], domain=STUDY.run.domains[:1]
         ),
         comparison=COMPARISON,
         plotly_js=ancient(PLOTLY),

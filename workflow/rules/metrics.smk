@@ -1,3 +1,41 @@
+rule compute_pretrain_baselines:
+    input:
+        train=f"{DATA}/train.csv",
+        valid=f"{DATA}/valid.csv",
+        vocabulary=f"{DATA}/vocabulary.json",
+        manifest=f"{DATA}/manifest.json",
+    output:
+        baselines=f"{DATA}/baselines.csv",
+    log:
+        "<logs>/metrics/baselines_data_{data}.log",
+    benchmark:
+        "<benchmarks>/metrics/baselines_data_{data}.tsv"
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        code=fingerprint("compute_baselines.py"),
+    script:
+        "../scripts/compute_baselines.py"
+
+
+rule compute_finetune_baselines:
+    input:
+        train=f"{LABELS}/train.csv",
+        valid=f"{LABELS}/valid.csv",
+    output:
+        baselines=f"{LABELS}/baselines.csv",
+    log:
+        "<logs>/metrics/baselines_domain_{domain}_data_{data}.log",
+    benchmark:
+        "<benchmarks>/metrics/baselines_domain_{domain}_data_{data}.tsv"
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        code=fingerprint("compute_baselines.py"),
+    script:
+        "../scripts/compute_baselines.py"
+
+
 rule collect_pretrain_metrics:
     input:
         metrics=expand(
@@ -44,6 +82,10 @@ rule summarize_metrics:
     input:
         pretrain="<results>/metrics/pretrain.csv",
         finetune="<results>/metrics/finetune.csv",
+        baselines=[
+            *expand(rules.compute_pretrain_baselines.output, **ALL),
+            *expand(rules.compute_finetune_baselines.output, **ALL),
+        ],
     output:
         summary="<results>/metrics/summary.csv",
     log:

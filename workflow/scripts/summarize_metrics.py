@@ -9,4 +9,9 @@ if TYPE_CHECKING:
     from snakemake.script import snakemake
 
 with job_log(snakemake.log[0]):
-    summarize_metrics(snakemake.input.pretrain, snakemake.input.finetune, snakemake.output.summary)
+    summarize_metrics(
+        snakemake.input.pretrain,
+        snakemake.input.finetune,
+        snakemake.input.baselines,
+        snakemake.output.summary,
+    )

@@ -57,11 +57,12 @@ def test_long_arrows_run_between_the_rules() -> None:
 
 def test_the_page_is_the_same_each_time(tmp_path: Path) -> None:
     (tmp_path / "rules.mmd").write_text(PRINTED)
-    for name in ("first", "again"):
-        plot_rules(tmp_path / "rules.mmd", tmp_path / f"{name}.html")
-    assert (tmp_path / "first.html").read_bytes() == (tmp_path / "again.html").read_bytes()
-    assert read_figure(tmp_path / "first.html").layout.title.text == "Rules"
-    assert "train before collect" in read_drawing(tmp_path / "first.html").description
+    for place in ("first", "again"):
+        plot_rules(tmp_path / "rules.mmd", tmp_path / place / "rules.html")
+    page, again = (tmp_path / place / "rules.html" for place in ("first", "again"))
+    assert page.read_bytes() == again.read_bytes()
+    assert read_figure(page).layout.title.text == "Rules"
+    assert "train before collect" in read_drawing(page).description
     (tmp_path / "rules.mmd").write_text("")
     with pytest.raises(ValueError, match=r"rules.mmd: expected a Mermaid flowchart"):
         plot_rules(tmp_path / "rules.mmd", tmp_path / "first.html")

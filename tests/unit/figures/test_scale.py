@@ -15,7 +15,7 @@ from gpt_math_domains.files import write_json
 from gpt_math_domains.results.metrics import collect_metrics
 from gpt_math_domains.results.summary import summarize_metrics
 from gpt_math_domains.run import ModelSize
-from metric_rows import row, table
+from metric_rows import baselines, baselines_table, row, table
 
 MODELS: dict[int, dict[str, Any]] = {
     2: {"num_layers": 1, "num_heads": 8, "d_model": 128},
@@ -82,7 +82,10 @@ def write_study(directory: Path) -> dict[str, Any]:
         ]
         collect_metrics(tables, phase, directory / f"{phase}.csv")
     summarize_metrics(
-        directory / "pretrain.csv", directory / "finetune.csv", directory / "summary.csv"
+        directory / "pretrain.csv",
+        directory / "finetune.csv",
+        [baselines_table(directory, baselines())],
+        directory / "summary.csv",
     )
     write_json(
         directory / "manifest.json",
@@ -109,13 +112,14 @@ def test_points_are_the_final_accuracies_at_what_the_runs_cost(tmp_path: Path) -
     page = tmp_path / "page.html"
     plot_scale(tmp_path / "summary.csv", [tmp_path / "manifest.json"], "pretrain", study, page)
     figure = read_figure(page)
-    parameters, steps, flops = figure.data
+    parameters, steps, flops, *dotted = figure.data
     assert numbers(parameters.x) == [size.parameters() for size in SIZES]
     assert numbers(steps.x) == [82, 82]
     assert numbers(flops.x) == [
         2 * 1287 * training_flops(size, 18, pretraining=True) for size in SIZES
     ]
-    for points in figure.data:
+    assert [numbers(line.y) for line in dotted] == [[0.25, 0.25]] * 3
+    for points in figure.data[:3]:
         assert numbers(points.y) == pytest.approx([0.205, 0.605])
         assert list(points.text) == ["2", "6"]
     assert [axis.title.text for axis in figure.select_xaxes()] == [

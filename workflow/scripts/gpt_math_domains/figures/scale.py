@@ -13,6 +13,7 @@ from plotly.subplots import make_subplots
 from gpt_math_domains.data.manifest import read_sizes
 from gpt_math_domains.data.vocabulary import POSITIONS
 from gpt_math_domains.figures.drawing import write_figure
+from gpt_math_domains.figures.lines import baseline_line
 from gpt_math_domains.figures.looks import (
     ACCURACY_RANGE,
     AXES,
@@ -38,8 +39,8 @@ def scale(runs: pd.DataFrame, metric: str, title: str) -> go.Figure:
     """Draw the final accuracy against parameters, steps and FLOPs, one line for each data version.
 
     A point is the mean over a run's seeds, with its 95% interval (Student t); lines join the models
-    in ascending order of the measure. Of several protocols, `full` (or else the first) is drawn
-    and the others wait in the legend.
+    in ascending order of the measure, and thin dotted ones are baselines. Of several protocols,
+    `full` (or else the first) is drawn and the others wait in the legend.
 
     Args:
         runs: the summary of the runs of one phase (and domain version), as `summary.read_summary`
@@ -84,6 +85,20 @@ def scale(runs: pd.DataFrame, metric: str, title: str) -> go.Figure:
                     col=1,
                 )
             heading = None
+    for row, measure in enumerate(MEASURES, start=1):
+        for data, color in data_colors.items():
+            own = runs[runs["data"] == data]
+            line = baseline_line(
+                own[measure],
+                float(own["baseline"].iloc[0]),
+                f"data {data}",
+                color=color,
+                in_legend=row == 1,
+                name=f"baseline, data {data}",
+                legendgroup=f"baseline {data}",
+                meta=None,
+            )
+            figure.add_trace(line, row=row, col=1)
     set_layout(figure, title, legend="", height=960)
     for row, (measure, words) in enumerate(MEASURES.items(), start=1):
         figure.update_xaxes(title_text=words, range=_log_range(runs[measure]), row=row)

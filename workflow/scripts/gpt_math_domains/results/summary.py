@@ -7,13 +7,16 @@ import numpy as np
 import pandas as pd
 
 from gpt_math_domains.files import errors_name
+from gpt_math_domains.results.baselines import COLUMNS as BASELINES
+from gpt_math_domains.results.baselines import overall, read_baselines
 from gpt_math_domains.results.metrics import accuracy_curves, read_metrics
-from gpt_math_domains.results.statistics import first_steps, mean_interval
+from gpt_math_domains.results.statistics import Interval, crossings, first_step, mean_interval
 from gpt_math_domains.results.tables import (
     NUMBER,
     RUN_COLUMNS,
     TEXT,
     WHOLE,
+    empty_table,
     read_table,
     typed,
     write_table,
@@ -28,13 +31,14 @@ def _interval_columns(name: str) -> dict[str, str]:
 
 
 COLUMNS = RUN_COLUMNS | {"metric": TEXT, "seeds": WHOLE, "steps": WHOLE}
-for _name in ("final", "best", "best_step"):
-    COLUMNS |= _interval_columns(_name)
+COLUMNS |= _interval_columns("final") | {"baseline": NUMBER}
 for _threshold in THRESHOLDS:
     COLUMNS |= {f"reached_{_threshold}": WHOLE} | _interval_columns(f"step_{_threshold}")
 
 
-def summarize(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
+def summarize(
+    frames: Iterable[pd.DataFrame], baselines: pd.DataFrame | None = None
+) -> pd.DataFrame:
     """Return one row for each run, in the order of the frames.
 
     `seeds` counts the seeds and `steps` is the last evaluated step. The columns `_mean`, `_low`
@@ -42,25 +46,42 @@ def summarize(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
     of freedom, cut off at the least and greatest possible value; empty with one seed) of
 
     * `final`: the accuracy that `metric` names, at the last step;
-    * `best`, `best_step`: its highest value, and the first step that attains it;
-    * `step_0.5`, `step_0.9`, `step_0.99`: the first step with at least that accuracy. These are
-      empty unless every seed got there, since a mean over those that did would flatter slow runs;
-      `reached_0.5`, `reached_0.9` and `reached_0.99` count the seeds that did.
+    * `step_0.5`, `step_0.9`, `step_0.99`: the first step with at least that accuracy, as
+      `statistics.first_step` tells it. These are empty unless every seed got
+      there, since a mean over those that did would flatter slow runs; `reached_0.5`,
+      `reached_0.9` and `reached_0.99` count the seeds that did.
+
+    `baseline` is the accuracy to beat; see `baselines`.
 
     Args:
         frames: tables as `read_metrics` returns them; empty ones add nothing.
+        baselines: as `read_baselines` returns them; where there is none, it is empty.
     """
-    rows = [_summarize_run(run) for frame in frames for _, run in frame.groupby(RUN, dropna=False)]
+    known = empty_table(BASELINES) if baselines is None else baselines
+    rows = [
+        _summarize_run(run) | {"baseline": overall(known, run.iloc[0].to_dict())}
+        for frame in frames
+        for _, run in frame.groupby(RUN, dropna=False)
+    ]
     return typed(pd.DataFrame(rows, columns=list(COLUMNS)), COLUMNS)
 
 
-def summarize_metrics(pretrain: str | Path, finetune: str | Path, output: str | Path) -> None:
+def summarize_metrics(
+    pretrain: str | Path, finetune: str | Path, baselines: Iterable[str | Path], output: str | Path
+) -> None:
     """Write the summary of all runs in two collected tables; see `summarize`.
 
+    Args:
+        pretrain: the metrics of all pretraining runs.
+        finetune: the metrics of all finetuning runs.
+        baselines: of their data and domain versions.
+        output: the summary.
+
     Raises:
-        ValueError: a file is no metrics table.
+        ValueError: a file is no such table.
     """
-    write_table(summarize([read_metrics(pretrain), read_metrics(finetune)]), output)
+    metrics = [read_metrics(pretrain), read_metrics(finetune)]
+    write_table(summarize(metrics, read_baselines(baselines)), output)
 
 
 def read_summary(path: str | Path) -> pd.DataFrame:
@@ -80,14 +101,15 @@ def _summarize_run(run: pd.DataFrame) -> dict[str, object]:
     curves = accuracy_curves(run)
     row = {name: first[name] for name in RUN} | {"metric": ACCURACY[first["phase"]]}
     row |= {"seeds": curves.shape[1], "steps": curves.index[-1]}
-    values = {"final": curves.iloc[-1], "best": curves.max(), "best_step": curves.idxmax()}
+    row |= _interval("final", mean_interval(curves.iloc[-1]), 1)
     for threshold in THRESHOLDS:
-        steps = first_steps(curves, threshold)
-        row[f"reached_{threshold}"] = steps.notna().sum()
-        values[f"step_{threshold}"] = steps
-    for name, value in values.items():
-        found = mean_interval(value)
-        possible = (1, row["steps"]) if "step" in name else (0, 1)
-        low, high = np.clip([found.low, found.high], *possible)
-        row |= {f"{name}_mean": found.mean, f"{name}_low": low, f"{name}_high": high}
+        reached = crossings(curves, threshold)
+        row[f"reached_{threshold}"] = reached["by"].notna().sum()
+        row |= _interval(f"step_{threshold}", first_step(reached), row["steps"])
     return row
+
+
+def _interval(name: str, found: Interval, most: float) -> dict[str, object]:
+    """Return the columns of a mean, its limits cut off at 0 and the greatest possible value."""
+    low, high = np.clip([found.low, found.high], 0, most)
+    return {f"{name}_mean": found.mean, f"{name}_low": low, f"{name}_high": high}
