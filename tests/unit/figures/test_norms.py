@@ -27,7 +27,11 @@ def test_the_gradient_stands_above_the_weights_over_the_same_steps() -> None:
     assert [axis.title.text for axis in figure.select_yaxes()] == ["gradient norm", "weight norm"]
     assert figure.layout.xaxis.matches == "x2"
     for axis, values in (("y", [1.0, 1.0]), ("y2", [20.0, 20.0])):
-        own = [line for line in figure.data if line.yaxis == axis and line.fill is None and line.hoverinfo is None]
+        own = [
+            line
+            for line in figure.data
+            if line.yaxis == axis and line.fill is None and line.hoverinfo is None
+        ]
         assert [line.name for line in own] == ["2", "4"]
         assert [line.line.color for line in own] == COLORS
         assert {tuple(line.x) for line in own} == {tuple(STEPS)}

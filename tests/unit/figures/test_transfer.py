@@ -43,7 +43,12 @@ def points(figure: go.Figure, axis: str, symbol: str) -> list[tuple[float, float
 def test_first_steps_keep_the_seeds_that_never_got_there() -> None:
     found = seed_steps(runs(STUDY), 0.9)
     told = found[["protocol", "model", "seed", "after"]].to_numpy().tolist()
-    assert told == [["full", 2, 0, 10], ["full", 2, 1, 0], ["scratch", 2, 0, 20], ["scratch", 2, 1, 30]]
+    assert told == [
+        ["full", 2, 0, 10],
+        ["full", 2, 1, 0],
+        ["scratch", 2, 0, 20],
+        ["scratch", 2, 1, 30],
+    ]
     assert found["by"].tolist()[:3] == [20, 10, 30]
     assert found["by"].isna().tolist() == [False, False, False, True]
 

@@ -257,52 +257,57 @@ def test_findings_are_those_that_hold_among_all_comparisons() -> None:
 
 def test_the_verdict_says_in_plain_words_that_pretraining_helps_and_names_the_baseline() -> None:
     verdict = found(finetuned(full=EARLY, scratch=LATE)).verdict
-    assert verdict[0] == (
-        "Pretraining helps here: from a pretrained start (full), finetuning reaches a domain_acc "
-        "of 0.9 after about 15 steps and ends at 0.980; from random weights (scratch), finetuning "
-        "reaches a domain_acc of 0.9 after about 75 steps and ends at 0.950, where always telling "
-        "a label as most training equations have it gets 0.550."
-    )
-    assert verdict[1] == (
-        "The steps saved to 0.9 are +60, and 1 of 2 differences in steps and ends stand out from "
-        "3 seeds."
-    )
+    assert verdict == [
+        "Pretraining helps here.",
+        "Finetuning all weights reaches a domain_acc of 0.9 after about 15 steps from a pretrained "
+        "start (full) and after about 75 steps from random weights (scratch); it ends at 0.980 and "
+        "0.950, where always telling a label as most training equations have it gets 0.550.",
+        "A pretrained start saves 60 steps; 1 of 2 differences in steps and final accuracy stands "
+        "out from 3 seeds.",
+    ]
 
 
 def test_the_verdict_says_when_nothing_stands_out_and_how_many_seeds_would_tell() -> None:
     shaken = [LATE[0], EARLY[1], LATE[2]]
     verdict = found(finetuned(full=[EARLY[0], LATE[1], EARLY[2]], scratch=shaken)).verdict
-    assert verdict[0].startswith("This study does not show that pretraining helps: ")
-    assert "The steps saved to 0.9 are +20" in verdict[1]
-    assert "0 of 2 differences in steps and ends stand out from 3 seeds" in verdict[1]
-    assert verdict[1].endswith("seeds would be needed if they stay as seen.")
+    assert verdict[0] == "This study does not show that pretraining helps."
+    assert verdict[2] == (
+        "A pretrained start saves 20 steps; none of 2 differences in steps and final accuracy "
+        "stands out from 3 seeds; to tell whether such differences in steps are real takes 97 "
+        "seeds."
+    )
 
 
 def test_a_pretrained_start_that_holds_back_is_called_so() -> None:
     verdict = found(finetuned(full=LATE, scratch=EARLY)).verdict
-    assert verdict[0].startswith("Pretraining holds finetuning back here: ")
+    assert verdict[0] == "Pretraining holds finetuning back here."
+    assert verdict[2].startswith("A pretrained start takes 60 more steps; ")
+
+
+def test_a_start_from_which_seeds_do_not_get_there_is_told() -> None:
+    verdict = found(finetuned(full=EARLY, scratch=NEVER)).verdict
+    assert "and not in all seeds from random weights (scratch)" in verdict[1]
 
 
 def test_the_verdict_of_one_seed_tells_what_was_observed_and_concludes_nothing() -> None:
     verdict = found(finetuned(full=EARLY[:1], scratch=LATE[:1])).verdict
     assert verdict == [
-        "One seed cannot tell whether pretraining helps; what was observed: from a pretrained "
-        "start (full), finetuning reaches a domain_acc of 0.9 after about 15 steps and ends at "
-        "0.990; from random weights (scratch), finetuning reaches a domain_acc of 0.9 after about "
-        "75 steps and ends at 0.990, where always telling a label as most training equations have "
-        "it gets 0.550.",
-        "The steps saved to 0.9 are +60; a second seed would tell how far seeds differ, and so how "
-        "many it takes.",
+        "One seed cannot tell whether pretraining helps; here is what was observed.",
+        "Finetuning all weights reaches a domain_acc of 0.9 after about 15 steps from a pretrained "
+        "start (full) and after about 75 steps from random weights (scratch); it ends at 0.990 and "
+        "0.990, where always telling a label as most training equations have it gets 0.550.",
+        "A pretrained start saves 60 steps; a second seed would tell how far seeds differ, and so "
+        "how many it takes.",
     ]
 
 
 def test_a_study_of_one_start_is_told_beside_the_baseline_and_compares_nothing() -> None:
     told = found(pretrained([[0.1, 0.4], [0.1, 0.5]]), finetuned(full=EARLY[:2]))
     assert told.verdict == [
-        "Finetuning (full) ends at a domain_acc of 0.985 against 0.550 on data 1, against what "
-        "always telling a label as most training equations have it gets.",
-        "Pretraining ends at a math_acc of 0.450 against 0.250 on data 1, against what always "
-        "giving the most frequent answer of an operation and modulus gets.",
+        "Finetuning (full) ends at a domain_acc of 0.985 against 0.550 on data 1; the second "
+        "number is what always telling a label as most training equations have it gets.",
+        "Pretraining ends at a math_acc of 0.450 against 0.250 on data 1; the second number is "
+        "what always giving the most frequent answer of an operation and modulus gets.",
     ]
     assert told.comparisons == []
 

@@ -46,7 +46,7 @@ def family_curves(
         title: the figure's title.
         baselines: of the data version, as `baselines.read_baselines` returns them.
     """
-    known = {} if baselines is None else of_families(baselines).stack().to_dict()
+    known = {} if baselines is None else of_families(baselines).stack().dropna().to_dict()
     models = sorted(table["model"].unique().tolist())
     operations = [name for name in OPERATIONS if name in set(table["operation"])]
     moduli = table["modulo"].astype("string").fillna("none")

@@ -92,7 +92,9 @@ def generalization_curves(
                 shown += [protocol] * len(lines)
         if baseline is not None:
             visible = protocol == protocols(metrics)[0]
-            line = baseline_line(metrics["step"], baseline, AXES[accuracy], visible=visible)
+            line = baseline_line(
+                metrics["step"], baseline, AXES[accuracy], visible=visible, meta=None
+            )
             figure.add_trace(line, row=1, col=1)
             shown.append(protocol)
     set_layout(figure, title, height=960)

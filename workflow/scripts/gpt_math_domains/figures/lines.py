@@ -135,10 +135,10 @@ def model_lines(
             meta={"keys": [f"protocol {protocol}", f"model {model}"]},
             visible=protocol in shown,
         )
-    if baseline is not None and not np.isnan(baseline):
-        yield baseline_line(metrics["step"], baseline, AXES[metric], in_legend=in_legend)
     if in_legend:
         yield from _switches(metrics, colors)
+    if baseline is not None and not np.isnan(baseline):
+        yield baseline_line(metrics["step"], baseline, AXES[metric], in_legend=in_legend)
 
 
 def baseline_line(

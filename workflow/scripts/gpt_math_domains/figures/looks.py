@@ -78,7 +78,8 @@ def finetune_title(domain: int, data: int) -> str:
 def protocols(metrics: pd.DataFrame) -> list[str]:
     """Return the protocols in a metrics table, the one to draw first; in pretraining `[""]`."""
     found = metrics["protocol"].fillna("").unique().tolist()
-    return sorted(found, key=lambda protocol: protocol != "full")
+    order = list(PROTOCOL_COLORS)
+    return sorted(found, key=lambda name: order.index(name) if name in order else len(order))
 
 
 def drawn_first(names: Sequence[str]) -> list[str]:

@@ -181,7 +181,7 @@ def render(
             compared=starts == "both",
             finetuned=starts != "none",
             configuration=_configuration(study),
-            commits=sorted({run["commit"] for run in runs} - {""}),
+            commits=_commits(runs),
             examples=_examples(study, examples),
             tables=[
                 _table("Models", _MODEL, _versions("model", study["models"])),
@@ -232,6 +232,12 @@ def _configuration(study: Mapping[str, Any]) -> str:
     return "; ".join(
         f"{key} {', '.join(map(str, values))}" for key, values in parts.items() if values
     )
+
+
+def _commits(runs: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the commits that runs were made with, each once, with changes if a run had some."""
+    told = {run["commit"] for run in runs} - {""}
+    return sorted(commit for commit in told if f"{commit} and changes" not in told)
 
 
 def _examples(study: Mapping[str, Any], examples: Examples | None) -> dict[str, Any]:
@@ -405,10 +411,12 @@ def _results(summary: pd.DataFrame) -> list[dict[str, Any]]:
         ends = dict.fromkeys(
             f"{end:.3f}" for end in (runs["final_mean"].min(), runs["final_mean"].max())
         )
-        count = f"{len(runs)} run{'s' if len(runs) > 1 else ''}"
+        told = [f"{len(runs)} run{'s' if len(runs) > 1 else ''}", f"{metric} {' to '.join(ends)}"]
+        if runs["baseline"].notna().all():
+            told.append(f"baseline {runs['baseline'].iloc[0]:.3f}")
         tables.append(
-            _table(f"Results: {place}", list(rows[0]), rows)
-            | {"heading": f"{place}: {count}, {metric} {' to '.join(ends)}"}
+            _table(f"Results: {place}", list(rows[0]), rows, fold=True)
+            | {"heading": f"{place}: {', '.join(told)}"}
         )
     return tables
 

@@ -17,6 +17,7 @@ import pandas as pd
 from gpt_math_domains.results.metrics import accuracy_curves
 from gpt_math_domains.results.statistics import (
     LEVEL,
+    MOST_SEEDS,
     Interval,
     crossings,
     difference,
@@ -230,41 +231,35 @@ def _starts_verdict(
     signs = {gaps[key].sign for key in sure.intersection(keys)}
     seeds = max(pair.curves.shape[1] for pair in here)
     if seeds == 1:
-        answer = "One seed cannot tell whether pretraining helps; what was observed"
+        yield "One seed cannot tell whether pretraining helps; here is what was observed."
     else:
-        answer = {
-            frozenset(): "This study does not show that pretraining helps",
-            frozenset({1}): "Pretraining helps here",
-            frozenset({-1}): "Pretraining holds finetuning back here",
-            frozenset({1, -1}): "Pretraining helps in some of these runs and hurts in others",
+        yield {
+            frozenset[int](): "This study does not show that pretraining helps.",
+            frozenset({1}): "Pretraining helps here.",
+            frozenset({-1}): "Pretraining holds finetuning back here.",
+            frozenset({1, -1}): "Pretraining helps in some of these runs and hurts in others.",
         }[frozenset(signs)]
-    sides = []
-    for protocol, words in (
-        (pretrained, "from a pretrained start"),
-        (random, "from random weights"),
-    ):
-        runs = summary[summary["protocol"] == protocol]
-        sides.append(f"{words} ({protocol}), finetuning {_reaches(runs)}")
-    baseline = _range(summary[summary["protocol"] == pretrained]["baseline"], ".3f")
+    runs = [summary[summary["protocol"] == protocol] for protocol in (pretrained, random)]
+    steps, ends = map(_steps, runs), (_range(side["final_mean"], ".3f") for side in runs)
+    starts = f"from a pretrained start ({pretrained})", f"from random weights ({random})"
+    told = " and ".join(f"{step} {start}" for step, start in zip(steps, starts, strict=True))
+    baseline = _range(runs[0]["baseline"], ".3f")
     against = f", where {_BASELINE['domain_acc']} {baseline}" if baseline else ""
-    yield f"{answer}: {'; '.join(sides)}{against}."
+    yield (
+        f"Finetuning all weights reaches a domain_acc of {THRESHOLDS[0]} {told}; it ends at "
+        f"{' and '.join(ends)}{against}."
+    )
     yield _sureness(here, keys, gaps, sure, seeds)
 
 
-def _reaches(runs: pd.DataFrame) -> str:
-    """Return when runs reach the first threshold, and what they end at."""
-    threshold = THRESHOLDS[0]
-    steps = runs[f"step_{threshold}_mean"]
-    if steps.notna().all():
-        reaches = f"reaches a domain_acc of {threshold} after about {_range(steps, ',.0f')} steps"
-    elif steps.isna().all():
-        reaches = f"does not bring all seeds to a domain_acc of {threshold}"
-    else:
-        reaches = (
-            f"brings all seeds to a domain_acc of {threshold} in {steps.notna().sum()} of "
-            f"{len(steps)} runs"
-        )
-    return f"{reaches} and ends at {_range(runs['final_mean'], '.3f')}"
+def _steps(runs: pd.DataFrame) -> str:
+    """Return in words when runs reach the first threshold."""
+    steps = runs[f"step_{THRESHOLDS[0]}_mean"]
+    missing = int(steps.isna().sum())
+    if missing == len(steps):
+        return "not in all seeds"
+    rest = f" (not in all seeds in {missing} of {len(steps)} runs)" if missing else ""
+    return f"after about {_range(steps, ',.0f')} steps{rest}"
 
 
 def _sureness(
@@ -275,36 +270,44 @@ def _sureness(
     seeds: int,
 ) -> str:
     """Return how sure the verdict on starts is, and how many seeds would tell more."""
-    threshold = THRESHOLDS[0]
-    steps = [gaps[key] for pair in pairs if (key := pair.key(threshold)) in gaps]
-    saved = [gap.mean for gap in steps if isfinite(gap.mean)]
-    seen = ""
-    if saved:
-        ends = f"{min(saved):+,.0f}", f"{max(saved):+,.0f}"
-        seen = f"The steps saved to {threshold} are {' to '.join(dict.fromkeys(ends))}"
+    steps = {key: gaps[key] for pair in pairs if (key := pair.key(THRESHOLDS[0])) in gaps}
+    saved = [gap.mean for gap in steps.values() if isfinite(gap.mean)]
+    seen = f"A pretrained start {_saved(saved)}" if saved else ""
     if seeds == 1:
-        rest = "a second seed would tell how far seeds differ, and so how many it takes"
-        return f"{seen}; {rest}." if seen else f"{rest[0].upper()}{rest[1:]}."
+        rest = "a second seed would tell how far seeds differ, and so how many it takes."
+        return f"{seen}; {rest}" if seen else rest.capitalize()
     known = [key for key in keys if not isnan(gaps[key].p)]
     found = len(sure.intersection(keys))
-    certain = f"{found} of {len(known)} differences in steps and ends stand out from {seeds} seeds"
-    told = f"{seen}, and {certain}" if seen else certain[0].upper() + certain[1:]
+    certain = (
+        f"{found or 'none'} of {len(known)} differences in steps and final accuracy "
+        f"{'stands' if found <= 1 else 'stand'} out from {seeds} seeds"
+    )
+    told = f"{seen}; {certain}" if seen else certain.capitalize()
     open_steps = [
         gap
-        for pair in pairs
-        if (key := pair.key(threshold)) in gaps and key not in sure
-        for gap in [gaps[key]]
-        if isfinite(gap.mean) and gap.mean and not isnan(gap.p)
+        for key, gap in steps.items()
+        if key not in sure and isfinite(gap.mean) and gap.mean and not isnan(gap.p)
     ]
     if not open_steps:
         return f"{told}."
     needed = [seeds_needed(gap, seeds) for gap in open_steps]
     enough = sorted(number for number in needed if number is not None)
-    if not enough:
-        return f"{told}; differences in steps as small as these would take more seeds than 200."
-    most = "more than 200" if None in needed else str(enough[-1])
-    numbers = " to ".join(dict.fromkeys([str(enough[0]), most]))
-    return f"{told}; for the others in steps, {numbers} seeds would be needed if they stay as seen."
+    most = [f"more than {MOST_SEEDS}"] if None in needed else []
+    ends = dict.fromkeys([*map(str, enough[:1]), *(most or map(str, enough[-1:]))])
+    return (
+        f"{told}; to tell whether such differences in steps are real takes "
+        f"{' to '.join(ends)} seeds."
+    )
+
+
+def _saved(steps: Sequence[float]) -> str:
+    """Return what a pretrained start saves, from the mean steps saved in each comparison."""
+    low, high = min(steps), max(steps)
+    if low >= 0 or high <= 0:
+        ends = sorted({f"{abs(low):,.0f}", f"{abs(high):,.0f}"}, key=lambda end: (len(end), end))
+        told = " to ".join(ends)
+        return f"saves {told} steps" if high > 0 else f"takes {told} more steps"
+    return f"saves up to {high:,.0f} steps and takes up to {-low:,.0f} more"
 
 
 def _baseline_verdict(
@@ -322,8 +325,10 @@ def _baseline_verdict(
         baseline = _range(rows["baseline"], ".3f")
         beside = f" against {baseline}" if baseline else ""
         parts.append(f"{_range(rows['final_mean'], '.3f')}{beside} on data {data}")
-    against = f", against what {_BASELINE[metric]}" if runs["baseline"].notna().any() else ""
-    yield f"{doing[0].upper()}{doing[1:]} ends at a {metric} of {_listed(parts)}{against}."
+    named = (
+        f"; the second number is what {_BASELINE[metric]}" if runs["baseline"].notna().any() else ""
+    )
+    yield f"{doing[0].upper()}{doing[1:]} ends at a {metric} of {_listed(parts)}{named}."
 
 
 def _heads_verdict(summary: pd.DataFrame) -> Iterator[str]:
