@@ -87,7 +87,7 @@ def family_baselines(accuracies: dict[tuple[str, int | None], float]) -> pd.Data
     every = baselines()
     rows = every.loc[[0] * len(accuracies)].assign(
         operation=[operation for operation, _ in accuracies],
-        modulo=[modulo for _, modulo in accuracies],
+        modulo=pd.array([modulo for _, modulo in accuracies], dtype="Int64"),
         accuracy=list(accuracies.values()),
         train_accuracy=list(accuracies.values()),
     )

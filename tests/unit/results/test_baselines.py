@@ -35,8 +35,14 @@ def version(directory: Path, **settings: Any) -> dict[str, Path]:
 def of_answers(directory: Path, **settings: Any) -> Path:
     """Write the baselines of a data version's answers."""
     files, output = version(directory, **settings), directory / "baselines.csv"
-    kept = {name: files[name] for name in ("vocabulary", "manifest")}
-    compute_baselines(files["train"], files["valid"], 1, output, **kept)
+    compute_baselines(
+        files["train"],
+        files["valid"],
+        1,
+        output,
+        vocabulary=files["vocabulary"],
+        manifest=files["manifest"],
+    )
     return output
 
 

@@ -334,5 +334,7 @@ def test_the_table_shows_every_comparison_told_or_not() -> None:
 
 
 def test_a_study_without_finished_runs_says_nothing() -> None:
-    tables = [empty_table(columns(phase)) for phase in ("pretrain", "finetune")]
-    assert find(*tables, summary=summarize(tables)) == Findings([], [], [], [], [], 0)
+    pretrain, finetune = (empty_table(columns(phase)) for phase in ("pretrain", "finetune"))
+    assert find(pretrain, finetune, summarize([pretrain, finetune])) == Findings(
+        [], [], [], [], [], 0
+    )
