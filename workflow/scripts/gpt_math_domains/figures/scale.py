@@ -31,6 +31,8 @@ MEASURES = {
     "steps": "optimizer steps",
     "flops": "FLOPs of training",
 }
+POINTS = 3  # of a line, at least
+NOTHING = "Three models or more are needed to compare."
 # Where a point's model is written: models may have the same cost and accuracy.
 CORNERS = ("bottom right", "bottom left", "top right", "top left")
 
@@ -38,6 +40,7 @@ CORNERS = ("bottom right", "bottom left", "top right", "top left")
 def scale(runs: pd.DataFrame, metric: str, title: str) -> go.Figure:
     """Draw the final accuracy against parameters, steps and FLOPs, one line for each data version.
 
+    A measure has a plot if three runs or more of a line differ in it; two points tell no trend.
     A point is the mean over a run's seeds, with its 95% interval (Student t); lines join the models
     in ascending order of the measure, and thin dotted ones are baselines. Of several protocols,
     `full` (or else the first) is drawn and the others wait in the legend.
@@ -48,7 +51,14 @@ def scale(runs: pd.DataFrame, metric: str, title: str) -> go.Figure:
         metric: `math_acc` or `domain_acc`.
         title: the figure's title.
     """
-    figure = make_subplots(rows=len(MEASURES), vertical_spacing=0.13)
+    measures = [measure for measure in MEASURES if _differ(runs, measure)]
+    figure = make_subplots(rows=max(1, len(measures)), vertical_spacing=0.13)
+    if not measures:
+        set_layout(figure, title, legend="")
+        figure.add_annotation(text=NOTHING, showarrow=False, xref="paper", yref="paper", x=0, y=1)
+        figure.update_xaxes(visible=False)
+        figure.update_yaxes(visible=False)
+        return figure
     data_colors = dict(zip(sorted(set(runs["data"])), cycle(COLORS), strict=False))
     symbols = dict(zip(sorted(set(runs["model"])), cycle(SYMBOLS), strict=False))
     corners = dict(zip(symbols, cycle(CORNERS), strict=False))
@@ -57,7 +67,7 @@ def scale(runs: pd.DataFrame, metric: str, title: str) -> go.Figure:
         heading = text_of(protocol) if others else None
         for data, color in data_colors.items():
             chosen = runs[(runs["data"] == data) & (runs["protocol"].fillna("") == protocol)]
-            for row, measure in enumerate(MEASURES, start=1):
+            for row, measure in enumerate(measures, start=1):
                 points = chosen.sort_values([measure, "model"])
                 mean = points["final_mean"]
                 figure.add_scatter(
@@ -85,7 +95,7 @@ def scale(runs: pd.DataFrame, metric: str, title: str) -> go.Figure:
                     col=1,
                 )
             heading = None
-    for row, measure in enumerate(MEASURES, start=1):
+    for row, measure in enumerate(measures, start=1):
         for data, color in data_colors.items():
             own = runs[runs["data"] == data]
             line = baseline_line(
@@ -99,12 +109,19 @@ def scale(runs: pd.DataFrame, metric: str, title: str) -> go.Figure:
                 meta=None,
             )
             figure.add_trace(line, row=row, col=1)
-    set_layout(figure, title, legend="", height=960)
-    for row, (measure, words) in enumerate(MEASURES.items(), start=1):
+    set_layout(figure, title, legend="", height=max(480, 320 * len(measures)))
+    for row, measure in enumerate(measures, start=1):
+        words = MEASURES[measure]
         figure.update_xaxes(title_text=words, range=_log_range(runs[measure]), row=row)
     figure.update_xaxes(type="log", exponentformat="SI")
     figure.update_yaxes(title_text=AXES[metric], range=ACCURACY_RANGE)
     return figure
+
+
+def _differ(runs: pd.DataFrame, measure: str) -> bool:
+    """Tell whether a line has enough points of a measure."""
+    counts = runs.groupby(["data", "protocol"], dropna=False)[measure].nunique()
+    return bool(counts.ge(POINTS).any())
 
 
 def plot_scale(

@@ -110,8 +110,8 @@ def write_index(
         summary_csv: the summary of both.
         manifests: of the data versions, in the order of `study`'s.
         records: what each run's job told of itself, `run.json`.
-        figures: the pages of figures to show, by section; sections that the template does not name
-            come after those that it does.
+        figures: the pages of figures to show, by section; those that have nothing to show are left
+            out, and sections that the template does not name come after those that it does.
         study: see `render`.
         output: the page.
         equations: some of the first data version, to show examples of; None for no examples.
@@ -128,7 +128,9 @@ def write_index(
         read_metrics(finetune_csv),
         read_summary(summary_csv),
         {
-            section: [(Path(path).stem, read_drawing(path)) for path in paths]
+            section: [
+                (Path(path).stem, drawing) for path in paths if (drawing := read_drawing(path)).data
+            ]
             for section, paths in figures.items()
         },
         map(read_provenance, records),
