@@ -262,8 +262,7 @@ def test_the_verdict_says_in_plain_words_that_pretraining_helps_and_names_the_ba
         "Finetuning all weights reaches a domain_acc of 0.9 after about 15 steps from a pretrained "
         "start (full) and after about 75 steps from random weights (scratch); it ends at 0.980 and "
         "0.950, where always telling a label as most training equations have it gets 0.550.",
-        "A pretrained start saves 60 steps; 1 of 2 differences in steps and final accuracy stands "
-        "out from 3 seeds.",
+        "A pretrained start saves 60 steps; 1 of 2 differences stands out from 3 seeds.",
     ]
 
 
@@ -272,8 +271,8 @@ def test_the_verdict_says_when_nothing_stands_out_and_how_many_seeds_would_tell(
     verdict = found(finetuned(full=[EARLY[0], LATE[1], EARLY[2]], scratch=shaken)).verdict
     assert verdict[0] == "This study does not show that pretraining helps."
     assert verdict[2] == (
-        "A pretrained start saves 20 steps; none of 2 differences in steps and final accuracy "
-        "stands out from 3 seeds; to tell whether such differences in steps are real takes 97 "
+        "A pretrained start saves 20 steps; none of 2 differences stands out from 3 "
+        "seeds; to tell whether such differences in steps are real takes 97 "
         "seeds."
     )
 
@@ -282,6 +281,14 @@ def test_a_pretrained_start_that_holds_back_is_called_so() -> None:
     verdict = found(finetuned(full=LATE, scratch=EARLY)).verdict
     assert verdict[0] == "Pretraining holds finetuning back here."
     assert verdict[2].startswith("A pretrained start takes 60 more steps; ")
+
+
+def test_what_a_head_alone_reads_is_told_for_both_backbones() -> None:
+    *_, told = found(finetuned(frozen=NEVER, random_frozen=EARLY)).verdict
+    assert told == (
+        "With the head alone trained, a pretrained backbone ends at a domain_acc of 0.510 "
+        "(frozen), a random one at 0.980 (random_frozen); 1 of 1 differences stands out."
+    )
 
 
 def test_a_start_from_which_seeds_do_not_get_there_is_told() -> None:

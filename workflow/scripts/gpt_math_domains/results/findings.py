@@ -93,7 +93,7 @@ def find(pretrain: pd.DataFrame, finetune: pd.DataFrame, summary: pd.DataFrame) 
         verdict=[
             *_starts_verdict(pairs, gaps, sure, summary),
             *_baseline_verdict(summary, "pretrain", "pretraining"),
-            *_heads_verdict(summary),
+            *_heads_verdict(pairs, gaps, sure, summary),
         ],
         pretraining=list(_pretraining_findings(pretrain, gaps, sure)),
         overfitting=list(_overfitting(pretrain)),
@@ -278,10 +278,7 @@ def _sureness(
         return f"{seen}; {rest}" if seen else rest.capitalize()
     known = [key for key in keys if not isnan(gaps[key].p)]
     found = len(sure.intersection(keys))
-    certain = (
-        f"{found or 'none'} of {len(known)} differences in steps and final accuracy "
-        f"{'stands' if found <= 1 else 'stand'} out from {seeds} seeds"
-    )
+    certain = _certain(found, len(known), f" from {seeds} seeds")
     told = f"{seen}; {certain}" if seen else certain.capitalize()
     open_steps = [
         gap
@@ -298,6 +295,12 @@ def _sureness(
         f"{told}; to tell whether such differences in steps are real takes "
         f"{' to '.join(ends)} seeds."
     )
+
+
+def _certain(found: int, compared: int, seeds: str = "") -> str:
+    """Return how many of some differences stand out."""
+    stand = "stand" if found > 1 else "stands"
+    return f"{found or 'none'} of {compared} differences {stand} out{seeds}"
 
 
 def _saved(steps: Sequence[float]) -> str:
@@ -331,18 +334,23 @@ def _baseline_verdict(
     yield f"{doing[0].upper()}{doing[1:]} ends at a {metric} of {_listed(parts)}{named}."
 
 
-def _heads_verdict(summary: pd.DataFrame) -> Iterator[str]:
+def _heads_verdict(
+    pairs: Sequence[_Pair], gaps: Mapping[Key, Interval], sure: set[Key], summary: pd.DataFrame
+) -> Iterator[str]:
     """Yield what training the head alone ends at, where both starts ran."""
     pretrained, random, *_ = COMPARISONS[1]
     finals = {
         protocol: summary[summary["protocol"] == protocol]["final_mean"]
         for protocol in (pretrained, random)
     }
+    keys = [pair.key(FINAL) for pair in pairs if pair.pretrained == pretrained]
+    known = [key for key in keys if key in gaps and not isnan(gaps[key].p)]
+    certain = f"; {_certain(len(sure.intersection(known)), len(known))}" if known else ""
     if all(len(values) for values in finals.values()):
         yield (
             "With the head alone trained, a pretrained backbone ends at a domain_acc of "
             f"{_range(finals[pretrained], '.3f')} ({pretrained}), a random one at "
-            f"{_range(finals[random], '.3f')} ({random})."
+            f"{_range(finals[random], '.3f')} ({random}){certain}."
         )
 
 
