@@ -413,8 +413,11 @@ def test_the_results_are_rounded_for_reading(tmp_path: Path) -> None:
         "seeds": "3",
     }
     [columns, *finetune] = tables["Results: finetune, domain 1, data 1"]
-    assert columns[:2] == ["model", "protocol"]
-    assert [row[:2] for row in finetune] == [["2", "frozen"], ["2", "full"]]
+    assert columns[:3] == ["model", "protocol", "domain_acc at the end"]
+    assert [row[:3] for row in finetune] == [
+        ["2", "frozen", "0.500 [0.252, 0.748]"],  # though both end alike
+        ["2", "full", "0.500 [0.252, 0.748]"],
+    ]
 
 
 def test_no_table_is_cut_and_each_fold_says_what_is_in_it(tmp_path: Path) -> None:

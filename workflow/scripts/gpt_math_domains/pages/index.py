@@ -1,6 +1,6 @@
 """The study's page: its question, what was run, what came out, and where that comes from."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -294,13 +294,14 @@ def _table(
     caption: str,
     columns: Sequence[str],
     rows: Iterable[Mapping[str, Any]],
-    fold: bool = False,
+    fold: bool | Collection[str] = False,
 ) -> dict[str, Any]:
     """Return a table of text, without the columns that are empty in every row.
 
-    With `fold`, columns of settings with one value in all of several rows are told once, in
-    `common`.
+    With `fold`, columns (or those that it names) with one value in all of several rows are told
+    once, in `common`; the keys of a run stay.
     """
+    folded = columns if fold is True else fold or ()
     cells = [
         [_cell(row[column], column) if column in row else "" for column in columns] for row in rows
     ]
@@ -309,7 +310,7 @@ def _table(
         values = {row[place] for row in cells}
         if values <= {""}:
             continue
-        if fold and column not in RUN and len(cells) > 1 and len(values) == 1:
+        if column in folded and column not in RUN and len(cells) > 1 and len(values) == 1:
             common.append((column, values.pop()))
         else:
             kept.append(place)
@@ -417,7 +418,7 @@ def _results(summary: pd.DataFrame) -> list[dict[str, Any]]:
         if runs["baseline"].notna().all():
             told.append(f"baseline {runs['baseline'].iloc[0]:.3f}")
         tables.append(
-            _table(f"Results: {place}", list(rows[0]), rows, fold=True)
+            _table(f"Results: {place}", list(rows[0]), rows, fold=("baseline", "steps", "seeds"))
             | {"heading": f"{place}: {', '.join(told)}"}
         )
     return tables
