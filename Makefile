@@ -1,5 +1,6 @@
 # Everything runs in .venv: a study with the packages of envs/requirements.lock, tests and checks
-# with those of envs/developer.lock besides. `make help` lists what there is.
+# with those of envs/developer.lock besides. Other people's tools are tried in .venv-tools and
+# .venv-tools-old. `make help` lists what there is.
 
 PYTHON ?= python3
 CORES ?= all
@@ -9,11 +10,13 @@ BIN := .venv/bin
 SOURCES := workflow/scripts tests benchmarks
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 # Without the name of PyTorch's build, so that any build will do.
-FREEZE := $(BIN)/pip freeze | sed 's/^torch==\([^+]*\)+.*/torch==\1/'
+UNNAMED := sed 's/^torch==\([^+]*\)+.*/torch==\1/'
+FREEZE := $(BIN)/pip freeze | $(UNNAMED)
+TOOLS_STUDY := results/tools/metrics/summary.csv results/tools/pretrain/data_5/model_2/answers.csv
 SLURM := munge slurm-client slurmctld slurmd
 
 .DEFAULT_GOAL := help
-.PHONY: help quick watch full test test-slurm test-browser test-conda \
+.PHONY: help quick watch full test test-slurm test-browser test-conda test-tools \
     stress lint bench parity docs lock clean
 
 help: ## list the commands
@@ -29,13 +32,18 @@ help: ## list the commands
 	$(INSTALL) --requirement envs/developer.lock --constraint envs/requirements.lock
 	touch $@
 
+.venv-%/installed: envs/%.lock
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
 quick: .venv/installed ## run the quick study on the CPU, in minutes
 	$(BIN)/snakemake --cores $(CORES) --configfile config/quick.yaml
 	@echo
 	@echo "Figures and tables: results/quick/index.html"
 
 watch: .venv/installed ## show a study while it runs: make watch CONFIG=config/quick.yaml
-	PYTHONPATH=workflow/scripts $(BIN)/python -m gpt_math_domains.pages.watch --port $(PORT) $(CONFIG)
+	PYTHONPATH=workflow/scripts $(BIN)/python -m gpt_math_domains watch --port $(PORT) $(CONFIG)
 
 full: .venv/installed ## run the published study (days on a CPU)
 	$(BIN)/snakemake --cores $(CORES)
@@ -65,6 +73,15 @@ test-conda: .venv/developer /usr/bin/patchelf /usr/bin/chromium ## solve, link a
 	apt-get update
 	apt-get install --yes --no-install-recommends patchelf
 
+# A tool reads the files of a study that has run, without a network.
+test-tools: .venv/installed .venv-tools/installed .venv-tools-old/installed ## show checkpoints and data to TransformerLens, nnsight, transformers and others
+	$(BIN)/snakemake --cores $(CORES) $(TOOLS_STUDY) --configfile tests/workflow/smoke.yaml tests/tools/study.yaml
+	rm -rf results/tools/wheel
+	$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir results/tools/wheel .
+	rm -rf build workflow/scripts/*.egg-info
+	HF_HUB_OFFLINE=1 .venv-tools/bin/python -m pytest tests/tools
+	HF_HUB_OFFLINE=1 .venv-tools-old/bin/python -m pytest tests/tools/test_transformers.py
+
 stress: .venv/developer ## kill trainings at 50 random moments, and measure what saving costs
 	KILL_POINTS=50 $(BIN)/pytest tests/workflow/test_kill_points.py tests/workflow/test_stops.py
 	$(BIN)/python benchmarks/resume.py
@@ -87,7 +104,7 @@ parity: .venv/developer ## train ten seeds here and with transformers.Trainer, a
 docs: .venv/installed ## write config/schema.json and the reference in config/README.md
 	PYTHONPATH=workflow/scripts $(BIN)/python -m gpt_math_domains.study.documentation config
 
-lock: ## resolve envs/requirements.in and envs/developer.in into their .lock files
+lock: ## resolve the .in files in envs/ into their .lock files
 	rm -rf .venv
 	$(PYTHON) -m venv .venv
 	$(INSTALL) --requirement envs/requirements.in
@@ -97,6 +114,14 @@ lock: ## resolve envs/requirements.in and envs/developer.in into their .lock fil
 	{ echo "# Written by make lock from developer.in; goes on top of requirements.lock and repeats none of it."; \
 	  $(FREEZE) | grep -vxFf envs/requirements.lock; } > envs/developer.lock
 	touch .venv/developer
+	rm -rf .venv-tools .venv-tools-old
+	for name in tools tools-old; do \
+	    $(PYTHON) -m venv .venv-$$name && \
+	    .venv-$$name/bin/pip install --quiet --disable-pip-version-check --requirement envs/$$name.in && \
+	    { echo "# Written by make lock from $$name.in."; \
+	      .venv-$$name/bin/pip freeze | $(UNNAMED); } > envs/$$name.lock && \
+	    touch .venv-$$name/installed || exit 1; \
+	done
 
 clean: ## remove the results of the quick study, caches and .venv; the published study's stay
-	rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache results/quick
+	rm -rf .venv .venv-tools .venv-tools-old .hypothesis .mypy_cache .pytest_cache .ruff_cache results/quick

@@ -3,9 +3,6 @@ from snakemake.utils import min_version
 min_version("9.27")
 
 
-configfile: "config/config.yaml"
-
-
 pathvars:
     logs="<results>/logs",
     benchmarks="<results>/benchmarks",
@@ -24,6 +21,7 @@ include: "workflow/rules/finetune.smk"
 include: "workflow/rules/metrics.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/interpretability.smk"
 
 
 report: "workflow/report/workflow.rst"
@@ -35,14 +33,15 @@ rule all:
         "<results>/index.html",
         "<results>/metrics/summary.csv",
         "<results>/report",
-        metrics_and_lost(rules.pretrain_model),
-        metrics_and_lost(rules.finetune_model),
+        metrics_and_lost(rules.pretrain_model, "pretrain"),
+        metrics_and_lost(rules.finetune_model, "finetune"),
         PAGES,
         "<results>/plots/timeline.html",
         expand(rules.judge_answers.output, **ALL),
         expand(rules.compute_pretrain_baselines.output, **ALL),
         expand(rules.compute_finetune_baselines.output, **ALL),
         COMPARISON,
+        GRID,
     localrule: True
 
 

@@ -134,6 +134,7 @@ def make_up_baselines(directory: Path) -> None:
     files = {name: directory / f"{name}.csv" for name in SPLITS}
     files |= {name: directory / f"{name}.json" for name in ("vocabulary", "manifest")}
     labelled = {f"labelled_{name}": directory / f"labelled_{name}.csv" for name in SPLITS}
+    labelled["labelled_manifest"] = directory / "labelled_manifest.json"
     label_domains(LABELS, **files, **labelled)
     for data in DATA:
         compute_baselines(
@@ -287,6 +288,7 @@ def render_page(directory: Path) -> None:
         "domains": {1: {"labels": LABELS}},
         "protocols": PROTOCOLS,
         "seeds": list(range(SEEDS)),
+        "pretrain_seeds": None,
         "training": RUNS,
     }
     write_index(

@@ -31,6 +31,7 @@ from transformers import set_seed
 
 from gpt_math_domains.data.vocabulary import LONGEST
 from gpt_math_domains.files import write_text
+from gpt_math_domains.jobs.caches import private_caches
 from gpt_math_domains.run import ModelSize, Settings
 from gpt_math_domains.training.device import PRECISIONS, has_bf16, prepare_torch
 from gpt_math_domains.training.execution import make_executor, prepare_execution
@@ -47,7 +48,7 @@ BASELINE = "Trainer"
 def main() -> None:
     """Train, compare and write."""
     device = prepare_torch("auto", threads=1)
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory() as directory, private_caches(print):
         train, valid, vocabulary_size = make_tasks(Path(directory), device)
         size = ModelSize(*MODELS[2], vocabulary_size, LONGEST + 1)
         rows = []

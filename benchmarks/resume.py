@@ -82,14 +82,14 @@ def measure(directory: Path, seeds: int) -> dict[str, Any]:
     identity = {"seeds": list(range(seeds))}
     saves, resumes = [], []
     stack = fresh_stack(seeds)
-    with Stop(print) as stop, resumable(directory, identity, stack, stop, print) as resume:
+    with Stop(print) as stop, resumable(directory, identity, stack, 1, stop, print) as resume:
         for step in range(1, REPETITIONS + 1):
             saves.append(timed(resume, step))
     megabytes = sum(path.stat().st_size for path in directory.glob("state_*/*")) / 2 / 2**20
     for _ in range(REPETITIONS):
         stack = fresh_stack(seeds)
         started = time.perf_counter()
-        with Stop(print) as stop, resumable(directory, identity, stack, stop, print) as resume:
+        with Stop(print) as stop, resumable(directory, identity, stack, 1, stop, print) as resume:
             resumes.append(time.perf_counter() - started)
             assert resume.start.step == REPETITIONS
     save = median(saves)

@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -50,6 +51,7 @@ from gpt_math_domains.data.vocabulary import (
     LONGEST,
     read_vocabulary,
 )
+from gpt_math_domains.jobs.caches import CHOSEN, private_caches
 from gpt_math_domains.jobs.record import cpu_name
 from gpt_math_domains.run import (
     ModelSize,
@@ -104,9 +106,11 @@ def main() -> None:
     path = ROOT / f"benchmarks/results/{arguments.phase}_step_{device}.csv"
     path.parent.mkdir(exist_ok=True)
     rows = []
-    with tempfile.TemporaryDirectory() as directory:
+    with ExitStack() as until_done:
+        directory = until_done.enter_context(tempfile.TemporaryDirectory())
         # What an earlier run compiled would make the first step look cheap.
-        os.environ["TORCHINDUCTOR_CACHE_DIR"] = f"{directory}/compiled"
+        os.environ[CHOSEN] = f"{directory}/compiled"
+        until_done.enter_context(private_caches(print))
         task, _, vocabulary_size = make_tasks(Path(directory), device, arguments.phase)
         for model in arguments.models:
             size = ModelSize(*MODELS[model], vocabulary_size, LONGEST + 1)

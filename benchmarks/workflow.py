@@ -48,7 +48,8 @@ settings = dict(num_train_epochs=1, eval_steps=1000, batch_size=32, learning_rat
     weight_decay=0.1, gradient_accumulation_steps=1, num_warmup_steps=0, shuffle=False)
 job = Job(run=dict(phase="pretrain", data=1, model=2, domain=None, protocol=None),
     model=dict(num_layers=1, num_heads=8, d_model=128), settings=settings, seeds=[0],
-    device="auto", precision="fp32", execution="eager", threads=1, metrics_csv="metrics.csv",
+    pretrain_seeds=[], device="auto", precision="fp32", execution="eager", threads=1,
+    metrics_csv="metrics.csv", parts_csv="families.csv",
     record=Record("run.json", ["train.csv", "valid.csv", "vocabulary.json"], ""),
     checkpoints=["seed_0"], log=io.StringIO())
 try:

@@ -123,6 +123,35 @@ def test_what_a_killed_writer_left_goes_with_the_next_one(tmp_path: Path) -> Non
     assert path.read_text() == "whole"
 
 
+def test_two_writers_of_one_file_do_not_meet_and_the_last_one_stays(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    code = (
+        "import sys\n"
+        "from gpt_math_domains.files import atomic_write\n"
+        "with atomic_write(sys.argv[1]) as handle:\n"
+        "    handle.write('of the other ')\n"
+        "    handle.flush()\n"
+        "    print('began', flush=True)\n"
+        "    sys.stdin.readline()\n"
+        "    handle.write('process')\n"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", code, str(path)],
+        env={**os.environ, "PYTHONPATH": str(SCRIPTS)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert other.stdout is not None
+    assert other.stdout.readline() == "began\n"
+    write_text(path, "of this process")
+    assert path.read_text() == "of this process"
+    other.communicate("\n", timeout=60)
+    assert other.returncode == 0
+    assert path.read_text() == "of the other process"
+    assert listing(tmp_path) == ["table.csv"]
+
+
 def test_a_directory_in_the_place_of_the_file_stays(tmp_path: Path) -> None:
     (tmp_path / "table.csv").mkdir()
     (tmp_path / "table.csv" / "other").write_text("kept")

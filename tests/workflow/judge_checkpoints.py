@@ -39,7 +39,12 @@ def rows(path: Path) -> list[dict[str, str]]:
 def encode(directory: Path, equations: list[dict[str, str]]) -> Any:
     """Return the equations' tokens, padded with the end, and their mask."""
     tokenizer = AutoTokenizer.from_pretrained(directory)
-    batch = tokenizer([row["equation"] for row in equations], padding=True, return_tensors="pt")
+    batch = tokenizer(
+        [row["equation"] for row in equations],
+        padding=True,
+        padding_side="right",
+        return_tensors="pt",
+    )
     for row, tokens in zip(equations, batch["input_ids"].tolist(), strict=True):
         told = [int(token) for token in row["tokens"].split()]
         assert tokens == told + [tokenizer.eos_token_id] * (len(tokens) - len(told)), row

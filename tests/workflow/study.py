@@ -76,8 +76,12 @@ class Repository:
         config: Mapping[str, Any] | None = None,
         environment: Mapping[str, str] | None = None,
         prefix: Sequence[str] = (),
+        listener: int = subprocess.PIPE,
     ) -> subprocess.Popen[str]:
-        """Start Snakemake in a process group of its own; arguments as in `snakemake`."""
+        """Start Snakemake in a process group of its own; arguments as in `snakemake`.
+
+        What it says goes to the descriptor `listener`, or to a pipe that `communicate` reads.
+        """
         overlays = [SMOKE] if smoke else []
         if config is not None:
             self.changes.write_text(yaml.safe_dump(dict(config)))
@@ -90,7 +94,7 @@ class Repository:
             + (["--configfile", *overlays] if overlays else []),
             cwd=self.directory,
             env={**kept, **(environment or {})},
-            stdout=subprocess.PIPE,
+            stdout=listener,
             stderr=subprocess.STDOUT,
             text=True,
             pipesize=2**20,  # holds what is said until somebody reads it
@@ -111,6 +115,7 @@ class Repository:
 def listed_jobs(output: str) -> set[str]:
     """Return the jobs that Snakemake lists, the target rule `all` left out.
 
+    The point of the grid is named where there is one.
     Their number is checked against the total that Snakemake states itself.
     """
     blocks = re.findall(r"^(?:local)?rule (\w+):\n((?: {4}.*\n)*)", output, re.MULTILINE)
@@ -119,7 +124,8 @@ def listed_jobs(output: str) -> set[str]:
     jobs = []
     for rule, details in blocks:
         wildcards = re.search(r"^    wildcards: (.*)$", details, re.MULTILINE)
-        jobs.append(" ".join([rule, *sorted(wildcards[1].split(", ") if wildcards else [])]))
+        named = sorted(wildcards[1].split(", ")) if wildcards else []
+        jobs.append(" ".join([rule, *(name for name in named if name != "point=")]))
     assert len(set(jobs)) == len(jobs), jobs
     return set(jobs) - {"all"}
 

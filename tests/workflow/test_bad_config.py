@@ -1,5 +1,6 @@
 """A configuration that cannot run is refused before any job, in one line that helps."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,7 @@ def test_a_configuration_that_is_not_there_is_named(clone: Repository) -> None:
             "plots/finetune_9_pretrain_4.html",
             "domain 9: not defined under domains, which has [1]",
         ),
+        ("plots/finetune_9_scale.html", "domain 9: not defined under domains, which has [1]"),
         (
             "pretrain/data_4/model_8/metrics.csv",
             "model 8: not defined under models, which has [2, 4, 6]",
@@ -137,6 +139,63 @@ def test_a_target_of_an_undefined_version_is_refused_by_name(
     assert ran.stdout.count(line) == 1, ran.stdout
     assert "Traceback (most recent call last)" not in ran.stdout
     assert not clone.results.exists()
+
+
+def test_the_published_file_is_checked_before_snakemake_reads_it(clone: Repository) -> None:
+    path = clone.directory / "config" / "config.yaml"
+    for content, said in (
+        ("device: cpu".encode("utf-16"), "not YAML: 'utf-8' codec can't decode byte 0xff"),
+        (b"run: &x {data: *x}\n", "line 1: contains itself"),
+        (b"device: " + b"[" * 5_000, "not YAML: maximum recursion depth exceeded"),
+        (b"device: " + b"1" * 5_000, "not YAML: Exceeds the limit (4300 digits)"),
+        (path.read_bytes() + b"device: cpu\n", "device: this key stands twice in its section"),
+    ):
+        path.write_bytes(content)
+        ran = clone.snakemake("--cores", "1", smoke=False)
+        assert ran.returncode != 0
+        assert ran.stdout.count("config: ") == 1, ran.stdout
+        assert said in ran.stdout
+        assert "Traceback" not in ran.stdout
+    assert not (clone.directory / "results").exists()
+
+
+def test_a_study_may_be_told_on_the_command_line_or_in_json(clone: Repository) -> None:
+    written = {"data": {"6": {"digits": 3}}, "run": {"data": [6]}, "pathvars": {"results": "j"}}
+    (clone.directory / "mine.json").write_text(json.dumps(written, indent="\t"))
+    files = ["--configfile", "tests/workflow/smoke.yaml", "mine.json"]
+    given = ["--config", 'run={"seeds": [5, 7]}', 'models={"2": {"d_model": 18}}']
+    target = "j/pretrain/data_6/model_2/metrics.csv"
+    ran = clone.snakemake(target, "--cores", "1", *given, *files, smoke=False)
+    assert ran.returncode == 0, ran.stdout
+    record = json.loads((clone.directory / target).with_name("run.json").read_text())
+    assert (record["seeds"], record["model"]["d_model"]) == ([5, 7], 18)
+
+
+def test_a_setting_that_is_named_later_is_not_undone_by_earlier_overrides(
+    clone: Repository,
+) -> None:
+    (clone.directory / "mine.yaml").write_text("pretrain: {num_train_epochs: 3}\n")
+    target = "results/pretrain/data_1/model_2/metrics.csv"
+    ran = clone.snakemake(
+        target, "--dry-run", "--printshellcmds", "--configfile", "mine.yaml", smoke=False
+    )
+    assert ran.returncode == 0, ran.stdout
+    doubt = "config: pretrain.num_warmup_steps: data 1 model 2 and 4 more: the warmup does not end"
+    assert ran.stdout.count(doubt) == 1
+
+
+def test_a_home_is_found_and_a_path_with_braces_is_refused(clone: Repository) -> None:
+    home = {"HOME": str(clone.directory / "home")}
+    results = {"pathvars": {"results": "~/study"}}
+    ran = clone.snakemake(
+        "--cores", "1", "--until", "generate_equations", config=results, environment=home
+    )
+    assert ran.returncode == 0, ran.stdout
+    assert (clone.directory / "home" / "study" / "data" / "4" / "train.csv").is_file()
+    assert not (clone.directory / "~").exists()
+
+    ran = clone.snakemake("--cores", "1", config={"pathvars": {"results": "a{b}"}})
+    assert ran.stdout.count("\nconfig: pathvars.results = 'a{b}': must be a path of printable") == 1
 
 
 def test_a_reference_curve_that_is_not_there_is_refused(study: Repository) -> None:

@@ -1,11 +1,14 @@
 """Files that were damaged between two stages, and places where nothing can be written."""
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load, save
 
 from study import OWN_MOUNTS, Repository, permitted
 
@@ -30,6 +33,22 @@ def without_last_line(content: bytes) -> bytes:
     return b"".join(content.splitlines(keepends=True)[:-1])
 
 
+def without_numbers(content: bytes) -> bytes:
+    return save({name: value * torch.nan for name, value in load(content).items()})
+
+
+def of_half_precision(content: bytes) -> bytes:
+    return save({name: value.half() for name, value in load(content).items()})
+
+
+def of_integers(content: bytes) -> bytes:
+    return save({name: value.long() for name, value in load(content).items()})
+
+
+def with_fewer_heads(content: bytes) -> bytes:
+    return json.dumps(json.loads(content) | {"n_head": 1}).encode()
+
+
 PRETRAINED = "pretrain/data_4/model_2"
 FINETUNED = "finetune/domain_1/data_4/model_2"
 
@@ -44,38 +63,101 @@ class Damage:
     says: str
 
 
-DAMAGES = [
+# What a manifest or a record tells of is made again.
+REPAIRED = [
     Damage(
         "data/4/train.csv",
         half,
         "domains/1/data_4/train.csv",
-        r"train\.csv: was changed after it was written: .*; delete it to have it made again$",
+        r"data/4/manifest\.json: is made again: .*/train\.csv is not as it was written$",
     ),
     Damage(
         "data/4/valid.csv",
         without_last_line,
         f"{PRETRAINED}/metrics.csv",
-        r"valid\.csv: was changed after it was written: .*; delete it to have it made again$",
+        r"data/4/manifest\.json: is made again: .*/valid\.csv is not as it was written$",
     ),
-    Damage("data/4/vocabulary.json", nothing, f"{PRETRAINED}/metrics.csv", r"was changed after"),
-    Damage("data/4/manifest.json", half, f"{PRETRAINED}/metrics.csv", r"not a JSON file"),
+    Damage(
+        "data/4/vocabulary.json",
+        nothing,
+        f"{PRETRAINED}/metrics.csv",
+        r"data/4/manifest\.json: is made again: .*/vocabulary\.json is not as it was written$",
+    ),
+    Damage(
+        "data/4/manifest.json",
+        half,
+        f"{PRETRAINED}/metrics.csv",
+        r"data/4/manifest\.json: is made again: .*/train\.csv is not as it was written$",
+    ),
     Damage(
         "domains/1/data_4/valid.csv",
         without_last_line,
         f"{FINETUNED}/scratch/metrics.csv",
-        r"/4/valid\.csv and .*/data_4/valid\.csv: \d+ rows of labels for \d+ equations",
+        r"data_4/manifest\.json: is made again: .*/data_4/valid\.csv is not as it was written$",
     ),
     Damage(
         f"{PRETRAINED}/seed_1/model.safetensors",
         half,
         f"{FINETUNED}/full/metrics.csv",
-        r"model\.safetensors: not a safetensors file",
+        r"model_2/run\.json: is made again: .*seed_1/model\.safetensors is not as it was written$",
     ),
+    Damage(
+        f"{FINETUNED}/full/run.json",
+        half,
+        "index.html",
+        r"full/run\.json: is made again: .*/full/run\.json names no files that it was made from$",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    "damage", [pytest.param(d, id=f"{d.file} {d.how.__name__}") for d in REPAIRED]
+)
+def test_a_damaged_file_is_made_again_with_a_reason(study: Repository, damage: Damage) -> None:
+    path = study.results / damage.file
+    whole = path.read_bytes()
+    path.write_bytes(damage.how(whole))
+
+    ran = study.snakemake("--cores", "1", f"results/smoke/{damage.target}")
+
+    assert ran.returncode == 0, ran.stdout
+    assert len(re.findall(damage.says, ran.stdout, re.MULTILINE)) == 1, ran.stdout
+    if path.name != "run.json":  # which tells the time
+        assert path.read_bytes() == whole
+    assert (study.results / damage.target).exists()
+
+
+# Of others, the next job says what is wrong with them.
+DAMAGES = [
     Damage(
         f"{PRETRAINED}/seed_0/config.json",
         junk,
         f"{FINETUNED}/full/metrics.csv",
         r"config\.json: not a JSON file",
+    ),
+    Damage(
+        f"{PRETRAINED}/seed_0/model.safetensors",
+        without_numbers,
+        f"{PRETRAINED}/answers.csv",
+        r"model\.safetensors: '.*' holds what is no finite number$",
+    ),
+    Damage(
+        f"{PRETRAINED}/seed_0/model.safetensors",
+        of_half_precision,
+        f"{PRETRAINED}/answers.csv",
+        r"model\.safetensors: '.*' holds float16, but all tensors hold float32 or all",
+    ),
+    Damage(
+        f"{PRETRAINED}/seed_1/model.safetensors",
+        of_integers,
+        f"{FINETUNED}/full/metrics.csv",
+        r"model\.safetensors: '.*' holds int64, but all tensors",
+    ),
+    Damage(
+        f"{PRETRAINED}/seed_1/config.json",
+        with_fewer_heads,
+        f"{PRETRAINED}/answers.csv",
+        r"config\.json: holds ModelSize\(.* num_heads=1, .* but .*seed_0 holds ModelSize",
     ),
     Damage(
         f"{PRETRAINED}/metrics.csv",
@@ -89,7 +171,6 @@ DAMAGES = [
         "metrics/finetune.csv",
         r"metrics\.csv: Error tokenizing",
     ),
-    Damage(f"{FINETUNED}/full/run.json", half, "index.html", r"run\.json: not a JSON file"),
 ]
 
 
@@ -110,6 +191,18 @@ def test_a_damaged_file_stops_the_next_job_in_one_line(study: Repository, damage
     assert not (study.results / damage.target).exists()
     hidden = {path.name for path in study.results.rglob(".*")}
     assert hidden <= {".snakemake_timestamp"}  # of the directory that is an output as a whole
+
+
+def test_checkpoints_of_another_model_than_the_run_asks_for_are_not_judged(
+    study: Repository,
+) -> None:
+    for config in (study.results / PRETRAINED).glob("seed_*/config.json"):
+        config.write_bytes(with_fewer_heads(config.read_bytes()))
+    ran = study.snakemake("--cores", "1", f"results/smoke/{PRETRAINED}/answers.csv")
+    assert ran.returncode != 0
+    [line] = set(re.findall(r"^error: (.*)$", ran.stdout, re.MULTILINE))
+    assert re.search(r"seed_0: holds .*num_heads=1, .*but the run asks for .*num_heads=2", line)
+    assert not (study.results / PRETRAINED / "answers.csv").exists()
 
 
 @pytest.mark.skipif(not permitted(OWN_MOUNTS), reason="this system lets nobody mount")

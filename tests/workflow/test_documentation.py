@@ -36,15 +36,39 @@ TESTED = {
     "make test-browser": ".ci/run",
     "make test-conda": ".ci/run",
     "make test-slurm": ".ci/run",
+    "make test-tools": ".ci/run",
     "make lint": ".ci/run",
     "make watch": f"{WORKFLOW}/test_live_view.py::"
     "test_a_running_study_is_shown_and_neither_disturbed_nor_made_to_run_again",
     "make watch CONFIG=config/quick.yaml PORT=8001": "tests/unit/pages/test_watch.py::"
     "test_the_server_shows_the_page_and_what_it_needs_and_nothing_else",
+    'gpt-math-domains ask results/quick/pretrain/data_1/model_2 "3 + 4 =(m) 5" "2-5="': ""
+    "tests/tools/test_package.py::test_the_installed_command_asks_a_model_from_anywhere",
+    "gpt-math-domains compare results/quick results/mine --page compare.html": "tests/unit/results/"
+    "test_comparison.py::"
+    "test_the_page_has_both_curves_of_each_shared_run_and_escapes_what_it_shows",
+    "gpt-math-domains events results/quick events": "tests/tools/test_events.py::"
+    "test_every_measure_of_every_seed_is_a_scalar_at_its_step",
+    "gpt-math-domains cards results/quick": "tests/tools/test_cards.py::"
+    "test_every_checkpoint_and_data_version_has_a_card",
+    **dict.fromkeys(
+        (
+            "from transformers import pipeline",
+            "from transformer_lens.model_bridge import TransformerBridge",
+            "from nnsight import TransformersModel",
+            "from gpt_math_domains.training.ask import ask",
+        ),
+        "tests/tools/test_examples.py::test_an_example_runs",
+    ),
     "def close(equation):": "tests/unit/data/test_labels.py::"
     "test_labels_of_ones_own_are_asked_of_each_equation_by_its_parts",
+    "snakemake --snakefile clone/Snakefile --directory elsewhere --configfile mine.yaml": ""
+    f"{WORKFLOW}/test_directories.py::"
+    "test_the_study_runs_in_another_directory_and_leaves_the_clone_alone",
     "snakemake trajectories": f"{WORKFLOW}/test_trajectories.py::"
     "test_checkpoints_along_training_load_are_recorded_and_judged",
+    "snakemake interpretability": f"{WORKFLOW}/test_interpretability.py::"
+    "test_tables_and_pages_of_the_inside_of_models_are_made_once",
     "snakemake --report results/report.zip": f"{WORKFLOW}/test_report.py::"
     "test_the_report_has_every_figure_table_and_the_page_each_with_a_caption",
     "snakemake --sdm apptainer": f"{WORKFLOW}/test_container.py::"
@@ -194,7 +218,9 @@ def test_a_model_answers_when_it_is_asked_as_the_readme_shows(
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_what_is_named_within_sentences_is_there(page: Path, snakemake_options: set[str]) -> None:
-    """Targets of make, scripts, and options of Snakemake in inline code."""
+    """Targets of make, scripts, and options of Snakemake and our own command in inline code."""
+    own = (ROOT / "workflow/scripts/gpt_math_domains/__main__.py").read_text()
+    options = snakemake_options | set(re.findall(r'"(--[a-z]+)"', own))
     targets = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
     text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
     for span in re.findall(r"`([^`]+)`", text):
@@ -204,7 +230,7 @@ def test_what_is_named_within_sentences_is_there(page: Path, snakemake_options: 
         elif words[:1] == ["python"]:
             assert (ROOT / words[1]).is_file(), span
         elif words and (words[0] == "snakemake" or words[0].startswith("--")):
-            assert {word for word in words if word.startswith("--")} <= snakemake_options, span
+            assert {word for word in words if word.startswith("--")} <= options, span
 
 
 @pytest.fixture(scope="module")
@@ -249,7 +275,9 @@ def test_the_readmes_equations_have_the_labels_that_it_tells(tmp_path: Path) -> 
     names = ("train", "valid", "vocabulary", "manifest")
     files = {name: tmp_path / name for name in names}
     published = list(LABELS)[:6]
-    labelled = {f"labelled_{name}": tmp_path / f"labelled_{name}" for name in ("train", "valid")}
+    labelled = {
+        f"labelled_{name}": tmp_path / f"labelled_{name}" for name in ("train", "valid", "manifest")
+    }
     generate_equations(DataSettings(10, 5), **files)
     label_domains(published, **files, **labelled)
     told = re.findall(r"^\| `([^`]+=[^`]+)` \|.*\| (`.*`) \|$", PAGES[0].read_text(), re.MULTILINE)

@@ -128,6 +128,60 @@ def test_a_stopped_study_goes_on_by_the_same_command(
     require_it_went_on(clone, said, whole)
 
 
+@pytest.mark.parametrize("listener", ["terminal", "pipe"])
+def test_a_study_goes_on_when_nobody_listens_any_more(
+    clone: Repository, whole: dict[str, object], listener: str
+) -> None:
+    """As `snakemake & disown` when the connection drops, and `snakemake | tee log` without tee."""
+    reading, writing = os.openpty() if listener == "terminal" else os.pipe()
+    process = clone.start_snakemake("--cores", "1", TARGET, config=LONG, listener=writing)
+    os.close(writing)
+    while not (clone.results / RUN / "resume" / "progress.json").exists():
+        assert process.poll() is None, os.read(reading, 100_000)
+        time.sleep(0.01)
+    os.close(reading)
+    assert process.wait(timeout=1800) == 0
+    assert outputs(clone.results / RUN) == whole
+    assert not (clone.results / RUN / "resume").exists()
+
+
+def children(process: int) -> set[int]:
+    """Return the processes that a process started, and theirs."""
+    found = {
+        int(child)
+        for told in Path(f"/proc/{process}/task").glob("*/children")
+        for child in told.read_text().split()
+    }
+    return found.union(*map(children, found))
+
+
+def test_jobs_that_train_nothing_end_with_their_snakemake_too_and_meet_no_other(
+    clone: Repository,
+) -> None:
+    target = "results/smoke/data/4/train.csv"
+    many = {"data": {4: {"digits": 300}}}
+    process = clone.start_snakemake("--cores", "1", target, config=many)
+    directory = clone.results / "data" / "4"
+    while not list(directory.glob(".*.new")):
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.005)
+    jobs = children(process.pid)
+    process.kill()
+    process.wait()
+    again = clone.snakemake("--cores", "1", target, config=many)
+    assert again.returncode == 0, again.stdout
+    deadline = time.monotonic() + 120
+    while any(Path(f"/proc/{job}").exists() for job in jobs):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert "Traceback" not in again.stdout
+    assert not [path for path in directory.iterdir() if path.name.endswith(".new")]
+    checked = clone.snakemake(
+        "--cores", "1", "results/smoke/domains/1/data_4/train.csv", config=many
+    )
+    assert checked.returncode == 0, checked.stdout  # it compares the checksums
+
+
 def test_two_snakemakes_do_not_run_the_same_study(clone: Repository) -> None:
     first = start(clone)
     wait_for_a_state(clone)

@@ -21,7 +21,7 @@ def watching(repository: Repository) -> Iterator[str]:
     """Serve a study's page; yield its address, and end the server as Ctrl-C does."""
     process = subprocess.Popen(
         [
-            *(sys.executable, "-m", "gpt_math_domains.pages.watch", "--port", "0"),
+            *(sys.executable, "-m", "gpt_math_domains", "watch", "--port", "0"),
             *(SMOKE, str(repository.changes)),
         ],
         cwd=repository.directory,

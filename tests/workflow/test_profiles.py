@@ -66,6 +66,34 @@ def test_no_training_asks_for_more_time_than_the_profile_allows(untouched: Repos
     assert min(runtimes) < limit
 
 
+@pytest.mark.parametrize(
+    ("told", "minutes"),
+    [("1d", 1440), ("24h", 1440), ('"1440"', 1440), ('"90 min"', 90)],
+)
+def test_the_longest_time_may_be_told_in_words(clone: Repository, told: str, minutes: int) -> None:
+    tell_longest(clone, told)
+    ran = clone.snakemake("--dry-run", *WAYS[0], smoke=False)
+    assert ran.returncode == 0, ran.stdout
+    runtimes = [int(job["runtime"]) for job in resources(ran.stdout)["pretrain_model"]]
+    assert max(runtimes) == minutes
+
+
+@pytest.mark.parametrize("told", ["soon", "0", "-5", "1.5", "true", "[1]"])
+def test_a_longest_time_that_is_none_is_refused_in_one_line(clone: Repository, told: str) -> None:
+    tell_longest(clone, told)
+    ran = clone.snakemake("--dry-run", *WAYS[0], smoke=False)
+    assert ran.returncode != 0
+    assert ran.stdout.count("max_runtime") == 1, ran.stdout
+    assert "Traceback" not in ran.stdout
+
+
+def tell_longest(clone: Repository, told: str) -> None:
+    path = clone.directory / "profiles" / "slurm" / "profile.yaml"
+    text, count = re.subn("max_runtime: 1440", f"max_runtime: {told}", path.read_text())
+    assert count == 1
+    path.write_text(text)
+
+
 def test_a_training_on_the_cpu_by_choice_asks_for_no_gpu_and_for_more_time(
     untouched: Repository,
 ) -> None:

@@ -15,6 +15,7 @@ import pytest
 import yaml
 from safetensors.numpy import load_file
 
+from gpt_math_domains.results.cards import write_cards
 from study import ROOT, SMOKE, Repository
 
 DATA, MODELS, PROTOCOLS, SEEDS = (4, 5), (2, 4), ("full", "scratch"), (0, 1)
@@ -76,6 +77,7 @@ def test_the_results_are_the_promised_files_and_no_others(finished: Repository) 
         tables = ("labels",) if run in FINETUNED else ("answers", "families")
         promised |= {f"{run}/{name}.csv" for name in tables}
         promised |= {f"{run}/seed_{seed}/{name}" for seed, name in product(SEEDS, CHECKPOINT)}
+    promised |= {f"{run}/seed_{s}/generation_config.json" for run, s in product(PRETRAINED, SEEDS)}
 
     found = {
         str(path.relative_to(finished.results))
@@ -84,6 +86,11 @@ def test_the_results_are_the_promised_files_and_no_others(finished: Repository) 
     }
     aside = ("logs/", "benchmarks/")
     assert {name for name in found if not name.startswith(aside)} == promised
+
+
+def test_cards_make_nothing_run_again(study: Repository) -> None:
+    assert len(write_cards(study.results)) == len(DATA) + len(SEEDS) * len(PRETRAINED + FINETUNED)
+    assert study.jobs_to_run() == set()
 
 
 def test_a_second_run_has_nothing_to_do(finished: Repository) -> None:

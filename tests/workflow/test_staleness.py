@@ -42,6 +42,16 @@ TIMELINE = jobs("plot_timeline") | BUNDLE
 PAGE = jobs("write_index") | TIMELINE
 SCALE = jobs("plot_pretrain_scale") | jobs("plot_finetune_scale", domain=1) | PAGE
 REPORT = jobs("summarize_metrics") | SCALE | PAGE
+RULES = jobs("trace_rules") | jobs("plot_rules") | PAGE
+
+
+def grid_figures(*phases: str) -> set[str]:
+    """Return the jobs that show a grid for the first time."""
+    figures = {
+        "pretrain": jobs("plot_pretrain_grid", data=DATA),
+        "finetune": jobs("plot_finetune_grid", data=DATA, domain=1),
+    }
+    return jobs("collect_grid").union(*(figures[phase] for phase in phases)) | REPORT | RULES
 
 
 def pretraining(data: Versions = DATA, model: Versions = MODELS) -> set[str]:
@@ -103,7 +113,6 @@ LABELS = jobs("plot_labels", domain=1, data=DATA) | PAGE
 ANSWERS = jobs("plot_answers", data=DATA) | PAGE
 TRANSFER = jobs("plot_transfer", domain=1, data=DATA) | PAGE
 OTHERS = ANSWERS | TRANSFER | GENERALIZATION | NORMS | FAMILIES | LABELS
-RULES = jobs("trace_rules") | jobs("plot_rules") | PAGE
 COLLECTING = jobs("collect_pretrain_metrics") | jobs("collect_finetune_metrics") | REPORT
 PLOTS = CURVES | OTHERS | SCALE | jobs("plot_rules") | PAGE
 BASELINES = jobs("compute_pretrain_baselines", data=DATA) | jobs(
@@ -112,7 +121,10 @@ BASELINES = jobs("compute_pretrain_baselines", data=DATA) | jobs(
 NOTHING: set[str] = set()
 EVERYTHING = equations() | labels() | TRAINING | jobs("copy_plotly") | RULES
 
-STAGES = ("common", "data", "pretrain", "finetune", "metrics", "figures", "report")
+STAGES = (
+    *("common", "data", "pretrain", "finetune", "metrics", "figures", "report"),
+    "interpretability",
+)
 SCRIPTS = "workflow/scripts"
 PACKAGE = f"{SCRIPTS}/gpt_math_domains"
 CODE = [str(path.relative_to(ROOT)) for path in (ROOT / SCRIPTS).rglob("*.py")]
@@ -181,6 +193,11 @@ CASES = [
         {"overrides": [{"phase": "pretrain", "batch_size": 16}]},
     ),
     Case("trainings that share a GPU", BUNDLE, {"gpu_slots": 2}),  # which has the configuration
+    Case(
+        "equations to look into",
+        BUNDLE,
+        {"interpretability": {"equations": {4: ["1 + 1 = 2"]}}},
+    ),
     # How runs train.
     Case(
         "pretraining epochs of a model",
@@ -282,6 +299,71 @@ CASES = [
         EVERYTHING,
         {"pathvars": {"results": "results/other"}},
     ),
+    # A grid beside the study, which stays.
+    Case(
+        "a grid of finetuning",
+        jobs(
+            "finetune_model",
+            data=DATA,
+            model=MODELS,
+            domain=1,
+            protocol=PROTOCOLS,
+            point="grid/finetune.weight_decay~1/",
+        )
+        | grid_figures("finetune"),
+        {"grid": {"finetune.weight_decay": [0.1, 1]}},
+    ),
+    Case(
+        "a grid of pretraining",
+        jobs("pretrain_model", data=DATA, model=MODELS, point="grid/pretrain.weight_decay~0/")
+        | jobs(
+            "finetune_model",
+            data=DATA,
+            model=MODELS,
+            domain=1,
+            protocol="full",
+            point="grid/pretrain.weight_decay~0/",
+        )
+        | grid_figures("pretrain", "finetune"),
+        {"grid": {"pretrain.weight_decay": [0, 0.1]}},
+    ),
+    Case(
+        "a grid of data",
+        jobs("generate_equations", data=DATA, point="grid/data.train_share~0.5/")
+        | jobs("label_domains", data=DATA, domain=1, point="grid/data.train_share~0.5/")
+        | jobs("pretrain_model", data=DATA, model=MODELS, point="grid/data.train_share~0.5/")
+        | jobs(
+            "finetune_model",
+            data=DATA,
+            model=MODELS,
+            domain=1,
+            protocol=PROTOCOLS,
+            point="grid/data.train_share~0.5/",
+        )
+        | grid_figures("pretrain", "finetune"),
+        {"grid": {"data.train_share": [0.5]}},
+    ),
+    Case(
+        "a grid of a value that one data version has",
+        jobs("generate_equations", data=4, point="grid/data.digits~5/")
+        | jobs("label_domains", data=4, domain=1, point="grid/data.digits~5/")
+        | jobs("pretrain_model", data=4, model=MODELS, point="grid/data.digits~5/")
+        | jobs(
+            "finetune_model",
+            data=4,
+            model=MODELS,
+            domain=1,
+            protocol=PROTOCOLS,
+            point="grid/data.digits~5/",
+        )
+        | grid_figures("pretrain", "finetune"),
+        {"grid": {"data.digits": [5]}},
+    ),
+    Case(
+        "a grid of what the study has anyway",
+        grid_figures("pretrain", "finetune"),
+        {"grid": {"pretrain.weight_decay": [0.1], "models.d_model": [16]}},
+    ),
     # How results look.
     Case(
         "a colour of pretraining figures",
@@ -311,7 +393,13 @@ CASES = [
     a_line_in("data/families.py", labels() | BASELINES | TRAINING),
     a_line_in("training/stack.py", TRAINING),
     a_line_in("training/judge.py", jobs("judge_answers", data=DATA, model=MODELS) | ANSWERS),
+    a_line_in("training/inside.py", NOTHING),  # looked into on request alone
+    a_line_in("training/probes.py", NOTHING),
+    a_line_in("training/answers.py", jobs("judge_answers", data=DATA, model=MODELS) | ANSWERS),
+    a_line_in("training/ask.py", NOTHING),
+    a_line_in("__main__.py", NOTHING),
     a_line_in("results/summary.py", REPORT | TRANSFER),
+    a_line_in("results/grid.py", REPORT | TRANSFER),
     a_line_in("results/findings.py", PAGE),
     a_line_in("results/examples.py", PAGE),
     a_line_in(
@@ -329,6 +417,7 @@ CASES = [
     a_line_in("figures/norms.py", NORMS),
     a_line_in("figures/families.py", FAMILIES),
     a_line_in("figures/answers.py", ANSWERS),
+    a_line_in("figures/grid.py", NOTHING),  # of a study without one
     a_line_in("figures/timeline.py", TIMELINE),
     a_line_in("pages/index.py", PAGE),
     a_line_in("pages/index.html.jinja", PAGE, "<!-- a comment -->\n"),
@@ -337,6 +426,7 @@ CASES = [
     a_line_in("pages/bundle.py", BUNDLE),
     a_line_in("pages/watch.py", NOTHING),
     a_line_in("study/config.py", NOTHING),
+    a_line_in("study/grid.py", NOTHING),
     a_line_in("study/estimate.py", NOTHING, "PROCESS_MB = 1\nSTART_MINUTES = 1\n"),
     Case("a line in a script", CURVES, append={f"{SCRIPTS}/plot_curves.py": LINE}),
     Case(

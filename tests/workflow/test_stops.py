@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import pty
 import re
 import shutil
 import signal
@@ -30,12 +31,15 @@ from training_job import (
     wait_until_it_trains,
 )
 
+ENDING = [
+    *(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1),
+    *(signal.SIGUSR2, signal.SIGXCPU, signal.SIGALRM, signal.SIGPWR, signal.SIGIO),
+]
 
-@pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"]
-)
+
+@pytest.mark.parametrize("number", [pytest.param(number, id=number.name) for number in ENDING])
 def test_a_signal_saves_says_so_in_one_line_and_the_next_attempt_goes_on(
-    tmp_path: Path, number: signal.Signals, status: int
+    tmp_path: Path, number: signal.Signals
 ) -> None:
     job = start(prepare(tmp_path), save_seconds=1000, num_train_epochs=4000)
     wait_until_it_trains(tmp_path, job)
@@ -43,7 +47,7 @@ def test_a_signal_saves_says_so_in_one_line_and_the_next_attempt_goes_on(
     _, said = job.communicate(timeout=30)
     TALLY[f"faults: {number.name}"] += 1
 
-    assert job.returncode == status
+    assert job.returncode == 128 + number
     last = said.splitlines()[-1]
     stopped = re.fullmatch(rf"\[.*\]  stopped by {number.name}: saved at step ([\d,]+)", last)
     assert stopped, said
@@ -56,6 +60,114 @@ def test_a_signal_saves_says_so_in_one_line_and_the_next_attempt_goes_on(
     again.kill()
     again.communicate()
     assert f"resumed at step {stopped[1]}\n" in log_of(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "number", [signal.SIGWINCH, signal.SIGCONT, signal.SIGCHLD, signal.SIGURG, signal.SIGPIPE]
+)
+def test_a_signal_that_asks_for_nothing_changes_nothing(
+    tmp_path: Path, undisturbed: dict[str, object], number: signal.Signals
+) -> None:
+    job = start(prepare(tmp_path), save_seconds=1000)
+    wait_until_it_trains(tmp_path, job)
+    job.send_signal(number)
+    finish(job)
+    require_the_same(tmp_path, undisturbed)
+
+
+def test_under_nohup_a_closed_terminal_ends_nothing(
+    tmp_path: Path, undisturbed: dict[str, object]
+) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # which the job inherits
+    try:
+        job = start(prepare(tmp_path), save_seconds=1000)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    wait_until_it_trains(tmp_path, job)
+    job.send_signal(signal.SIGHUP)
+    finish(job)
+    require_the_same(tmp_path, undisturbed)
+
+
+@pytest.mark.parametrize("listener", ["terminal", "pipe"])
+def test_a_training_goes_on_when_nobody_listens_any_more(
+    tmp_path: Path, undisturbed: dict[str, object], listener: str
+) -> None:
+    reading, writing = os.openpty() if listener == "terminal" else os.pipe()
+    job = start(prepare(tmp_path), save_seconds=0, listener=writing)
+    os.close(writing)
+    assert b"training examples" in os.read(reading, 1000)
+    os.close(reading)
+    assert job.wait(timeout=300) == 0
+    TALLY["faults: nobody listens"] += 1
+    assert "step 120/120" in log_of(tmp_path)
+    require_the_same(tmp_path, undisturbed)
+
+
+def test_a_training_whose_terminal_is_closed_saves_and_the_next_attempt_goes_on(
+    tmp_path: Path,
+) -> None:
+    """A real terminal, of which the job's session is the owner: the system sends SIGHUP."""
+    prepare(tmp_path)
+    child, terminal = pty.fork()
+    if child == 0:
+        code = "import sys; from training_job import *; "
+        code += "sys.exit(start(Path(sys.argv[1]), 0, listener=2, num_train_epochs=4000).wait())"
+        os.chdir(Path(__file__).parent)
+        os.execv(sys.executable, [sys.executable, "-c", code, str(tmp_path)])  # noqa: S606
+    while " step " not in log_of(tmp_path):
+        time.sleep(0.01)
+    owner = int((tmp_path / "resume" / "lock").read_text())
+    os.close(terminal)
+    os.waitpid(child, 0)
+    while Path(f"/proc/{owner}").exists():
+        time.sleep(0.01)
+    stopped = re.search(r"stopped by SIGHUP: saved at step ([\d,]+)\n$", log_of(tmp_path))
+    assert stopped, log_of(tmp_path)
+    again = start(tmp_path, save_seconds=1000, num_train_epochs=4000)
+    wait_until_it_trains(tmp_path, again)
+    again.kill()
+    again.communicate()
+    assert f"resumed at step {stopped[1]}\n" in log_of(tmp_path)
+
+
+def test_a_training_whose_lock_was_removed_ends_when_another_one_took_over(
+    tmp_path: Path, undisturbed: dict[str, object]
+) -> None:
+    first = start(prepare(tmp_path), save_seconds=0)
+    wait_until_it_trains(tmp_path, first)
+    first.send_signal(signal.SIGSTOP)  # so that it does not end before the other has started
+    os.rename(tmp_path / "job.log", tmp_path / "first.log")
+    shutil.rmtree(tmp_path / "resume")
+    second = start(tmp_path, save_seconds=0.05)
+    wait_until_it_trains(tmp_path, second)
+    second.send_signal(signal.SIGSTOP)
+    first.send_signal(signal.SIGCONT)
+    _, said = first.communicate(timeout=60)
+    TALLY["faults: lock removed"] += 1
+
+    assert first.returncode == 1
+    assert said.splitlines()[-1] == (
+        f"error: {tmp_path / 'resume'}: was removed, and process {second.pid} trains this run now"
+    )
+    assert "Traceback" not in said
+    assert not (tmp_path / "metrics.csv").exists()
+    second.send_signal(signal.SIGCONT)
+    finish(second)
+    require_the_same(tmp_path, undisturbed)
+
+
+def test_a_training_on_another_kind_of_processor_says_so_and_starts_over(tmp_path: Path) -> None:
+    plain = {"ATEN_CPU_CAPABILITY": "default"}
+    job = start(prepare(tmp_path), save_seconds=0, variables=plain)
+    wait_until_it_trains(tmp_path, job)
+    job.kill()
+    job.communicate()
+    here = torch.backends.cpu.get_cpu_capability()
+    said = finish(start(tmp_path, save_seconds=1000))
+    told = f"starts over, as what was saved differs: processor (DEFAULT -> {here})\n"
+    assert (told in said) == (here != "DEFAULT")
+    assert json.loads((tmp_path / "run.json").read_bytes())["processor"] == here
 
 
 def test_a_run_stopped_by_signals_again_and_again_ends_with_the_same_bits(

@@ -51,6 +51,7 @@ def prepare(directory: Path) -> Path:
         **{name: names[name] for name in (*SPLITS, "vocabulary", "manifest")},
         labelled_train=directory / "train_labels.csv",
         labelled_valid=directory / "valid_labels.csv",
+        labelled_manifest=directory / "labels_manifest.json",
     )
     return directory
 
@@ -60,6 +61,7 @@ def start(
     save_seconds: float = 0,
     owner: int | None = None,
     variables: Mapping[str, str] | None = None,
+    listener: int = subprocess.PIPE,
     **changes: Any,
 ) -> subprocess.Popen[str]:
     """Start the job; its outputs, log and resume state are in the directory.
@@ -69,6 +71,7 @@ def start(
         save_seconds: between saves.
         owner: the process that it stops with, in place of this one.
         variables: more of its environment.
+        listener: descriptor of its terminal; a pipe of its own if there is none.
         changes: see above.
     """
     if (directory / "job.log").exists():
@@ -82,7 +85,7 @@ def start(
     return subprocess.Popen(
         [sys.executable, __file__, str(directory), json.dumps(changes)],
         env=environment,
-        stderr=subprocess.PIPE,
+        stderr=listener,
         text=True,
         # A test may itself run where SIGINT is ignored.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler) and None,
@@ -146,9 +149,9 @@ def require_the_same(directory: Path, whole: dict[str, object]) -> None:
 
 def main() -> None:
     """Train."""
-    from gpt_math_domains.jobs.logs import job_log
+    from gpt_math_domains.jobs.caches import private_caches
+    from gpt_math_domains.jobs.logs import job_log, notes
     from gpt_math_domains.jobs.record import Record
-    from gpt_math_domains.training.runs import Job, finetune_model, pretrain_model
 
     directory, changes = Path(sys.argv[1]), json.loads(sys.argv[2])
     if limit := changes.pop("file_size", 0):
@@ -160,6 +163,7 @@ def main() -> None:
         "model": MODEL,
         "settings": settings,
         "seeds": [0, 1],
+        "pretrain_seeds": [],
         "device": "cpu",
         "precision": "fp32",
         "execution": "eager",
@@ -180,7 +184,10 @@ def main() -> None:
     if finetunes:
         fields["run"] |= {"phase": "finetune", "domain": 1, "protocol": "scratch"}
         inputs |= {f"{name}_labels_csv": directory / f"{name}_labels.csv" for name in SPLITS}
-    with job_log(path) as log:
+        inputs["labels_manifest_json"] = directory / "labels_manifest.json"
+    with job_log(path) as log, private_caches(notes(log)):
+        from gpt_math_domains.training.runs import Job, finetune_model, pretrain_model
+
         job = Job(**fields, record=Record(directory / "run.json", inputs.values(), code), log=log)
         if finetunes:
             finetune_model(job, **inputs, pretrained=[], pretrained_vocabulary=[])

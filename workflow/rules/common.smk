@@ -1,13 +1,16 @@
+import atexit
 import json
 import os
 import sys
+from functools import cache
 from itertools import chain
 from pathlib import Path
 
-from snakemake.common.configfile import load_configfile
 from snakemake.exceptions import WorkflowError
+from snakemake.io import IOFile
+from snakemake.pathvars import Pathvars
+from snakemake.resources import Resource
 from snakemake.settings.types import DeploymentMethod
-from snakemake.utils import update_config
 
 ROOT = Path(str(workflow.current_basedir)).parents[1]
 sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
@@ -15,8 +18,8 @@ sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 from gpt_math_domains.data.settings import DataSettings
 from gpt_math_domains.figures.captions import caption_of
 from gpt_math_domains.jobs.stops import OWNER
-from gpt_math_domains.run import CHECKPOINT, DIRECTORIES, PROTOCOLS
-from gpt_math_domains.study.config import ConfigError, check_file, load_study
+from gpt_math_domains.run import CHECKPOINT, DIRECTORIES, GENERATION_CONFIG, PROTOCOLS
+from gpt_math_domains.study.config import ConfigError, load_study, shorten
 from gpt_math_domains.study.estimate import (
     checkpoint_bytes,
     cpu_warning,
@@ -24,7 +27,15 @@ from gpt_math_domains.study.estimate import (
     training_seconds,
 )
 from gpt_math_domains.study.fingerprints import fingerprint, rules_fingerprint
+from gpt_math_domains.study.grid import point_name, spelled
+from gpt_math_domains.study.layers import doubts, from_command_line, lay, read_layer
 from gpt_math_domains.study.locks import clear_stale_locks
+from gpt_math_domains.study.records import (
+    Checksums,
+    data_difference,
+    labels_difference,
+    run_difference,
+)
 
 # Another workflow may use this one as a module, and jobs may ask Snakemake about this one; the lock
 # and the configuration files are those of the Snakemake that came first.
@@ -36,17 +47,44 @@ if not workflow.subprocess_exec:
     # Trainings save and end when this process is gone.
     os.environ[OWNER] = str(os.getpid())
 
+# Run in another directory, the defaults are those of this one, if there are none there. Snakemake
+# would not say what is wrong with them.
+DEFAULTS = "config/config.yaml"
+if IS_MODULE or not Path(DEFAULTS).is_file():
+    DEFAULTS = str(ROOT / DEFAULTS)
+try:
+    read_layer(DEFAULTS)
+except ConfigError as error:
+    raise WorkflowError(str(error))
+
+
+configfile: DEFAULTS
+
+
 try:
     if IS_MODULE:
-        # Snakemake passes over `configfile:`; what the module is given changes the same defaults.
-        given, config = config, load_configfile(ROOT / "config" / "config.yaml")
-        update_config(config, given)
+        # Snakemake passes over `configfile:`; what the module is given stands over the defaults.
+        LAYERS = {DEFAULTS: read_layer(DEFAULTS), "the module's config": config}
     else:
-        for path in workflow.configfiles:
-            check_file(path)
+        given = workflow.overwrite_configfiles
+        defaults = workflow.configfiles[len(given) :]
+        if workflow.config_settings.replace_workflow_config:
+            defaults = []
+        LAYERS = {str(path): read_layer(path) for path in [*defaults, *given]}
+        LAYERS["--config"] = from_command_line(workflow.config_settings.config)
+    config = lay(LAYERS)
     STUDY = load_study(config)
 except ConfigError as error:
     raise WorkflowError(str(error))
+# Snakemake has read it as it is written, with `~`.
+workflow.pathvars.update(
+    Pathvars.from_config(
+        {"pathvars": STUDY.pathvars.model_dump()}, module_level=IS_MODULE
+    )
+)
+if workflow.is_main_process:
+    for doubt in doubts(LAYERS, STUDY):
+        logger.warning(doubt)
 # Snakemake passes over a missing input where the output is there already.
 for figure, path in STUDY.figures.reference_curves.items():
     if not Path(path).is_file():
@@ -71,31 +109,38 @@ if (
 ):
     raise WorkflowError(f"{Path(IMAGE).absolute()}: no such image")
 
-# The checked configuration with text keys: rules take slices of it as params.
-CHECKED = STUDY.model_dump(mode="json")
-DATA_SETTINGS = {
-    number: DataSettings(**settings) for number, settings in CHECKED["data"].items()
-}
 # Training on the CPU by choice takes cores, not GPU slots.
 TRAINING_GPUS = 0 if STUDY.device == "cpu" else 1
 # With `auto`, the file is the same on every machine, or its name would make all trainings stale.
 TRAIN_ENV = {"auto": "train", "cpu": "train-cpu", "cuda": "train-cuda"}[STUDY.device]
 
-# Where the files of data, labels and runs are.
+# Of files that records name, kept beside what Snakemake remembers.
+CHECKSUMS = Checksums(Path(".snakemake") / "gpt_math_domains" / "checksums.json")
+atexit.register(CHECKSUMS.save)
+
+# Where the files of data, labels and runs are. Their `point` is a part of one of the grid: the keys
+# that make the file another one than the study's own, for which it is empty.
 PRETRAIN, FINETUNE = DIRECTORIES["pretrain"], DIRECTORIES["finetune"]
-DATA = "<results>/data/{data}"
-LABELS = "<results>/domains/{domain}/data_{data}"
+DATA = "<results>/{point}data/{data}"
+LABELS = "<results>/{point}domains/{domain}/data_{data}"
 PRETRAINED = f"<results>/{PRETRAIN}"
 FINETUNED = f"<results>/{FINETUNE}"
 
+# The seeds of each phase, and the seed of pretraining that each of finetuning starts from.
+SEEDS = {phase: STUDY.run.seeds_of(phase) for phase in DIRECTORIES}
+SOURCES = STUDY.run.sources()
+
 # What runs: of each data and domain version, and all; `expand` takes what a pattern names.
-COMPARED = dict(
-    model=STUDY.run.models, protocol=STUDY.run.protocols, seed=STUDY.run.seeds
-)
+COMPARED = dict(model=STUDY.run.models, protocol=STUDY.run.protocols, point="")
 ALL = COMPARED | dict(data=STUDY.run.data, domain=STUDY.run.domains)
+# The runs of the grid by phase, those among them that are the study's own too.
+GRID_RUNS = {phase: [] for phase in DIRECTORIES}
+for found in STUDY.grid_runs() if STUDY.grid.values() else []:
+    GRID_RUNS[found.run["phase"]].append(found)
 
 
 wildcard_constraints:
+    point=r"(grid/([^/]+~[^/]+/)+)?",
     data=r"\d+",
     model=r"\d+",
     domain=r"\d+",
@@ -105,23 +150,70 @@ wildcard_constraints:
     format="svg|png|pdf",
 
 
+def number(wildcard, section, wildcards):
+    """Return the version that a wildcard names."""
+    found, versions = int(wildcards[wildcard]), getattr(STUDY, section)
+    if found not in versions:
+        raise WorkflowError(
+            f"{wildcard} {found}: not defined under {section}, which has {shorten(sorted(versions))}"
+        )
+    return found
+
+
+# By name, the points of the grid that are there for a data version or a run.
+points = cache(STUDY.parts)
+
+
+def point(wildcards):
+    """Return the point of the grid that a file is of, a mapping from key to value."""
+    if not wildcards.point:
+        return {}
+    versions = [number("data", "data", wildcards)]
+    if "model" in wildcards.keys():
+        versions.append(number("model", "models", wildcards))
+    if "protocol" in wildcards.keys():
+        versions.append(number("domain", "domains", wildcards))
+        versions.append(wildcards.protocol)
+    known = points(*versions)
+    if wildcards.point not in known:
+        raise WorkflowError(
+            f"{wildcards.point}: no point of the grid at which there is such a file; there are "
+            f"{', '.join(sorted(filter(None, known))) or 'none'}"
+        )
+    return known[wildcards.point]
+
+
 def version(wildcard, section):
     """Return a function that gives the settings of the version that a wildcard names."""
 
     def settings(wildcards):
-        number, versions = wildcards[wildcard], CHECKED[section]
-        if number not in versions:
-            raise WorkflowError(
-                f"{wildcard} {number}: not defined under {section}, "
-                f"which has {sorted(map(int, versions))}"
-            )
-        return versions[number]
+        found = number(wildcard, section, wildcards)
+        return STUDY.version(section, found, point(wildcards))
 
     return settings
 
 
+def of_data(pattern):
+    """Return a function that gives the file of the data, or of its labels, that a run uses."""
+
+    def file(wildcards):
+        named = dict(wildcards.items())
+        if wildcards.point:
+            found = STUDY.part(point(wildcards), int(wildcards.data))
+            named["point"] = point_name(found)
+        [path] = expand(pattern, **named)
+        return path
+
+    return file
+
+
 def pretrain_settings(wildcards):
-    return STUDY.training("pretrain", int(wildcards.data), int(wildcards.model))
+    return STUDY.training(
+        "pretrain",
+        int(wildcards.data),
+        int(wildcards.model),
+        point=point(wildcards),
+    )
 
 
 def finetune_settings(wildcards):
@@ -131,31 +223,66 @@ def finetune_settings(wildcards):
         int(wildcards.model),
         int(wildcards.domain),
         wildcards.protocol,
+        point(wildcards),
     )
 
 
-def request(what, settings):
-    """Return a function that tells what a training asks for: `minutes` or `megabytes`.
+@cache
+def equations_of(settings):
+    """Return the settings of a data version, given as text, which tell how many equations it has."""
+    return DataSettings(**json.loads(settings))
 
-    A profile sets the most minutes as `max_runtime` among its default resources.
+
+def data_settings(wildcards):
+    return equations_of(json.dumps(version("data", "data")(wildcards)))
+
+
+def longest_minutes():
+    """Return the most minutes that a job may ask for, or None.
+
+    A profile sets them as `max_runtime` among its default resources, in the words of `runtime`.
     """
-    limit = (workflow.resource_settings.default_resources or {}).get("max_runtime")
+    told = (workflow.resource_settings.default_resources or {}).get("max_runtime")
+    if told is None:
+        return None
+    value = told.value
+    try:
+        minutes = Resource.parse_human_friendly("runtime", value)
+    except WorkflowError:
+        minutes = None
+    if type(minutes) is not int or minutes < 1:
+        raise WorkflowError(
+            f"default-resources: max_runtime = {value!r}: must be minutes from 1, or a time such "
+            "as 24h or 1d"
+        )
+    return minutes
+
+
+LONGEST_MINUTES = longest_minutes()
+
+
+def request(what, phase, settings):
+    """Return a function that tells what a training asks for: `minutes` or `megabytes`."""
 
     def ask(wildcards, attempt):
-        version("data", "data")(wildcards)  # refuses one that is not defined
         asked = training_request(
-            DATA_SETTINGS[wildcards.data],
+            data_settings(wildcards),
             version("model", "models")(wildcards),
             settings(wildcards),
-            len(STUDY.run.seeds),
+            len(SEEDS[phase]),
             device="cuda" if TRAINING_GPUS else "cpu",
             precision=STUDY.precision,
             attempt=attempt,
-            max_minutes=limit and limit.value,
+            max_minutes=LONGEST_MINUTES,
         )
         return asked[what]
 
     return ask
+
+
+def finetune_costs(wildcards):
+    number("domain", "domains", wildcards)  # refuses one that is not defined
+    return STUDY.costs("finetune")
 
 
 def rules_config():
@@ -164,24 +291,65 @@ def rules_config():
     if not STUDY.run.domains:
         run["domains"] = []
     references = {"reference_curves": STUDY.figures.reference_curves}
-    return [f"run={json.dumps(run)}", f"figures={json.dumps(references)}"]
+    # Of the grid, a value that any study may have, of keys that concern the same phases.
+    stand_ins = {
+        "data": {"data.split": ["independent"]},
+        "models": {"data.split": ["independent"]},
+        "pretrain": {"pretrain.weight_decay_on": ["all"]},
+        "finetune": {"finetune.weight_decay_on": ["all"]},
+    }
+    grid = {}
+    for key in STUDY.grid.values():
+        grid |= stand_ins[key.partition(".")[0]]
+    return [
+        f"run={json.dumps(run)}",
+        f"figures={json.dumps(references)}",
+        *([f"grid={json.dumps(grid)}"] if grid else []),
+    ]
 
 
-def metrics_and_lost(rule):
+def metrics_and_lost(rule, phase):
     """Return the metrics of runs, and what else is missing of runs that have metrics.
 
     Whatever was lost, or is new with one more seed, is so made again. To name all files of all runs
     instead would add a fifth to the time that Snakemake takes for thousands of them.
     """
-    metrics = expand(rule.output.metrics, **ALL)
+
+    def of_runs(pattern):
+        return expand(pattern, **ALL) + grid_files(pattern, phase)
+
+    metrics = of_runs(rule.output.metrics)
     there = list(map(os.path.exists, metrics))
     lost = [
         path
         for output in (rule.output if any(there) else [])
-        for path, has_metrics in zip(expand(output, **ALL), there, strict=True)
+        for path, has_metrics in zip(of_runs(output), there, strict=True)
         if has_metrics and not os.path.exists(path)
     ]
     return metrics + lost
+
+
+def grid_files(pattern, phase, own=False):
+    """Return a file of each run of the grid, of those of the study itself too if `own`."""
+    return [
+        path
+        for run in GRID_RUNS[phase]
+        if run.point or own
+        for path in expand(pattern, **run.wildcards)
+    ]
+
+
+def varies(phase):
+    """Tell whether a key of the grid concerns runs of a phase."""
+    return any(run.values for run in GRID_RUNS[phase])
+
+
+def grid_values(values):
+    """Return the values of all keys of the grid as text, None where one does not concern a run."""
+    return {
+        key: spelled(values[key]) if key in values else None
+        for key in STUDY.grid.values()
+    }
 
 
 def own_labels_file(wildcards):
@@ -191,31 +359,38 @@ def own_labels_file(wildcards):
 
 def trajectories(wildcards):
     """Return the tables of all pretraining runs that keep checkpoints along training."""
-    kept = [
-        run
-        for run in STUDY.runs()
-        if run["phase"] == "pretrain" and run["checkpoints"] != "none"
+    runs = [
+        (run | {"point": ""}, run) for run in STUDY.runs() if run["phase"] == "pretrain"
     ]
+    runs += [
+        (run.wildcards, STUDY.training(**run.run, point=run.point))
+        for run in GRID_RUNS["pretrain"]
+        if run.point
+    ]
+    kept = [named for named, settings in runs if settings["checkpoints"] != "none"]
     if not kept:
         raise WorkflowError(
             "trajectories: no run keeps checkpoints; set pretrain.checkpoints"
         )
-    return [f"{PRETRAINED}/trajectory.csv".format(**run) for run in kept]
+    return [f"{PRETRAINED}/trajectory.csv".format(**named) for named in kept]
+
+
+def chosen_equations(wildcards):
+    return STUDY.interpretability.equations.get(int(wildcards.data))
 
 
 def source(wildcards):
     """Return the wildcards of the pretraining that a finetuning starts from."""
     told = finetune_settings(wildcards)["finetune_from"]
-    return dict(
-        data=wildcards.data if told is None else told,
-        model=wildcards.model,
-    )
+    data = int(wildcards.data) if told is None else told
+    found = STUDY.part(point(wildcards), data, int(wildcards.model))
+    return dict(data=data, model=wildcards.model, point=point_name(found))
 
 
 def pretrained_files(wildcards):
     files = expand(
         f"{PRETRAINED}/seed_{{seed}}/{{file}}",
-        seed=STUDY.run.seeds,
+        seed=SOURCES,
         file=["config.json", "model.safetensors"],
         allow_missing=True,
     )
@@ -223,11 +398,107 @@ def pretrained_files(wildcards):
 
 
 def pretrained_vocabulary(wildcards):
-    return expand(f"{DATA}/vocabulary.json", **source(wildcards))
+    data, found = source(wildcards)["data"], point(wildcards)
+    return expand(
+        f"{DATA}/vocabulary.json",
+        data=data,
+        point=point_name(STUDY.part(found, data)),
+    )
+
+
+def named(patterns, wildcards):
+    return [str(pattern).format(**wildcards) for pattern in patterns]
+
+
+def read_of(patterns, wildcards):
+    return [of_data(str(pattern))(wildcards) for pattern in patterns]
+
+
+def run_again(path, why):
+    """Have the job that made a file run again, and say why, if there is a reason."""
+    if why and workflow.is_main_process and path not in workflow.dag.forcefiles:
+        logger.warning(f"{path}: is made again: {why}")
+        workflow.dag.forcefiles.add(path)
+
+
+def checked_data(wildcards):
+    """Name no file; have a data version made again that is not what its manifest says."""
+    made = rules.generate_equations.output
+    files = dict(zip(made.keys(), named(made, wildcards), strict=True))
+    manifest = files.pop("manifest")
+    why = data_difference(manifest, data_settings(wildcards), files, CHECKSUMS)
+    run_again(manifest, why)
+    return []
+
+
+def checked_labels(wildcards):
+    """Name no file; have labels made again that are not what their manifest says."""
+    made = rules.label_domains.output
+    files = dict(zip(made.keys(), named(made, wildcards), strict=True))
+    manifest = files.pop("manifest")
+    told, data = (
+        version("domain", "domains")(wildcards),
+        rules.generate_equations.output,
+    )
+    equations = dict(
+        zip(files, named([data.train, data.valid], wildcards), strict=True)
+    )
+    run_again(
+        manifest,
+        labels_difference(
+            manifest, told["labels"], told["file"], equations, files, CHECKSUMS
+        ),
+    )
+    return []
+
+
+def checked_run(phase, made, settings, inputs, wildcards):
+    """Have a finished run made again that is not what its record says."""
+    [record] = named([made.record], wildcards)
+    now = dict(
+        model=version("model", "models")(wildcards),
+        settings=settings(wildcards),
+        seeds=SEEDS[phase],
+        pretrain_seeds=[] if phase == "pretrain" else pretrain_seeds(wildcards),
+        precision=STUDY.precision,
+    )
+    # Of code, Snakemake knows more, where it remembers the job: it may have been touched.
+    remembered = workflow.persistence.metadata(IOFile(record))
+    code = None if remembered else fingerprint(f"{phase}_model.py")
+    run_again(record, run_difference(record, now, inputs, code, CHECKSUMS))
+
+
+def checked_pretraining(wildcards):
+    """Name no file; see `checked_run`."""
+    inputs = read_of(rules.generate_equations.output, wildcards)
+    made = rules.pretrain_model.output
+    checked_run("pretrain", made, pretrain_settings, inputs, wildcards)
+    return []
+
+
+def checked_finetuning(wildcards):
+    """Name no file; see `checked_run`."""
+    inputs = read_of(
+        [*rules.generate_equations.output, *rules.label_domains.output], wildcards
+    )
+    if starts_pretrained(wildcards):
+        weights = [
+            path
+            for path in rules.pretrain_model.output.checkpoints
+            if Path(path).name in ("config.json", "model.safetensors")
+        ]
+        inputs += named(weights, source(wildcards))
+    made = rules.finetune_model.output
+    checked_run("finetune", made, finetune_settings, inputs, wildcards)
+    return []
 
 
 def starts_pretrained(wildcards):
     return PROTOCOLS[wildcards.protocol].pretrained
+
+
+def pretrain_seeds(wildcards):
+    return SOURCES if starts_pretrained(wildcards) else []
 
 
 def report_category(wildcards):
@@ -252,7 +523,7 @@ def tell_costs():
     """Say once, before training starts, what takes much disk, or long on a CPU."""
     trainings = [
         (
-            DATA_SETTINGS[job.wildcards.data],
+            data_settings(job.wildcards),
             job.params.model,
             job.params.settings,
             len(job.params.seeds),

@@ -1,13 +1,15 @@
 rule generate_equations:
+    input:
+        checked_data,
     output:
         train=f"{DATA}/train.csv",
         valid=f"{DATA}/valid.csv",
         vocabulary=f"{DATA}/vocabulary.json",
         manifest=f"{DATA}/manifest.json",
     log:
-        "<logs>/generate_equations/data_{data}.log",
+        "<logs>/{point}generate_equations/data_{data}.log",
     benchmark:
-        "<benchmarks>/generate_equations/data_{data}.tsv"
+        "<benchmarks>/{point}generate_equations/data_{data}.tsv"
     conda:
         "../../envs/data.yaml"
     params:
@@ -19,6 +21,7 @@ rule generate_equations:
 
 rule label_domains:
     input:
+        checked_labels,
         train=f"{DATA}/train.csv",
         valid=f"{DATA}/valid.csv",
         vocabulary=f"{DATA}/vocabulary.json",
@@ -27,10 +30,11 @@ rule label_domains:
     output:
         train=f"{LABELS}/train.csv",
         valid=f"{LABELS}/valid.csv",
+        manifest=f"{LABELS}/manifest.json",
     log:
-        "<logs>/label_domains/domain_{domain}_data_{data}.log",
+        "<logs>/{point}label_domains/domain_{domain}_data_{data}.log",
     benchmark:
-        "<benchmarks>/label_domains/domain_{domain}_data_{data}.tsv"
+        "<benchmarks>/{point}label_domains/domain_{domain}_data_{data}.tsv"
     conda:
         "../../envs/data.yaml"
     params:

@@ -29,6 +29,7 @@ rule plot_pretrain_curves:
         seeds=expand(  # with one more seed, its file is missing and the figure stale
             f"{PRETRAINED}/seed_{{seed}}/config.json",
             **COMPARED,
+            seed=SEEDS["pretrain"],
             allow_missing=True,
         ),
         reference=lookup(
@@ -65,6 +66,7 @@ rule plot_finetune_curves:
         seeds=expand(
             f"{FINETUNED}/seed_{{seed}}/config.json",
             **COMPARED,
+            seed=SEEDS["finetune"],
             allow_missing=True,
         ),
         reference=lookup(
@@ -314,10 +316,48 @@ rule plot_finetune_scale:
         "../../envs/figures.yaml"
     params:
         phase="finetune",
-        study=STUDY.costs("finetune"),
+        study=finetune_costs,
         code=fingerprint("plot_scale.py"),
     script:
         "../scripts/plot_scale.py"
+
+
+rule plot_pretrain_grid:
+    input:
+        grid="<results>/metrics/grid.csv",
+        plotly_js=ancient(PLOTLY),
+    output:
+        page=f"{PRETRAIN_PLOT}_grid.html",
+    log:
+        "<logs>/figures/pretrain_{data}_grid.log",
+    benchmark:
+        "<benchmarks>/figures/pretrain_{data}_grid.tsv"
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        colors=STUDY.figures.pretrain_colors,
+        code=fingerprint("plot_grid.py"),
+    script:
+        "../scripts/plot_grid.py"
+
+
+rule plot_finetune_grid:
+    input:
+        grid="<results>/metrics/grid.csv",
+        plotly_js=ancient(PLOTLY),
+    output:
+        page=f"{FINETUNE_PLOT}_grid.html",
+    log:
+        "<logs>/figures/finetune_{domain}_pretrain_{data}_grid.log",
+    benchmark:
+        "<benchmarks>/figures/finetune_{domain}_pretrain_{data}_grid.tsv"
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        colors=STUDY.figures.finetune_colors,
+        code=fingerprint("plot_grid.py"),
+    script:
+        "../scripts/plot_grid.py"
 
 
 # Asks Snakemake, so it has no environment but Snakemake's own.
@@ -372,6 +412,10 @@ SECTIONS = {
         *expand(rules.plot_pretrain_scale.output, **ALL),
         *expand(rules.plot_finetune_scale.output, **ALL),
     ],
+    "grid": [
+        *(expand(rules.plot_pretrain_grid.output, **ALL) if varies("pretrain") else []),
+        *(expand(rules.plot_finetune_grid.output, **ALL) if varies("finetune") else []),
+    ],
 }
 # Figures with a page of their own: these, and those that the page links to.
 PAGES = [
@@ -394,10 +438,14 @@ rule write_index:
         records=expand(
             [rules.pretrain_model.output.record, rules.finetune_model.output.record],
             **ALL,
-        ),
-        equations=expand(f"{DATA}/train.csv", data=STUDY.run.data[0]),
+        )
+        + grid_files(rules.pretrain_model.output.record, "pretrain")
+        + grid_files(rules.finetune_model.output.record, "finetune"),
+        equations=expand("<results>/data/{data}/train.csv", data=STUDY.run.data[0]),
         labels=expand(
-            f"{LABELS}/train.csv", data=STUDY.run.data[0], domain=STUDY.run.domains[:1]
+            "<results>/domains/{domain}/data_{data}/train.csv",
+            data=STUDY.run.data[0],
+            domain=STUDY.run.domains[:1],
         ),
         comparison=COMPARISON,
         plotly_js=ancient(PLOTLY),

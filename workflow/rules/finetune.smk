@@ -1,11 +1,13 @@
 rule finetune_model:
     input:
-        train=f"{DATA}/train.csv",
-        valid=f"{DATA}/valid.csv",
-        vocabulary=f"{DATA}/vocabulary.json",
-        manifest=f"{DATA}/manifest.json",
-        train_labels=f"{LABELS}/train.csv",
-        valid_labels=f"{LABELS}/valid.csv",
+        checked_finetuning,
+        train=of_data(f"{DATA}/train.csv"),
+        valid=of_data(f"{DATA}/valid.csv"),
+        vocabulary=of_data(f"{DATA}/vocabulary.json"),
+        manifest=of_data(f"{DATA}/manifest.json"),
+        train_labels=of_data(f"{LABELS}/train.csv"),
+        valid_labels=of_data(f"{LABELS}/valid.csv"),
+        labels_manifest=of_data(f"{LABELS}/manifest.json"),
         pretrained=branch(starts_pretrained, then=pretrained_files),
         pretrained_vocabulary=branch(starts_pretrained, then=pretrained_vocabulary),
     output:
@@ -14,7 +16,7 @@ rule finetune_model:
         record=f"{FINETUNED}/run.json",
         checkpoints=expand(
             f"{FINETUNED}/seed_{{seed}}/{{file}}",
-            seed=STUDY.run.seeds,
+            seed=SEEDS["finetune"],
             file=CHECKPOINT,
             allow_missing=True,
         ),
@@ -27,13 +29,14 @@ rule finetune_model:
     threads: 1
     resources:
         gpu=TRAINING_GPUS,
-        runtime=request("minutes", finetune_settings),
-        mem_mb=request("megabytes", finetune_settings),
+        runtime=request("minutes", "finetune", finetune_settings),
+        mem_mb=request("megabytes", "finetune", finetune_settings),
         gpu_slots=STUDY.gpu_slots,
     params:
         model=version("model", "models"),
         settings=finetune_settings,
-        seeds=STUDY.run.seeds,
+        seeds=SEEDS["finetune"],
+        pretrain_seeds=pretrain_seeds,
         device=STUDY.device,
         precision=STUDY.precision,
         execution=STUDY.execution,

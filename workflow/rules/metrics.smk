@@ -1,11 +1,11 @@
 rule compute_pretrain_baselines:
     input:
-        train=f"{DATA}/train.csv",
-        valid=f"{DATA}/valid.csv",
-        vocabulary=f"{DATA}/vocabulary.json",
-        manifest=f"{DATA}/manifest.json",
+        train="<results>/data/{data}/train.csv",
+        valid="<results>/data/{data}/valid.csv",
+        vocabulary="<results>/data/{data}/vocabulary.json",
+        manifest="<results>/data/{data}/manifest.json",
     output:
-        baselines=f"{DATA}/baselines.csv",
+        baselines="<results>/data/{data}/baselines.csv",
     log:
         "<logs>/metrics/baselines_data_{data}.log",
     benchmark:
@@ -20,10 +20,10 @@ rule compute_pretrain_baselines:
 
 rule compute_finetune_baselines:
     input:
-        train=f"{LABELS}/train.csv",
-        valid=f"{LABELS}/valid.csv",
+        train="<results>/domains/{domain}/data_{data}/train.csv",
+        valid="<results>/domains/{domain}/data_{data}/valid.csv",
     output:
-        baselines=f"{LABELS}/baselines.csv",
+        baselines="<results>/domains/{domain}/data_{data}/baselines.csv",
     log:
         "<logs>/metrics/baselines_domain_{domain}_data_{data}.log",
     benchmark:
@@ -78,6 +78,33 @@ rule collect_finetune_metrics:
         "../scripts/collect_metrics.py"
 
 
+# Part of the study if it has a grid.
+rule collect_grid:
+    input:
+        metrics=grid_files(f"{PRETRAINED}/metrics.csv", "pretrain", own=True)
+        + grid_files(f"{FINETUNED}/metrics.csv", "finetune", own=True),
+    output:
+        table="<results>/metrics/grid.csv",
+    log:
+        "<logs>/metrics/grid.log",
+    benchmark:
+        "<benchmarks>/metrics/grid.tsv"
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        values=[
+            {"point": run.name or None, **grid_values(run.values)}
+            for run in chain.from_iterable(GRID_RUNS.values())
+        ],
+        code=fingerprint("collect_grid.py"),
+    script:
+        "../scripts/collect_grid.py"
+
+
+# The table of the grid, where the study has one.
+GRID = rules.collect_grid.output if STUDY.grid.values() else []
+
+
 rule summarize_metrics:
     input:
         pretrain="<results>/metrics/pretrain.csv",
@@ -86,6 +113,7 @@ rule summarize_metrics:
             *expand(rules.compute_pretrain_baselines.output, **ALL),
             *expand(rules.compute_finetune_baselines.output, **ALL),
         ],
+        grid=GRID,
     output:
         summary="<results>/metrics/summary.csv",
     log:
@@ -95,6 +123,10 @@ rule summarize_metrics:
     conda:
         "../../envs/figures.yaml"
     params:
+        own=[
+            run.run | grid_values(run.values)
+            for run in (STUDY.own_runs() if GRID else [])
+        ],
         code=fingerprint("summarize_metrics.py"),
     script:
         "../scripts/summarize_metrics.py"

@@ -1,17 +1,18 @@
 rule pretrain_model:
     input:
-        train=f"{DATA}/train.csv",
-        valid=f"{DATA}/valid.csv",
-        vocabulary=f"{DATA}/vocabulary.json",
-        manifest=f"{DATA}/manifest.json",
+        checked_pretraining,
+        train=of_data(f"{DATA}/train.csv"),
+        valid=of_data(f"{DATA}/valid.csv"),
+        vocabulary=of_data(f"{DATA}/vocabulary.json"),
+        manifest=of_data(f"{DATA}/manifest.json"),
     output:
         metrics=f"{PRETRAINED}/metrics.csv",
         families=f"{PRETRAINED}/families.csv",
         record=f"{PRETRAINED}/run.json",
         checkpoints=expand(
             f"{PRETRAINED}/seed_{{seed}}/{{file}}",
-            seed=STUDY.run.seeds,
-            file=CHECKPOINT,
+            seed=SEEDS["pretrain"],
+            file=[*CHECKPOINT, GENERATION_CONFIG],
             allow_missing=True,
         ),
     log:
@@ -23,13 +24,13 @@ rule pretrain_model:
     threads: 1
     resources:
         gpu=TRAINING_GPUS,
-        runtime=request("minutes", pretrain_settings),
-        mem_mb=request("megabytes", pretrain_settings),
+        runtime=request("minutes", "pretrain", pretrain_settings),
+        mem_mb=request("megabytes", "pretrain", pretrain_settings),
         gpu_slots=STUDY.gpu_slots,
     params:
         model=version("model", "models"),
         settings=pretrain_settings,
-        seeds=STUDY.run.seeds,
+        seeds=SEEDS["pretrain"],
         device=STUDY.device,
         precision=STUDY.precision,
         execution=STUDY.execution,
@@ -40,31 +41,32 @@ rule pretrain_model:
 
 rule judge_answers:
     input:
-        train=f"{DATA}/train.csv",
-        valid=f"{DATA}/valid.csv",
-        vocabulary=f"{DATA}/vocabulary.json",
-        manifest=f"{DATA}/manifest.json",
+        train=of_data(f"{DATA}/train.csv"),
+        valid=of_data(f"{DATA}/valid.csv"),
+        vocabulary=of_data(f"{DATA}/vocabulary.json"),
+        manifest=of_data(f"{DATA}/manifest.json"),
         sizes=expand(
             f"{PRETRAINED}/seed_{{seed}}/config.json",
-            seed=STUDY.run.seeds,
+            seed=SEEDS["pretrain"],
             allow_missing=True,
         ),
         weights=expand(
             f"{PRETRAINED}/seed_{{seed}}/model.safetensors",
-            seed=STUDY.run.seeds,
+            seed=SEEDS["pretrain"],
             allow_missing=True,
         ),
     output:
         answers=f"{PRETRAINED}/answers.csv",
     log:
-        "<logs>/judge_answers/data_{data}_model_{model}.log",
+        "<logs>/{point}judge_answers/data_{data}_model_{model}.log",
     benchmark:
-        "<benchmarks>/judge_answers/data_{data}_model_{model}.tsv"
+        "<benchmarks>/{point}judge_answers/data_{data}_model_{model}.tsv"
     conda:
         f"../../envs/{TRAIN_ENV}.yaml"
     threads: 1
     params:
-        seeds=STUDY.run.seeds,
+        model=version("model", "models"),
+        seeds=SEEDS["pretrain"],
         code=fingerprint("judge_answers.py"),
     script:
         "../scripts/judge_answers.py"
@@ -73,22 +75,23 @@ rule judge_answers:
 # Asked for by name or as `trajectories`: of runs that keep checkpoints along training.
 rule judge_trajectory:
     input:
-        train=f"{DATA}/train.csv",
-        valid=f"{DATA}/valid.csv",
-        vocabulary=f"{DATA}/vocabulary.json",
-        manifest=f"{DATA}/manifest.json",
+        train=of_data(f"{DATA}/train.csv"),
+        valid=of_data(f"{DATA}/valid.csv"),
+        vocabulary=of_data(f"{DATA}/vocabulary.json"),
+        manifest=of_data(f"{DATA}/manifest.json"),
         record=f"{PRETRAINED}/run.json",
     output:
         trajectory=f"{PRETRAINED}/trajectory.csv",
     log:
-        "<logs>/judge_trajectory/data_{data}_model_{model}.log",
+        "<logs>/{point}judge_trajectory/data_{data}_model_{model}.log",
     benchmark:
-        "<benchmarks>/judge_trajectory/data_{data}_model_{model}.tsv"
+        "<benchmarks>/{point}judge_trajectory/data_{data}_model_{model}.tsv"
     conda:
         f"../../envs/{TRAIN_ENV}.yaml"
     threads: 1
     params:
-        seeds=STUDY.run.seeds,
+        model=version("model", "models"),
+        seeds=SEEDS["pretrain"],
         code=fingerprint("judge_trajectory.py"),
     script:
         "../scripts/judge_trajectory.py"

@@ -10,6 +10,7 @@ rule bundle_report:
             "<results>/metrics/finetune.csv",
             "<results>/metrics/summary.csv",
             *COMPARISON,
+            *GRID,
         ],
         page="<results>/index.html",
     output:

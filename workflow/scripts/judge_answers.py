@@ -15,6 +15,7 @@ with job_log(snakemake.log[0]):
         int(snakemake.wildcards.model),
         snakemake.params.seeds,
         [Path(file).parent for file in snakemake.input.weights],
+        size=snakemake.params.model,
         train=snakemake.input.train,
         valid=snakemake.input.valid,
         vocabulary=snakemake.input.vocabulary,

@@ -14,6 +14,7 @@ with job_log(snakemake.log[0]):
         int(snakemake.wildcards.model),
         snakemake.params.seeds,
         snakemake.input.record,
+        size=snakemake.params.model,
         train=snakemake.input.train,
         valid=snakemake.input.valid,
         vocabulary=snakemake.input.vocabulary,

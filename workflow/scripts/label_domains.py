@@ -19,4 +19,5 @@ with job_log(snakemake.log[0]):
         manifest=Path(snakemake.input.manifest),
         labelled_train=Path(snakemake.output.train),
         labelled_valid=Path(snakemake.output.valid),
+        labelled_manifest=Path(snakemake.output.manifest),
     )

@@ -2,8 +2,9 @@
 
 from typing import TYPE_CHECKING
 
+from gpt_math_domains.jobs.caches import private_caches
 from gpt_math_domains.jobs.gpus import leased_gpu
-from gpt_math_domains.jobs.logs import job_log
+from gpt_math_domains.jobs.logs import job_log, notes
 from gpt_math_domains.jobs.record import Record
 
 if TYPE_CHECKING:
@@ -11,9 +12,10 @@ if TYPE_CHECKING:
 
 with (
     job_log(snakemake.log[0]) as log,
+    private_caches(notes(log)),
     leased_gpu(snakemake.params.device, snakemake.resources.gpu_slots, log),
 ):
-    # Brings torch, which shall see no other GPU.
+    # Brings torch, which shall see no other GPU and no other caches.
     from gpt_math_domains.training.runs import Job, checkpoint_directories, pretrain_model
 
     pretrain_model(
@@ -28,6 +30,7 @@ with (
             model=snakemake.params.model,
             settings=snakemake.params.settings,
             seeds=snakemake.params.seeds,
+            pretrain_seeds=[],
             device=snakemake.params.device,
             precision=snakemake.params.precision,
             execution=snakemake.params.execution,
@@ -37,6 +40,7 @@ with (
             record=Record(snakemake.output.record, snakemake.input, snakemake.params.code),
             checkpoints=checkpoint_directories(snakemake.output.checkpoints),
             log=log,
+            point=snakemake.wildcards.point,
         ),
         train_csv=snakemake.input.train,
         valid_csv=snakemake.input.valid,

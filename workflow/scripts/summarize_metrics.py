@@ -14,4 +14,6 @@ with job_log(snakemake.log[0]):
         snakemake.input.finetune,
         snakemake.input.baselines,
         snakemake.output.summary,
+        next(iter(snakemake.input.grid), None),
+        snakemake.params.own,
     )

@@ -24,5 +24,5 @@ with job_log(snakemake.log[0]):
         snakemake.output.page,
         snakemake.input.equations[0],
         next(iter(snakemake.input.labels), None),
-        snakemake.input.comparison or None,
+        next(iter(snakemake.input.comparison), None),
     )

@@ -39,6 +39,7 @@ def label(directory: Path, labels: list[str], own: Path | None = None) -> None:
         manifest=directory / "manifest.json",
         labelled_train=directory / "labelled" / "train.csv",
         labelled_valid=directory / "labelled" / "valid.csv",
+        labelled_manifest=directory / "labelled" / "manifest.json",
     )
 
 

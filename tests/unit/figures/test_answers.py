@@ -23,6 +23,8 @@ def answers(models: tuple[int, ...] = (2, 4), seeds: tuple[int, ...] = (0, 1)) -
             "a": a,
             "b": b,
             "right": int(seed == 1 or a > b),
+            "answer": str(a),
+            "probability": 0.5,
         }
         for model in models
         for seed in seeds
@@ -133,7 +135,8 @@ def test_answers_read_back_and_make_two_pages(tmp_path: Path) -> None:
     [
         ("train", "test", "split is test at .* allowed: train, valid"),
         ("add", "power", "operation is power at .*; allowed: add, subtract, multiply, divide"),
-        (",1\n", ",2\n", "right is 2 at .*; allowed: 0 or 1"),
+        (",1,0,0.5\n", ",2,0,0.5\n", "right is 2 at .*; allowed: 0 or 1"),
+        (",0.5\n", ",1.5\n", "probability is 1.5 at .*; allowed: 0 to 1"),
         ("data,model", "model,data", "has the columns"),
     ],
 )

@@ -26,6 +26,12 @@ def test_a_job_started_its_duration_before_its_file_was_written(tmp_path: Path) 
     assert (second.seconds, second.memory) == (90.5, 100.5)
 
 
+def test_a_job_at_a_point_of_a_grid_is_of_the_kind_of_others(tmp_path: Path) -> None:
+    benchmark(tmp_path, "grid/data.digits~5/pretrain/data_1/model_2", ended=100, seconds="1")
+    [job] = read_jobs(tmp_path)
+    assert (job.name, job.kind) == ("grid/data.digits~5/pretrain/data_1/model_2", "pretrain")
+
+
 def test_each_job_is_a_bar_from_its_start_as_long_as_it_took(tmp_path: Path) -> None:
     benchmark(tmp_path, "pretrain/a", ended=86_400, seconds="60")
     benchmark(tmp_path, "finetune/b", ended=86_410, seconds="5")

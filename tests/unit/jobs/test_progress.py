@@ -107,18 +107,35 @@ def test_a_note_is_told_at_once_in_both_places(clock: Clock) -> None:
 def test_speed_and_time_left_of_a_resumed_run_are_those_of_this_attempt(clock: Clock) -> None:
     told = Told(total_steps=1000)
     clock.wait(70)
-    told.progress.resumed(900)
+    told.progress.begin(900)
     clock.wait(30)
     told.progress.heartbeat(930)
     assert told.lines()[1] == [
-        "[pretrain data 1 model 2]  resumed at step 900",
         "[pretrain data 1 model 2]  step 930/1,000  1.0 steps/s  1 min 10 s left",
     ]
 
 
+def test_what_goes_before_the_first_step_such_as_compiling_counts_as_no_step(clock: Clock) -> None:
+    told = Told(total_steps=120)
+    clock.wait(200)
+    told.progress.begin(0)
+    clock.wait(0.5)
+    told.progress.evaluation(evaluation(1))
+    assert "  step 1/120  2.0 steps/s  1 min 0 s left  " in told.log.getvalue()
+
+
+def test_only_the_first_line_of_a_long_note_is_shown_and_the_log_has_it_all(clock: Clock) -> None:
+    told = Told()
+    told.progress.note("torch.compile failed: no headers\nTraceback\n  of it")
+    logged, shown = told.lines()
+    assert shown == ["[pretrain data 1 model 2]  torch.compile failed: no headers"]
+    assert logged[0].endswith("  torch.compile failed: no headers")
+    assert logged[1:] == ["Traceback", "  of it"]
+
+
 def test_a_resumed_run_may_have_no_step_left(clock: Clock) -> None:
     told = Told(total_steps=1000)
-    told.progress.resumed(1000)
+    told.progress.begin(1000)
     clock.wait(1)
     told.progress.evaluation(evaluation(1000))
     assert "  0 s left  " in told.log.getvalue()
@@ -157,6 +174,11 @@ def test_a_heartbeat_breaks_a_long_silence_only(clock: Clock) -> None:
             "finetune domain 1 data 3 model 6 frozen",
         ),
         ({"phase": "pretrain", "data": 0, "model": 0}, "pretrain data 0 model 0"),
+        (
+            RUN | {"point": "grid/data.digits~5/pretrain.weight_decay~0.1/"},
+            "pretrain data 1 model 2, data.digits 5, pretrain.weight_decay 0.1",
+        ),
+        (RUN | {"point": ""}, "pretrain data 1 model 2"),
     ],
 )
 def test_a_run_is_named_for_people(run: dict[str, object], name: str) -> None:
@@ -201,7 +223,7 @@ def test_a_file_tells_those_who_watch_how_far_the_run_is(clock: Clock, tmp_path:
 
 def test_a_resumed_run_tells_its_earlier_evaluations_too(tmp_path: Path) -> None:
     told = Told()
-    told.progress.resumed(82)
+    told.progress.begin(82)
     told.progress.tell_in(tmp_path, [0, 1], 82, [evaluation(41)])
     known = read_json(tmp_path / "progress.json")
     assert [item["step"] for item in known["evaluations"]] == [41]

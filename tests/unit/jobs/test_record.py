@@ -135,6 +135,28 @@ def test_a_hook_of_another_repository_does_not_lend_its_commit(
     assert git_state(somewhere / "module.py") == {"commit": head, "dirty": False}
 
 
+def test_a_clone_that_belongs_to_another_user_has_its_commit(
+    somewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head = commit(somewhere)
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    with pytest.raises(subprocess.CalledProcessError):  # what git says by itself
+        git(somewhere, "rev-parse", "HEAD")
+    assert git_state(somewhere / "module.py") == {"commit": head, "dirty": False}
+
+
+def test_a_clone_that_belongs_to_another_user_runs_no_program_of_its_settings(
+    somewhere: Path,
+) -> None:
+    commit(somewhere)
+    monitor = somewhere / "monitor"
+    monitor.write_text(f"#!/bin/sh\ntouch {somewhere}/ran\n")
+    monitor.chmod(0o755)
+    git(somewhere, "config", "core.fsmonitor", str(monitor))
+    assert git_state(somewhere / "module.py")
+    assert not (somewhere / "ran").exists()
+
+
 def test_without_git_there_is_no_commit(somewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     commit(somewhere)
     monkeypatch.setenv("PATH", str(somewhere))

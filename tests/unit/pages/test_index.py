@@ -46,6 +46,7 @@ def study(**other: Any) -> dict[str, Any]:
         "data": {1: {"digits": 10, "modulo": 5}},
         "domains": {1: {"labels": ["first_odd", "has_zero"]}},
         "seeds": [0, 1, 2],
+        "pretrain_seeds": None,
         "protocols": ["full", "frozen", "scratch", "random_frozen"],
         "training": [
             {"phase": "pretrain", "data": 1, "model": 2, "domain": None, "protocol": None},
@@ -429,6 +430,19 @@ def test_no_table_is_cut_and_each_fold_says_what_is_in_it(tmp_path: Path) -> Non
         "How each run trains: 2 runs",
         "What each run was trained with and on: 1 run",
     ]
+
+
+def test_a_grid_is_told_by_its_keys_and_each_run_by_its_point(tmp_path: Path) -> None:
+    grid = {"pretrain.max_grad_norm": [None, 1.0], "data.holdout": [{"modulo": [2, 3]}]}
+    records = [RECORD, RECORD | {"point": "grid/pretrain.max_grad_norm~null/"}]
+    tables = Outline(write_page(tmp_path, study(grid=grid), records=records)).tables
+    assert tables["Grid"] == [
+        ["key", "values"],
+        ["pretrain.max_grad_norm", "null, 1"],
+        ["data.holdout", "modulo 2, 3"],
+    ]
+    place = tables["Provenance"][0].index("point")
+    assert [row[place] for row in tables["Provenance"][1:]] == ["", "pretrain.max_grad_norm null"]
 
 
 def test_the_provenance_of_each_run_is_told(tmp_path: Path) -> None:

@@ -1,14 +1,22 @@
 import http.client  # noqa: TID251 - asks the server of the live view
+import json
+import os
+import re
+import socket  # noqa: TID251 - asks it badly
+import struct
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gpt_math_domains.__main__ import main
 from gpt_math_domains.files import write_json
-from gpt_math_domains.pages.watch import live_page, look, main, read_study, serve
+from gpt_math_domains.pages import watch
+from gpt_math_domains.pages.watch import live_page, look, read_study, serve
 from gpt_math_domains.results.metrics import write_metrics
 from metric_rows import evaluation, row
 
@@ -89,7 +97,74 @@ def test_the_page_draws_runs_that_go_on_and_concludes_from_those_that_ended(
     assert page.count("pretrain, data 1: 1 run, math_acc 0.500") == 1  # a table of the summary
 
 
-@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"time": "x"}', b'{"time": 1}'])
+def test_runs_at_points_of_a_grid_are_counted_and_stand_in_the_progress(
+    directory: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "grid.yaml").write_text("grid: {pretrain.weight_decay: [0.1, 1]}\n")
+    point = tmp_path / "out" / "grid" / "pretrain.weight_decay~1" / "pretrain" / "data_1"
+    finish(point / "model_2")
+    write_json(point / "model_4" / "resume" / "progress.json", told())
+    page = live_page(read_study(["mine.yaml", "grid.yaml"]), "mine", NOW)
+    assert "4 runs: 1 done, 1 running, 2 waiting." in page
+    assert page.count("<td>pretrain.weight_decay 1</td>") == 2
+    assert "<td>math_acc</td>" not in page  # the study's own have not ended
+
+
+def telling(**changes: Any) -> bytes:
+    return json.dumps(told() | changes).encode()
+
+
+def judging(**changes: Any) -> bytes:
+    return telling(evaluations=[told()["evaluations"][0] | changes])
+
+
+ODD = {
+    "nothing": b"",
+    "half": telling()[:100],
+    "no text": b"\xff\xfe",
+    "too deep": b"[" * 100_000,
+    "a list": b"[]",
+    "null": b"null",
+    "a word": b'"running"',
+    "one key": b'{"time": 1}',
+    "time in words": telling(time="now"),
+    "time null": telling(time=None),
+    "time NaN": telling(time=float("nan")),
+    "step in words": telling(step="100"),
+    "step null": telling(step=None),
+    "step a fraction": telling(step=1.5),
+    "step below 0": telling(step=-1),
+    "step beyond the end": telling(step=2000),
+    "step huge": telling(step=10**400),
+    "total in words": telling(total_steps="many"),
+    "total 0": telling(total_steps=0),
+    "total a list": telling(total_steps=[1100]),
+    "speed in words": telling(steps_per_second="fast"),
+    "speed infinite": telling(steps_per_second=float("inf")),
+    "speed below 0": telling(steps_per_second=-20.0),
+    "speed next to nothing": telling(steps_per_second=1e-308),
+    "seeds a number": telling(seeds=2),
+    "seeds none": telling(seeds=[]),
+    "seeds twice": telling(seeds=[0, 0]),
+    "seeds in words": telling(seeds=["a", "b"]),
+    "one seed of two": telling(seeds=[0]),
+    "evaluations null": telling(evaluations=None),
+    "evaluations of numbers": telling(evaluations=[1]),
+    "an evaluation of other keys": telling(evaluations=[{"loss": 1}]),
+    "an evaluation twice": telling(evaluations=told()["evaluations"] * 2),
+    "an evaluation to come": judging(step=1200),
+    "accuracy in words": judging(accuracy=["good", "bad"]),
+    "accuracy a number": judging(accuracy=0.5),
+    "accuracy above 1": judging(accuracy=[0.5, 7.0]),
+    "loss NaN": judging(eval_loss=[0.5, float("nan")]),
+    "loss null": judging(train_loss=[None, None]),
+    "epoch in words": judging(epoch="first"),
+    "parts a number": judging(part_accuracy=1.0),
+    "parts of another number": judging(part_accuracy=[[0.5], [0.5, 0.5]]),
+}
+
+
+@pytest.mark.parametrize("damage", ODD.values(), ids=ODD.keys())
 def test_a_file_that_cannot_be_read_is_told_of_its_run_alone(
     directory: Path, damage: bytes
 ) -> None:
@@ -97,14 +172,64 @@ def test_a_file_that_cannot_be_read_is_told_of_its_run_alone(
     progress.parent.mkdir(parents=True)
     progress.write_bytes(damage)
     finish(directory / "model_4")
-    states = [seen.state for seen in look(read_study(["mine.yaml"]), NOW)]
+    study = read_study(["mine.yaml"])
+    states = [seen.state for seen in look(study, NOW)]
     assert states[0].startswith("unreadable: ")
+    assert len(states[0].splitlines()) == 1
     assert states[1] == "done"
+    page = live_page(study, "mine", NOW)
+    assert page.count("<td>unreadable: ") == 1
+    assert "model 4: 0.5 at 41, 0.5 at 82" in page
+
+
+def be_a_pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def be_a_directory(path: Path) -> None:
+    path.mkdir()
+
+
+def lead_to_itself(path: Path) -> None:
+    path.symlink_to(path)
+
+
+@pytest.mark.parametrize("become", [be_a_pipe, be_a_directory, lead_to_itself])
+def test_what_is_no_file_is_told_of_its_run_alone(
+    directory: Path, become: Callable[[Path], None]
+) -> None:
+    progress = directory / "model_2" / "resume" / "progress.json"
+    progress.parent.mkdir(parents=True)
+    become(progress)
+    state = look(read_study(["mine.yaml"]), NOW)[0].state
+    assert state.startswith("unreadable: ")
+
+
+@pytest.mark.parametrize(
+    "record",
+    ["", "[]", '{"run": 1}', json.dumps(RECORD | {"git": 7})],
+)
+def test_an_odd_record_is_told_of_its_run_alone(directory: Path, record: str) -> None:
+    for model in (2, 4):
+        finish(directory / f"model_{model}")
+    (directory / "model_2" / "run.json").write_text(record)
+    page = live_page(read_study(["mine.yaml"]), "mine", NOW)
+    assert page.count("<td>unreadable: ") == 1
+    assert "1 done" in page
+
+
+def test_before_a_run_is_done_a_table_without_rows_is_a_line(directory: Path) -> None:
+    page = live_page(read_study(["mine.yaml"]), "mine", NOW)
+    assert "<p>Provenance: nothing yet.</p>" in page
+    tables = re.findall(r"<table>.*?</table>", page, re.DOTALL)
+    assert tables
+    assert all("<td>" in table for table in tables)
 
 
 @pytest.fixture
-def port(directory: Path) -> Iterator[int]:
+def port(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """The port at which the study's page is served."""
+    monkeypatch.setattr(watch, "REQUEST_SECONDS", 1.0)
     with serve(read_study(["mine.yaml"]), "mine", 0) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
@@ -134,6 +259,35 @@ def test_the_server_shows_the_page_and_what_it_needs_and_nothing_else(
     assert sorted(Path.cwd().rglob("*")) == before
 
 
+def test_who_begins_to_ask_and_does_not_go_on_is_hung_up_on(
+    port: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = threading.active_count()
+    begun = [socket.create_connection(("127.0.0.1", port)) for _ in range(10)]
+    for connection in begun:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: local")
+    assert get(port, "/")[0] == 200
+    for connection in begun:
+        assert connection.recv(1000) == b""  # it is closed
+        connection.close()
+    while threading.active_count() > before:
+        time.sleep(0.01)
+    assert capfd.readouterr().err == ""
+
+
+def test_who_asks_and_hangs_up_is_not_told_of(port: int, capfd: pytest.CaptureFixture[str]) -> None:
+    before = threading.active_count()
+    for _ in range(10):
+        connection = socket.create_connection(("127.0.0.1", port))
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.sendall(b"GET /plots/plotly.min.js HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        connection.close()
+    assert get(port, "/")[0] == 200
+    while threading.active_count() > before:
+        time.sleep(0.01)
+    assert capfd.readouterr().err == ""
+
+
 def test_pages_of_other_hosts_cannot_read_along(port: int) -> None:
     assert get(port, "/", host="example.org")[0] == 403
     assert get(port, "/", host=f"localhost:{port}")[0] == 200
@@ -151,7 +305,7 @@ def test_a_mistake_is_told_in_one_line(
     directory: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
 ) -> None:
     Path("wrong.yaml").write_text("run: {models: [9]}\n")
-    assert main(arguments) == 1
+    assert main(["watch", *arguments]) == 2
     said = capsys.readouterr().err
     assert said.startswith(told)
     assert len(said.splitlines()) == 1
@@ -160,7 +314,7 @@ def test_a_mistake_is_told_in_one_line(
 def test_a_taken_port_is_told_in_one_line(
     directory: Path, port: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["mine.yaml", "--port", str(port)]) == 1
+    assert main(["watch", "mine.yaml", "--port", str(port)]) == 2
     said = capsys.readouterr().err
     assert "in use" in said
     assert len(said.splitlines()) == 1

@@ -26,7 +26,8 @@ PUBLISHED = list(LABELS)[:6]
 def version(directory: Path, **settings: Any) -> dict[str, Path]:
     """Write the equations of a data version and the labels of domain version 1."""
     files = {name: directory / name for name in ("train", "valid", "vocabulary", "manifest")}
-    labelled = {f"labelled_{name}": directory / f"labels_{name}" for name in ("train", "valid")}
+    names = ("train", "valid", "manifest")
+    labelled = {f"labelled_{name}": directory / f"labels_{name}" for name in names}
     generate_equations(DataSettings(**settings), **files)
     label_domains(PUBLISHED, **files, **labelled)
     return files | labelled

@@ -15,7 +15,7 @@ from snakemake.common.configfile import load_configfile
 from snakemake.utils import update_config
 
 from gpt_math_domains.data.settings import DataSettings
-from gpt_math_domains.study.config import ConfigError, Study, check_file, load_study
+from gpt_math_domains.study.config import ConfigError, Study, load_study
 from gpt_math_domains.study.documentation import MARKER, reference, schema, write_documentation
 
 CONFIG = Path(__file__).parents[3] / "config"
@@ -239,10 +239,36 @@ def test_the_reference_names_every_key_with_its_values() -> None:
 
 # Faults
 
+PATH_RULE = "= '{}': must be a path of printable characters without {{, }}, < and >; ~ is a home"
+
 
 @pytest.mark.parametrize(
     ("path", "value", "expected"),
     [
+        ("interpretability.equations.1", [], "= []: must have at least one item"),
+        ("interpretability.equations.1", "1 + 1", "= '1 + 1': input should be a valid list"),
+        (
+            "interpretability.equations",
+            {7: ["1 + 1"]},
+            "= 7: not defined under data, which has [1, 3]",
+        ),
+        (
+            "interpretability.equations.1",
+            ["3 + 12 ="],
+            "= '3 + 12 =': has the symbol '12'; must have those of its data version: 0 to 9, - and "
+            "= =(m) + * /",
+        ),
+        (
+            "interpretability.equations.3",
+            ["3 + 4 =(m) 5 2 2"],
+            "= '3 + 4 =(m) 5 2 2': has 7 symbols between spaces; must have 1 to 6, as "
+            "`3 + 4 =(m) 5 2` has 6",
+        ),
+        (
+            "interpretability.equations.1",
+            ["3 + 4 = 7", "3  + 4 = 7"],
+            "= '3  + 4 = 7': each equation may stand there once",
+        ),
         ("pretrain.batch_size", 0, "= 0: input should be greater than or equal to 1"),
         ("pretrain.batch_size", -1, "= -1: input should be greater than or equal to 1"),
         ("pretrain.batch_size", True, "= True: input should be a valid integer"),
@@ -264,6 +290,25 @@ def test_the_reference_names_every_key_with_its_values() -> None:
         ("finetune.weight_decay", float("nan"), "= nan: input should be a finite number"),
         ("finetune.shuffle", "no", "= 'no': input should be a valid boolean"),
         ("finetune.shuffle", 0, "= 0: input should be a valid boolean"),
+        ("pathvars.results", "a{b}", PATH_RULE.format("a{b}")),
+        ("pathvars.results", "<b>", PATH_RULE.format("<b>")),
+        ("pathvars.results", "~no_such_user/a", PATH_RULE.format("~no_such_user/a")),
+        (
+            "figures.reference_curves",
+            {"pretrain_1": "a\0"},
+            ".pretrain_1 " + PATH_RULE.format("a\\x00"),
+        ),
+        ("domains.1.file", "{b}.py", PATH_RULE.format("{b}.py")),
+        (
+            "overrides",
+            [{"model": 2}],
+            ".0 = {'model': 2}: must set something, such as learning_rate, beside what it matches",
+        ),
+        (
+            "overrides",
+            [{"phase": "pretrain", "protocol": "full", "batch_size": 8}],
+            ".0.protocol = full: pretraining has none",
+        ),
         ("device", "gpu", "= 'gpu': input should be 'auto', 'cpu' or 'cuda'"),
         ("precision", 32, "= 32: input should be 'fp32', 'tf32', 'bf16' or 'fp64'"),
         ("pathvars.results", "", "= '': string should have at least 1 character"),
@@ -271,6 +316,8 @@ def test_the_reference_names_every_key_with_its_values() -> None:
         ("run.seeds", [], "= []: must have at least one item"),
         ("run.seeds", 0, "= 0: input should be a valid list"),
         ("run.seeds", [0, 1, 0], "= [0, 1, 0]: each value may stand there once"),
+        ("run.pretrain_seeds", [0], "= [0]: must have one seed for each of seeds = [0, 1]"),
+        ("run.pretrain_seeds", [0, -1], ".1 = -1: input should be greater than or equal to 0"),
         ("run.seeds", [-1], ".0 = -1: input should be greater than or equal to 0"),
         ("run.seeds", [0, True], ".1 = True: input should be a valid integer"),
         ("run.models", [2, 2], "= [2, 2]: each value may stand there once"),
@@ -377,9 +424,33 @@ def test_a_fault_is_one_line_with_key_value_and_what_is_allowed(
     assert fault(changed(path, value)) == told
 
 
+@pytest.mark.parametrize(("key", "value"), [("precision", "tf32"), ("execution", "cuda_graph")])
+def test_what_a_cpu_cannot_do_is_refused(key: str, value: str) -> None:
+    said = f"config: {key} = {value!r}: needs a GPU, but device = 'cpu'"
+    assert fault(default(device="cpu", **{key: value})) == said
+    assert load_study(default(**{key: value})).device == "auto"
+
+
+def test_a_fault_among_many_versions_is_a_short_line() -> None:
+    said = fault(default(models={number: DEFAULT["models"][2] for number in range(100, 9000)}))
+    assert said.startswith("config: run.models = 2: not defined under models, which has [100, 10")
+    assert len(said) < 120
+
+
+def test_a_home_is_a_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    study = load_study(changed("pathvars.results", "~/study"))
+    assert study.pathvars.results == "/home/somebody/study"
+
+
+def test_a_study_may_do_without_a_grid() -> None:
+    assert load_study(without("grid")) == load_study(DEFAULT)
+
+
 @pytest.mark.parametrize("name", list(DEFAULT))
 def test_a_section_left_out_or_left_empty_is_named(name: str) -> None:
-    assert fault(without(name)) == f"config: {name}: this key is missing"
+    if name != "grid":
+        assert fault(without(name)) == f"config: {name}: this key is missing"
     assert fault(default(**{name: None})).startswith(f"config: {name} = None: ")
 
 
@@ -475,78 +546,6 @@ def test_a_learning_rate_written_with_an_exponent_is_a_number(tmp_path: Path, wr
 def test_pretraining_alone_needs_no_domains() -> None:
     runs = list(load_study(changed("run.domains", [])).runs())
     assert {run["phase"] for run in runs} == {"pretrain"}
-
-
-# Files
-
-
-def refused(directory: Path, content: str | bytes) -> str:
-    path = directory / "mine.yaml"
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(ConfigError) as error:
-        check_file(path)
-    message = str(error.value)
-    assert message.startswith(f"config: {path}")
-    assert len(message.splitlines()) == 1
-    return message.removeprefix(f"config: {path}")
-
-
-@pytest.mark.parametrize("path", sorted(CONFIG.glob("*.yaml")), ids=lambda path: path.stem)
-def test_the_files_here_have_no_fault(path: Path) -> None:
-    check_file(path)
-
-
-@pytest.mark.parametrize(
-    "content",
-    ["", "a: &x {b: 1}\nc: *x\nd: {b: 1}\n", '{"a": [{"b": 1}, {"b": 1}]}', "a: &x [*x]\n", "3"],
-)
-def test_a_file_that_repeats_no_key_is_left_to_the_other_checks(
-    tmp_path: Path, content: str
-) -> None:
-    (tmp_path / "mine.yaml").write_text(content)
-    check_file(tmp_path / "mine.yaml")
-
-
-@pytest.mark.parametrize(
-    ("content", "expected"),
-    [
-        ("device: cpu\nrun: {}\ndevice: auto\n", ", line 3: device: this key"),
-        ("pretrain:\n  batch_size: 1\n  batch_size: 2\n", ", line 3: batch_size: this key"),
-        ("overrides:\n- {model: 2}\n- {model: 2, model: 4}\n", ", line 3: model: this key"),
-        ('{"device": "cpu", "device": "cpu"}', ", line 1: device: this key"),
-        ("models:\n  2: {}\n  '2': {}\n", ", line 3: 2: this key"),
-    ],
-)
-def test_a_key_that_stands_twice_is_refused_with_its_line(
-    tmp_path: Path, content: str, expected: str
-) -> None:
-    assert refused(tmp_path, content) == f"{expected} stands twice in its section"
-
-
-def test_code_is_refused(tmp_path: Path) -> None:
-    message = refused(tmp_path, "# mine\n__use_yte__: true\ndevice: ?'c' + 'pu'\n")
-    assert message == ", line 2: __use_yte__: a configuration holds values, not code"
-
-
-@pytest.mark.parametrize(
-    "content", ["a: [", "a: b: c", "\ta: 1", b"\xff\xfe\x00", "a: \x00", "---\n---\n"]
-)
-def test_what_is_no_yaml_is_refused_by_name(tmp_path: Path, content: str | bytes) -> None:
-    assert refused(tmp_path, content).startswith(": not YAML: ")
-
-
-@settings(max_examples=100, deadline=None)
-@given(st.text("ab:-[]{},&*!|>'\"# \n\t?%@", max_size=30).map(str.encode) | st.binary(max_size=30))
-def test_any_file_passes_or_is_a_configuration_error(
-    tmp_path_factory: pytest.TempPathFactory, content: bytes
-) -> None:
-    path = tmp_path_factory.mktemp("any") / "mine.yaml"
-    path.write_bytes(content)
-    try:
-        check_file(path)
-    except ConfigError as error:
-        assert str(error).startswith(f"config: {path}")
-        assert len(str(error).splitlines()) == 1
 
 
 # Overrides

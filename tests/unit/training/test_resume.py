@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 import little
 from gpt_math_domains.jobs.stops import Stop
@@ -51,7 +51,7 @@ class Attempt:
         note = self.notes.append
         stop = self._open.enter_context(Stop(note))
         self.resume: Resume = self._open.enter_context(
-            resumable(directory, IDENTITY | identity, self.stack, stop, note)
+            resumable(directory, IDENTITY | identity, self.stack, 1, stop, note)
         )
         name = prepare_execution(executor, self.stack, order, SETTINGS, lambda note: None)
         made = make_executor(name, self.stack, order, SETTINGS)
@@ -164,14 +164,42 @@ def test_nothing_is_left_once_a_run_is_published(tmp_path: Path) -> None:
     assert listing(tmp_path) == []
 
 
-def test_a_finished_run_survives_that_somebody_removed_its_states(tmp_path: Path) -> None:
+def test_a_run_survives_that_somebody_removed_its_states(tmp_path: Path) -> None:
+    attempt = Attempt(tmp_path / "resume")
+    attempt.resume.heartbeat(1)
+    shutil.rmtree(tmp_path / "resume")
+    attempt.resume.heartbeat(2)
+    assert listing(tmp_path / "resume") == ["lock", "state_000001"]
+    attempt.end()
+
+
+def test_a_run_survives_that_its_states_cannot_be_written_any_more(tmp_path: Path) -> None:
     attempt = Attempt(tmp_path / "resume")
     shutil.rmtree(tmp_path / "resume")
+    (tmp_path / "resume").write_text("in the way")
     attempt.resume.heartbeat(1)
     attempt.resume.clear()
     attempt.end()
     assert attempt.notes[0].startswith("state not saved at step 1, training goes on: ")
     assert attempt.notes[1].startswith("the run is done, but its resume state could not be ")
+
+
+def test_a_run_that_another_took_over_saves_nothing_more(tmp_path: Path) -> None:
+    first = Attempt(tmp_path / "resume")
+    first.resume.heartbeat(1)
+    shutil.rmtree(tmp_path / "resume")
+    second = Attempt(tmp_path / "resume")
+    with pytest.raises(BlockingIOError) as caught:
+        first.resume.heartbeat(2)
+    assert str(caught.value) == (
+        f"{tmp_path / 'resume'}: was removed, and process {os.getpid()} trains this run now"
+    )
+    with pytest.raises(BlockingIOError):
+        first.resume.require_alone()  # before anything is published
+    first.end()
+    second.resume.heartbeat(1)
+    assert listing(tmp_path / "resume") == ["lock", "state_000001"]
+    second.end()
 
 
 def test_the_two_newest_states_are_kept(tmp_path: Path) -> None:
@@ -295,6 +323,112 @@ def bring_other_json(state: Path) -> None:
 def bring_no_safetensors(state: Path) -> None:
     (state / "tensors.safetensors").write_bytes(b"not ours")
     sign(state)
+
+
+def rewrite(name: str, value: Any) -> Callable[[Path], None]:
+    """Return what gives a key of the JSON another value, its checksum right."""
+
+    def damage(state: Path) -> None:
+        path = state / "state.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}))
+        sign(state)
+
+    return damage
+
+
+def rewrite_last_evaluation(name: str, value: Any) -> Callable[[Path], None]:
+    def damage(state: Path) -> None:
+        evaluations = json.loads((state / "state.json").read_text())["evaluations"]
+        evaluations[-1][name] = value
+        rewrite("evaluations", evaluations)(state)
+
+    return damage
+
+
+def lose_an_evaluation(state: Path) -> None:
+    evaluations = json.loads((state / "state.json").read_text())["evaluations"]
+    rewrite("evaluations", [*evaluations[:1], *evaluations[2:]])(state)
+
+
+def repeat_an_evaluation(state: Path) -> None:
+    evaluations = json.loads((state / "state.json").read_text())["evaluations"]
+    rewrite("evaluations", [*evaluations, evaluations[-1]])(state)
+
+
+def change_tensor(name: str, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
+    def damage(state: Path) -> None:
+        tensors = load_file(state / "tensors.safetensors")
+        save_file(tensors | {name: change(tensors[name])}, state / "tensors.safetensors")
+        sign(state)
+
+    return damage
+
+
+def nest_the_json(state: Path) -> None:
+    (state / "state.json").write_text("[" * 100_000)
+    sign(state)
+
+
+IMPOSSIBLE = {
+    "step beyond the end": rewrite("step", 31),
+    "step below 0": rewrite("step", -1),
+    "step of another type": rewrite("step", 9.0),
+    "step true": rewrite("step", True),
+    "step null": rewrite("step", None),
+    "step of another time": rewrite("step", 8),
+    "resumes in words": rewrite("resumes", "two"),
+    "resumes below 0": rewrite("resumes", -1),
+    "seconds in words": rewrite("seconds", "9"),
+    "seconds infinite": rewrite("seconds", float("inf")),
+    "seconds huge": rewrite("seconds", 10**400),
+    "seconds below 0": rewrite("seconds", -1.0),
+    "no evaluations": rewrite("evaluations", []),
+    "evaluations null": rewrite("evaluations", None),
+    "evaluations in words": rewrite("evaluations", "none"),
+    "identity a list": rewrite("identity", ["run.phase"]),
+    "an evaluation lost": lose_an_evaluation,
+    "an evaluation twice": repeat_an_evaluation,
+    "accuracy above 1": rewrite_last_evaluation("accuracy", [0.5, 1.5]),
+    "accuracy of one seed": rewrite_last_evaluation("accuracy", [0.5]),
+    "accuracy null": rewrite_last_evaluation("accuracy", [None, None]),
+    "mirrored accuracy of one seed null": rewrite_last_evaluation("mirrored_accuracy", [None, 1.0]),
+    "loss NaN": rewrite_last_evaluation("train_loss", [0.5, float("nan")]),
+    "loss in words": rewrite_last_evaluation("eval_loss", "small"),
+    "parts of one seed": rewrite_last_evaluation("part_accuracy", [[0.5]]),
+    "too many parts": rewrite_last_evaluation("part_accuracy", [[0.5, 0.5], [0.5, 0.5]]),
+    "parts flat": rewrite_last_evaluation("part_accuracy", [0.5, 0.5]),
+    "another learning rate": rewrite_last_evaluation("learning_rate", 1.0),
+    "another epoch": rewrite_last_evaluation("epoch", 1.0),
+    "weights NaN": change_tensor("group.0.values", lambda value: value * torch.nan),
+    "squares below 0": change_tensor("group.0.square", lambda value: value - 1),
+    "steps of another time": change_tensor("steps", lambda value: value + 1),
+    "generator of another kind": change_tensor("generator.1", torch.zeros_like),
+    "a JSON too deep": nest_the_json,
+}
+
+
+@pytest.mark.parametrize("damage", IMPOSSIBLE.values(), ids=IMPOSSIBLE.keys())
+def test_a_state_that_no_run_can_be_in_is_set_aside(
+    tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    Attempt(tmp_path).steps(9)
+    before, newest = listing(tmp_path)
+    damage(tmp_path / newest)
+    after = Attempt(tmp_path).end()
+    [note] = after.notes
+    assert note.startswith(f"{tmp_path / newest} is damaged, kept as broken_{newest[-6:]}: ")
+    assert "\n" not in note
+    assert after.resume.start.step == 8
+    assert listing(tmp_path) == [f"broken_{newest[-6:]}", before]
+
+
+def test_what_a_state_that_is_set_aside_held_is_not_trained_on(tmp_path: Path) -> None:
+    """Not even by a half."""
+    Attempt(tmp_path).steps(9)
+    for name in listing(tmp_path):
+        change_tensor("generator.1", torch.zeros_like)(tmp_path / name)
+    fresh = Attempt(tmp_path / "fresh").end()
+    assert_same(Attempt(tmp_path).end(), fresh)
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,13 @@
 """How this project writes files: whole or not at all."""
 
+import fcntl
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,8 +17,9 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
     r"""Open a temporary neighbour of `path` and rename it to `path` once the block succeeds.
 
     Readers see the old file or the whole new one, never a part. If the block raises, `path` is
-    untouched and the temporary file is removed. What a killed writer left goes with the next
-    one's; two never write the same file at once.
+    untouched and the temporary file is removed. Several may write the same file at once, as where a
+    killed Snakemake left a job behind: the last one's stays. What a killed writer left goes with
+    the next one's.
 
     Args:
         path: the file to publish; missing parent directories are made.
@@ -26,19 +30,41 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    encoding, newline = (None, None) if "b" in mode else ("utf-8", "\n")
-    new = path.with_name(f".{path.name}.new")
-    new.unlink(missing_ok=True)
+    _remove_leftovers(path)
+    handle, new = _open_temporary(path, mode)
     try:
-        with open(new, mode.replace("w", "x"), encoding=encoding, newline=newline) as handle:
+        with handle:
             yield handle
             handle.flush()
             os.fsync(handle.fileno())
-        os.replace(new, path)
+            os.replace(new, path)
     except BaseException:
         new.unlink(missing_ok=True)
         raise
     sync_directory(path.parent)
+
+
+def _open_temporary(path: Path, mode: str) -> tuple[IO[Any], Path]:
+    """Return an open neighbour of `path`, which this process holds a lock on, and its name."""
+    encoding, newline = (None, None) if "b" in mode else ("utf-8", "\n")
+    while True:
+        new = path.with_name(f".{path.name}.{secrets.token_hex(8)}.new")
+        handle = open(  # noqa: SIM115 - closed by the caller
+            new, mode.replace("w", "x"), encoding=encoding, newline=newline
+        )
+        with suppress(OSError):  # the file system knows no locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if new.exists():
+            return handle, new
+        handle.close()  # taken for a leftover before it was locked
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove the temporary files of `path` whose writers are gone: nobody holds their locks."""
+    for left in path.parent.glob(f".{escape(path.name)}.*.new"):
+        with suppress(OSError), open(left, "r+b") as handle:  # somebody holds or removed it
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            left.unlink()
 
 
 def sync_directory(path: Path) -> None:

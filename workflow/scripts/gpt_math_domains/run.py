@@ -6,8 +6,9 @@ nothing but the standard library.
 """
 
 import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 RUN = ["phase", "data", "model", "domain", "protocol"]
@@ -53,14 +54,16 @@ PROTOCOLS = {
     "random_frozen": Protocol(pretrained=False, head_only=True),
 }
 
-# Where a run's files are, below the directory of all results.
+# Where a run's files are, below the directory of all results. `point` is that of the grid, such as
+# `grid/data.digits~5/`, and empty for the study's own runs.
 DIRECTORIES = {
-    "pretrain": "pretrain/data_{data}/model_{model}",
-    "finetune": "finetune/domain_{domain}/data_{data}/model_{model}/{protocol}",
+    "pretrain": "{point}pretrain/data_{data}/model_{model}",
+    "finetune": "{point}finetune/domain_{domain}/data_{data}/model_{model}/{protocol}",
 }
 METRICS, RECORD = "metrics.csv", "run.json"
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
+GENERATION_CONFIG = "generation_config.json"  # of language models alone
 STEP = "step_{step}"  # below a seed's directory: a checkpoint along training
 CHECKPOINT = [CONFIG, WEIGHTS, TOKENIZER, TOKENIZER_CONFIG]
 """The files of a seed's checkpoint."""
@@ -71,6 +74,11 @@ HEAD = "score.weight"
 UNEMBEDDING = "lm_head.weight"  # where it is not the embedding
 
 EARLY_EVALUATIONS = [2**power for power in range(10)]  # 1 .. 512
+
+
+def describe_point(point: str) -> str:
+    """Return a point of the grid for people: `data.digits 5` for `grid/data.digits~5/`."""
+    return ", ".join(part.replace("~", " ") for part in point.split("/")[1:-1])
 
 
 @dataclass(frozen=True)
@@ -256,6 +264,33 @@ class Evaluation:
     seconds: float
     part_accuracy: list[list[float]]
 
+    def faults(self, seeds: int, parts: int | None = None) -> Iterator[str]:
+        """Yield what is wrong with values that were read from a file, each in a few words.
+
+        Args:
+            seeds: of the run.
+            parts: of which it tells the accuracy; None if that is not known.
+        """
+        for name, values in asdict(self).items():
+            is_share = name.endswith("accuracy")
+            if name == "step":
+                is_right = type(values) is int and values >= 0
+            elif name in ("epoch", "learning_rate", "seconds"):
+                is_right = is_number(values)
+            elif not isinstance(values, list) or len(values) != seeds:
+                is_right = False
+            elif name == "part_accuracy":
+                rows = [row for row in values if isinstance(row, list)]
+                lengths = {len(row) for row in rows} | ({parts} if parts is not None else set())
+                is_right = len(rows) == seeds and len(lengths) == 1
+                is_right &= all(is_number(value, is_share) for row in rows for value in row)
+            elif name in ("mirrored_accuracy", "unmirrored_accuracy") and values[0] is None:
+                is_right = values == [None] * seeds
+            else:
+                is_right = all(is_number(value, is_share) for value in values)
+            if not is_right:
+                yield f"{name} is {str(values)[:100]}"
+
     def rows(self, run: Mapping[str, Any], seeds: Sequence[int]) -> Iterator[dict[str, Any]]:
         """Yield the rows of the metrics table that this makes, one for each seed in stack order."""
         columns = measures(run["phase"])
@@ -277,6 +312,13 @@ class Evaluation:
         for seed, accuracies in zip(seeds, self.part_accuracy, strict=True):
             for part, accuracy in zip(parts, accuracies, strict=True):
                 yield {**run, "seed": seed, "step": self.step, **part, "accuracy": accuracy}
+
+
+def is_number(value: object, is_share: bool = False) -> bool:
+    """Tell whether a value is a finite number of at least 0, and a share of at most 1."""
+    if type(value) is int:
+        value = float(value) if abs(value) < 2**53 else math.inf
+    return type(value) is float and 0 <= value <= (1 if is_share else sys.float_info.max)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpt_math_domains.data.families import Parts, is_mirrored, parts_of
-from gpt_math_domains.data.manifest import check_manifest
+from gpt_math_domains.data.manifest import check_manifest, write_manifest
 from gpt_math_domains.data.tables import (
     Equations,
     Integers,
@@ -25,7 +25,7 @@ from gpt_math_domains.data.tables import (
     write_rows,
 )
 from gpt_math_domains.data.vocabulary import Vocabulary, read_vocabulary
-from gpt_math_domains.files import atomic_write, errors_name
+from gpt_math_domains.files import atomic_write, errors_name, sha256
 
 Answers = NDArray[np.bool_]
 """The answers [equations] to one label."""
@@ -168,10 +168,13 @@ def label_domains(
     manifest: Path,
     labelled_train: Path,
     labelled_valid: Path,
+    labelled_manifest: Path,
 ) -> None:
     """Label both parts of a data version.
 
-    Each domain table has the tokens and one 0/1 column per label, in the equations' order.
+    Each domain table has the tokens and one 0/1 column per label, in the equations' order. The
+    manifest has the `labels`, the SHA-256 of the `equations` that they are of, that of the file of
+    one's `own` labels, and those of the tables.
 
     Args:
         labels: names, one or more, each once.
@@ -182,6 +185,7 @@ def label_domains(
         manifest: the checksums of these three.
         labelled_train: where to write the labels of the former.
         labelled_valid: and of the latter.
+        labelled_manifest: where to write what these are (JSON).
 
     Raises:
         ValueError: a label is unknown or named twice, none is named, one of one's own fails or
@@ -209,6 +213,13 @@ def label_domains(
             for label in labels
         ]
         _write(output, tables[path], symbols, labels, columns)
+    write_manifest(
+        labelled_manifest,
+        {"train": labelled_train, "valid": labelled_valid},
+        labels=list(labels),
+        own=None if own is None else sha256(own),
+        equations={"train": sha256(train), "valid": sha256(valid)},
+    )
 
 
 def _ask(label: Callable[[Equation], object], parts: Parts, name: str) -> Answers:

@@ -28,20 +28,37 @@ def read_sizes(path: str | Path) -> dict[str, int]:
 
 
 def check_manifest(path: Path, **files: Path) -> None:
-    """Require that files are those that a manifest was written for.
+    """Require that files are those that a manifest was written with.
 
     Raises:
         ValueError: a file is not, or this is no manifest; the message names the file.
         OSError: a file cannot be read.
     """
-    manifest = read_json(path)
     for name, file in files.items():
-        try:
-            written = manifest["sha256"][name]
-        except (KeyError, TypeError):
-            raise ValueError(f"{path}: no manifest with the SHA-256 of {name}") from None
-        if sha256(file) != written:
+        if sha256(file) != _written(path, "sha256", name):
             raise ValueError(
                 f"{file}: was changed after it was written: its SHA-256 is not the one in {path}; "
                 "delete it to have it made again"
             )
+
+
+def check_labelled(path: Path, **equations: Path) -> None:
+    """Require that labels, by their manifest, are those of some equations.
+
+    Raises:
+        ValueError: they are not, or this is no manifest; the message names the manifest.
+        OSError: a file cannot be read.
+    """
+    for name, file in equations.items():
+        if sha256(file) != _written(path, "equations", name):
+            raise ValueError(
+                f"{path}: its labels are of other equations than those of {file}; delete it to "
+                "have them made again"
+            )
+
+
+def _written(path: Path, key: str, name: str) -> object:
+    try:
+        return read_json(path)[key][name]
+    except (KeyError, TypeError):
+        raise ValueError(f"{path}: no manifest with the SHA-256 of {name}") from None

@@ -1,5 +1,7 @@
 """What each figure shows and what to see in it, in the words that all pages and reports use."""
 
+import re
+
 from gpt_math_domains.run import ACCURACY
 
 _SEEDS = "Lines are means over seeds, bands reach from the lowest to the highest seed."
@@ -49,6 +51,11 @@ _CAPTIONS = {
     "products of training (pretraining not counted in finetuning). A plot stands where three "
     "models or more can be compared. Points are labelled with their model version; dotted lines "
     "are baselines.",
+    "_grid": "Final accuracy, and the first evaluated step at each accuracy that a seed got to, "
+    "against the keys of the grid: means over seeds. With one key, bars are 95% intervals "
+    "(Student t), small points are seeds, and open triangles are seeds that did not get there, at "
+    "their last step. With more, light cells are good, and one without a colour tells how many "
+    "seeds got there; a menu chooses the protocol and the values of further keys.",
     "rules": "The rules of the workflow; an arrow leads from each to those that use its files. "
     "Arrows that follow from others are left out.",
     "timeline": "When each job ran and how long it took, as Snakemake measured it.",
@@ -61,7 +68,7 @@ _MENU = " A menu chooses the protocol."
 def caption_of(name: str) -> str:
     """Return the caption of a figure by its name, that of its page in `plots/`."""
     ending = next(ending for ending in _CAPTIONS if name.endswith(ending))
-    if not ending and not name.startswith(("pretrain_", "finetune_")):
+    if not ending and not re.fullmatch(r"(finetune_\d+_)?pretrain_\d+", name):
         return ""
     menu = name.startswith("finetune") and ending == "_generalization"
     return _CAPTIONS[ending] + (_MENU if menu else "")

@@ -23,7 +23,7 @@ from gpt_math_domains.figures.looks import (
     set_layout,
     text_of,
 )
-from gpt_math_domains.results.summary import read_summary
+from gpt_math_domains.results.summary import own_runs, read_summary
 from gpt_math_domains.run import ACCURACY, PROTOCOLS, RUN, ModelSize
 
 MEASURES = {
@@ -147,7 +147,7 @@ def plot_scale(
     Raises:
         ValueError: a file is malformed.
     """
-    summary = read_summary(summary_csv)
+    summary = own_runs(read_summary(summary_csv))
     runs = summary[summary["phase"] == phase]
     if domain is not None:
         runs = runs[runs["domain"] == domain]

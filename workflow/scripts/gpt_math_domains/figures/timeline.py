@@ -31,8 +31,8 @@ class Job:
 
     @property
     def kind(self) -> str:
-        """The stage, or the rule, that the job belongs to."""
-        return self.name.partition("/")[0]
+        """The stage, or the rule, that the job belongs to; a point of the grid stands before it."""
+        return next(part for part in self.name.split("/") if part != "grid" and "~" not in part)
 
 
 def read_jobs(directory: str | Path) -> list[Job]:

@@ -10,7 +10,6 @@ import fcntl
 import os
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from gpt_math_domains.jobs.logs import notes, say
 from gpt_math_domains.jobs.stops import Stop
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -127,7 +127,7 @@ def leased_gpu(device: str, slots: int, log: TextIO, locks: Path = LOCKS) -> Ite
         return
 
     def note(text: str) -> None:
-        print(f"{time.strftime('%H:%M:%S')}  {text}", file=log, flush=True)
+        say(f"{time.strftime('%H:%M:%S')}  {text}", log)
 
     if JOB in os.environ and len(gpus) == 1:
         note(f"takes GPU {gpus[0].entry}")
@@ -141,9 +141,7 @@ def leased_gpu(device: str, slots: int, log: TextIO, locks: Path = LOCKS) -> Ite
                     stop.leave("no GPU was free yet")
                 if not told:
                     each = "" if slots == 1 else f", {slots} trainings on each"
-                    wait = f"waits for a GPU: all {len(gpus)} are taken{each}"
-                    note(wait)
-                    print(f"[{log.name}]  {wait}", file=sys.stderr, flush=True)
+                    notes(log)(f"waits for a GPU: all {len(gpus)} are taken{each}")
                     told = True
                 time.sleep(RETRY_SECONDS)
         os.environ[VISIBLE] = gpu.entry

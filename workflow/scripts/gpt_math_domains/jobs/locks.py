@@ -9,9 +9,44 @@ from pathlib import Path
 from typing import IO
 
 
+class Lock:
+    """A lock file that this process holds; `exclusive` makes one."""
+
+    def __init__(self, path: Path, handle: IO[str]) -> None:
+        self._path, self._handle = path, handle
+
+    def require(self) -> None:
+        """Make sure that the lock is still held: somebody may have removed its file.
+
+        Then the file is made again, unless another process did so before.
+
+        Raises:
+            BlockingIOError: another process holds the lock now.
+            OSError: the file cannot be made again.
+        """
+        if _is_locked(self._path, self._handle):
+            return
+        handle = _try_to_lock(self._path)
+        if handle is None:
+            raise BlockingIOError(
+                f"{self._path.parent}: was removed, and process {_owner(self._path)} trains this "
+                "run now"
+            )
+        self._handle.close()
+        self._handle = handle
+
+    def release(self) -> None:
+        """Remove the file, if it is still this one, and its directory, if nothing is left there."""
+        if _is_locked(self._path, self._handle):
+            self._path.unlink()
+        self._handle.close()
+        with suppress(OSError):  # something is left there, or somebody new came
+            self._path.parent.rmdir()
+
+
 @contextmanager
-def exclusive(path: Path, patience: float, waiting: Callable[[str], None]) -> Iterator[None]:
-    """Hold the lock file `path`, alone among all processes; it goes afterwards.
+def exclusive(path: Path, patience: float, waiting: Callable[[str], None]) -> Iterator[Lock]:
+    """Hold the lock file `path`, alone among all processes, and yield it; it goes afterwards.
 
     Args:
         path: of the lock file; its directory is made.
@@ -29,13 +64,11 @@ def exclusive(path: Path, patience: float, waiting: Callable[[str], None]) -> It
             raise BlockingIOError(f"{path.parent}: process {owner} trains this run already")
         waiting(owner)
         time.sleep(0.1)
+    lock = Lock(path, handle)
     try:
-        yield
+        yield lock
     finally:
-        path.unlink(missing_ok=True)
-        handle.close()
-        with suppress(OSError):  # something is left there, or somebody new came
-            path.parent.rmdir()
+        lock.release()
 
 
 def _try_to_lock(path: Path) -> IO[str] | None:
@@ -47,13 +80,12 @@ def _try_to_lock(path: Path) -> IO[str] | None:
         return None
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # An owner unlinks the file when it ends: a lock on an unlinked file protects nothing.
-        if os.path.samestat(os.fstat(handle.fileno()), path.stat()):
+        if _is_locked(path, handle):
             handle.truncate(0)
             handle.write(str(os.getpid()))
             handle.flush()
             return handle
-    except (BlockingIOError, FileNotFoundError):
+    except BlockingIOError:
         pass
     except BaseException:
         handle.close()
@@ -62,9 +94,16 @@ def _try_to_lock(path: Path) -> IO[str] | None:
     return None
 
 
+def _is_locked(path: Path, handle: IO[str]) -> bool:
+    """Tell whether a locked file still stands at its path: else the lock protects nothing."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        return os.path.samestat(os.fstat(handle.fileno()), path.stat())
+    return False
+
+
 def _owner(path: Path) -> str:
     """Return the number of the process that holds a lock, as far as it wrote it."""
     try:
         return path.read_text(encoding="utf-8") or "?"
-    except FileNotFoundError:
+    except OSError:
         return "?"

@@ -12,7 +12,8 @@ from statistics import fmean
 from typing import TextIO
 
 from gpt_math_domains.files import write_json
-from gpt_math_domains.run import Evaluation
+from gpt_math_domains.jobs.logs import say
+from gpt_math_domains.run import Evaluation, describe_point
 
 TERMINAL_SECONDS = 5.0  # at most one line in this time, but for the last
 HEARTBEAT_SECONDS = 30.0  # a line even where there is no evaluation
@@ -54,14 +55,13 @@ class Progress:
         self._cost = 0.0
 
     def note(self, text: str) -> None:
-        """Say something once, in both places."""
+        """Say something once: its first line in both places, the others in the log alone."""
         self._write(text, show=True)
 
-    def resumed(self, step: int) -> None:
-        """Say that the run goes on after `step`: speed and time left are those of later steps."""
+    def begin(self, step: int) -> None:
+        """Start the clock after `step`: speed and time left are those of the steps from here on."""
         self._first = step
         self._started = time.monotonic()
-        self.note(f"resumed at step {step:,}")
 
     def tell_in(
         self, directory: Path, seeds: Sequence[int], step: int, evaluations: Sequence[Evaluation]
@@ -135,22 +135,23 @@ class Progress:
 
     def _write(self, text: str, show: bool) -> None:
         self._written = time.monotonic()
-        try:
-            print(f"{time.strftime('%H:%M:%S')}  {text}", file=self._log, flush=True)
-        except OSError:  # a full disk: the log keeps the line for the next time
-            show = True
-        if show:
+        logged = say(f"{time.strftime('%H:%M:%S')}  {text}", self._log)
+        if show or not logged:
             self._shown = self._written
-            print(f"[{self._name}]  {text}", file=self._terminal, flush=True)
+            say(f"[{self._name}]  {text.partition(chr(10))[0]}", self._terminal)
 
 
 def describe_run(run: Mapping[str, object]) -> str:
-    """Return a run's name for people: `finetune domain 1 data 3 model 2 full`."""
+    """Return a run's name for people: `finetune domain 1 data 3 model 2 full`.
+
+    With a `point` of the grid, that stands behind it.
+    """
     parts = [str(run["phase"])]
     parts += [
         f"{key} {run[key]}" for key in ("domain", "data", "model") if run.get(key) is not None
     ]
-    return " ".join([*parts, *([str(run["protocol"])] if run.get("protocol") else [])])
+    name = " ".join([*parts, *([str(run["protocol"])] if run.get("protocol") else [])])
+    return ", ".join([name, *([describe_point(str(run["point"]))] if run.get("point") else [])])
 
 
 def duration(seconds: float) -> str:

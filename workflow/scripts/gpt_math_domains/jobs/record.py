@@ -3,6 +3,7 @@
 Nothing here imports torch: versions are those that the packages' metadata tell.
 """
 
+import hashlib
 import json
 import os
 import platform
@@ -15,6 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from gpt_math_domains.files import sha256, write_text
+
+# A clone that belongs to another user is told of too: its code is what runs here already.
+TRUSTING = ("-c", "safe.directory=*", "-c", "core.fsmonitor=false")
 
 
 class Record:
@@ -97,7 +101,7 @@ def _git(directory: Path, *arguments: str) -> str | None:
     environment = {key: value for key, value in os.environ.items() if key not in elsewhere}
     try:
         ran = subprocess.run(  # noqa: S603 - asked by this module alone
-            ["git", "--no-optional-locks", *arguments],  # noqa: S607 - wherever the system has it
+            ["git", "--no-optional-locks", *TRUSTING, *arguments],  # noqa: S607 - as PATH has it
             cwd=directory,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -112,7 +116,18 @@ def _git(directory: Path, *arguments: str) -> str | None:
 
 def cpu_name() -> str:
     """Return the processor's name where Linux tells it, else its architecture."""
+    return _told_of_cpu("model name") or platform.processor() or platform.machine()
+
+
+def cpu_key() -> str:
+    """Return what tells kinds of processors apart by what they can do, as 16 hexadecimal digits."""
+    told = [platform.machine(), cpu_name(), _told_of_cpu("flags"), _told_of_cpu("Features")]
+    return hashlib.sha256("\n".join(told).encode()).hexdigest()[:16]
+
+
+def _told_of_cpu(key: str) -> str:
+    """Return what Linux tells of the first processor under a key, or nothing."""
     information = Path("/proc/cpuinfo")
     lines = information.read_text(errors="replace").splitlines() if information.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+    values = [line.partition(":")[2].strip() for line in lines if line.partition("\t")[0] == key]
+    return values[0] if values else ""

@@ -20,10 +20,12 @@ from gpt_math_domains.figures.drawing import (
 from gpt_math_domains.files import read_json, write_text
 from gpt_math_domains.results.examples import Examples, read_examples
 from gpt_math_domains.results.findings import COMPARISONS, find
+from gpt_math_domains.results.grid import grid_keys
 from gpt_math_domains.results.metrics import read_metrics
 from gpt_math_domains.results.reference import read_comparison
-from gpt_math_domains.results.summary import THRESHOLDS, read_summary
-from gpt_math_domains.run import ACCURACY, PROTOCOLS, RUN, ModelSize
+from gpt_math_domains.results.statistics import THRESHOLDS
+from gpt_math_domains.results.summary import own_runs, read_summary
+from gpt_math_domains.run import ACCURACY, PROTOCOLS, RUN, ModelSize, describe_point
 
 _HERE = Path(__file__).parent
 _MODEL = [
@@ -75,6 +77,7 @@ _KEYS = {*RUN, "pretrained", "random"}  # of a row; on a phone, numbers stand be
 _NULL = {"max_grad_norm": "none", "train_eval_rows": "all"}  # what these mean where they are null
 _PROVENANCE = [
     *RUN,
+    "point",
     "device",
     "precision",
     "execution",
@@ -156,8 +159,9 @@ def render(
     Args:
         study: `name`, if it has one; `models`, `data` and `domains`, mappings from version to
             settings (a model may have `parameters`, a data version `vocabulary`, `train` and
-            `valid`); `protocols`; `seeds`; `training`, a mapping for each run with its keys and
-            settings.
+            `valid`); `protocols`; `seeds`; `pretrain_seeds`, or None; `training`, a mapping for
+            each run with its keys and settings; `grid`, if there is one, a mapping from key to
+            values.
         pretrain: metrics of the finished pretraining runs.
         finetune: metrics of the finished finetuning runs.
         summary: of these runs, as `summary.summarize` returns it.
@@ -170,7 +174,11 @@ def render(
     Raises:
         KeyError: `study` lacks a key.
     """
-    told, starts, runs = find(pretrain, finetune, summary), _starts(study), list(provenance)
+    told, starts, runs = (
+        find(pretrain, finetune, own_runs(summary)),
+        _starts(study),
+        list(provenance),
+    )
     return (
         templates(_HERE)
         .get_template("index.html.jinja")
@@ -185,10 +193,12 @@ def render(
             configuration=_configuration(study),
             commits=_commits(runs),
             examples=_examples(study, examples),
+            sources=study["pretrain_seeds"],
             tables=[
                 _table("Models", _MODEL, _versions("model", study["models"])),
                 _table("Data", _DATA, _versions("data", study["data"]), fold=True),
                 _table("Domains", _DOMAIN, _versions("domain", study["domains"])),
+                _table("Grid", ["key", "values"], _grid(study.get("grid", {}))),
             ],
             training=_table("Training", _TRAINING, study["training"], fold=True),
             figures={
@@ -288,6 +298,14 @@ def _sizes(study: Mapping[str, Any], manifests: Iterable[str | Path]) -> dict[st
 def _versions(name: str, section: Mapping[Any, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return a section's settings with the version among them, in ascending order."""
     return [{name: version, **section[version]} for version in sorted(section, key=int)]
+
+
+def _grid(values: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """Return the keys of a grid with their values in words."""
+    return [
+        {"key": key, "values": ", ".join(_cell(value, key) or "null" for value in tried)}
+        for key, tried in values.items()
+    ]
 
 
 def _table(
@@ -393,12 +411,12 @@ def _results(summary: pd.DataFrame) -> list[dict[str, Any]]:
 
     Each has a `heading` in words, with how many runs it has and where they end.
     """
-    tables = []
+    tables, keys = [], grid_keys(summary)
     for _, runs in summary.groupby(["phase", "domain", "data"], sort=False, dropna=False):
         phase, data, domain, metric = runs[["phase", "data", "domain", "metric"]].iloc[0]
         rows = []
         for row in runs.to_dict("records"):
-            shown = {column: row[column] for column in ("model", "protocol")}
+            shown = {column: row[column] for column in ("model", "protocol", *keys)}
             shown[f"{metric} at the end"] = _interval(row, "final", ".3f", ", ")
             shown["baseline"] = "" if pd.isna(row["baseline"]) else f"{row['baseline']:.3f}"
             for threshold in THRESHOLDS:
@@ -442,6 +460,7 @@ def read_provenance(path: str | Path) -> dict[str, Any]:
     try:
         git: Any = {"commit": "", "dirty": False} if record["git"] is None else record["git"]
         told = record | record["versions"] | record["run"]
+        told["point"] = describe_point(str(record.get("point", "")))
         return {name: told[name] for name in _PROVENANCE[:-1]} | {
             "commit": git["commit"][:12] + (" and changes" if git["dirty"] else "")
         }

@@ -4,7 +4,6 @@ Reads what trainings leave behind, metrics of those that are done and `resume/pr
 others, and writes nothing: neither trainings nor Snakemake notice.
 """
 
-import argparse
 import re
 import signal
 import sys
@@ -22,24 +21,34 @@ from typing import Any
 
 import pandas as pd
 from plotly.offline import get_plotlyjs
-from snakemake.common.configfile import load_configfile
-from snakemake.utils import update_config
 
 from gpt_math_domains.figures.curves import learning_curves
 from gpt_math_domains.figures.drawing import Drawing, drawing_of
 from gpt_math_domains.figures.looks import finetune_title, pretrain_title
 from gpt_math_domains.files import read_json
+from gpt_math_domains.jobs.logs import say
 from gpt_math_domains.jobs.progress import FILE, describe_run, duration
 from gpt_math_domains.pages.index import read_provenance, render
 from gpt_math_domains.results.metrics import columns, read_metrics
 from gpt_math_domains.results.summary import summarize
 from gpt_math_domains.results.tables import empty_table, typed
-from gpt_math_domains.run import ACCURACY, DIRECTORIES, METRICS, RECORD, RUN, Evaluation
-from gpt_math_domains.study.config import ConfigError, Study, check_file, load_study
+from gpt_math_domains.run import (
+    ACCURACY,
+    DIRECTORIES,
+    METRICS,
+    RECORD,
+    RUN,
+    Evaluation,
+    describe_point,
+    is_number,
+)
+from gpt_math_domains.study.config import Study, load_study
+from gpt_math_domains.study.layers import lay, read_layer
 
-DEFAULT = Path(__file__).parents[4] / "config" / "config.yaml"
+DEFAULT = Path("config") / "config.yaml"  # of the directory, else of this repository
 SECONDS = 3  # between two looks at the files, and of the browser at the page
 SILENT_SECONDS = 120  # without a sign, a training may have ended; compiling takes half as long
+REQUEST_SECONDS = 10.0
 HOST = "127.0.0.1"
 
 
@@ -48,7 +57,7 @@ class Seen:
     """What is seen of a run.
 
     Attributes:
-        run: its keys.
+        run: its keys, and `point`, that of the grid, as in `run.DIRECTORIES`.
         state: `waiting`, `running`, `silent`, `done`, or what is wrong with its files.
         metrics: so far; None without an evaluation.
         step: optimizer steps done; None while it waits.
@@ -78,6 +87,7 @@ class Seen:
         return {
             "name": describe_run(self.run),
             **{key: "" if self.run[key] is None else self.run[key] for key in RUN},
+            "point": describe_point(self.run["point"]),
             "state": state,
             "step": "" if self.step is None else f"{self.step:,}",
             "steps": "" if self.total_steps is None else f"{self.total_steps:,}",
@@ -89,7 +99,8 @@ class Seen:
 
 def look(study: Study, now: float) -> list[Seen]:
     """Look at the files of every run of a study."""
-    keys = [{key: run[key] for key in RUN} for run in study.runs()]
+    keys = [{key: run[key] for key in RUN} | {"point": ""} for run in study.runs()]
+    keys += [found.wildcards for found in study.grid_runs() if found.point]
     results = Path(study.pathvars.results)
     return [_look_at(run, results / DIRECTORIES[run["phase"]].format(**run), now) for run in keys]
 
@@ -103,10 +114,11 @@ def live_page(study: Study, name: str, now: float) -> str:
         now: seconds since 1970.
     """
     seen = look(study, now)
+    own = [run for run in seen if not run.run["point"]]
     done = {
-        phase: _metrics(phase, [run for run in seen if run.state == "done"]) for phase in ACCURACY
+        phase: _metrics(phase, [run for run in own if run.state == "done"]) for phase in ACCURACY
     }
-    drawn = {phase: _metrics(phase, seen) for phase in ACCURACY}
+    drawn = {phase: _metrics(phase, own) for phase in ACCURACY}
     counts = [(state, sum(run.state == state for run in seen)) for state in _STATES]
     told = ", ".join(f"{count} {state}" for state, count in counts if count)
     return render(
@@ -118,9 +130,18 @@ def live_page(study: Study, name: str, now: float) -> str:
         [read_provenance(run.record) for run in seen if run.record],
         live={
             "told": f"{len(seen)} runs: {told}. Seen at {time.strftime('%H:%M:%S')}; findings and "
-            "tables are of runs that are done.",
+            "tables are of runs that are done."
+            + (" Those of the grid are drawn when all are." if len(own) < len(seen) else ""),
             "seconds": SECONDS,
-            "columns": [*RUN, "state", "step", "steps", "steps/s", "time left"],
+            "columns": [
+                *RUN,
+                *(["point"] if len(own) < len(seen) else []),
+                "state",
+                "step",
+                "steps",
+                "steps/s",
+                "time left",
+            ],
             "rows": [run.row(now) for run in seen],
         },
     )
@@ -135,10 +156,10 @@ def _look_at(run: Mapping[str, Any], directory: Path, now: float) -> Seen:
         record = directory / RECORD
         metrics = _done(directory / METRICS, record)
         if metrics is not None:
+            read_provenance(record)
             last = int(metrics["step"].max())
             return Seen(run, "done", metrics, last, last, told=now, record=record)
-        told = read_json(directory / "resume" / FILE)
-        evaluations = [Evaluation(**evaluation) for evaluation in told["evaluations"]]
+        told, evaluations = _progress(directory / "resume" / FILE)
         rows = [row for found in evaluations for row in found.rows(run, told["seeds"])]
         known = columns(run["phase"])
         return Seen(
@@ -152,8 +173,59 @@ def _look_at(run: Mapping[str, Any], directory: Path, now: float) -> Seen:
         )
     except FileNotFoundError:
         return Seen(run, "waiting")
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        return Seen(run, f"unreadable: {error}")
+    except (ValueError, TypeError, ArithmeticError, RecursionError, OSError) as error:
+        return Seen(run, f"unreadable: {' '.join(str(error).split())}")
+
+
+_TOLD = ["seeds", "total_steps", "step", "steps_per_second", "time", "evaluations"]
+
+
+def _progress(path: Path) -> tuple[dict[str, Any], list[Evaluation]]:
+    """Return what a training tells of itself, and its evaluations so far.
+
+    Raises:
+        FileNotFoundError: it tells nothing.
+        ValueError: it is not what a training tells; the message names file and key.
+    """
+    if path.exists() and not path.is_file():  # to open a pipe would wait
+        raise ValueError(f"{path}: is no file")
+    told: Any = read_json(path)
+    if not isinstance(told, dict):
+        raise ValueError(f"{path}: is no progress of a training")
+    values: list[Any] = [told.get(key) for key in _TOLD]
+    seeds, total_steps, step, speed, since, found = values
+    are_right = [
+        _are_seeds(seeds),
+        _is_count(total_steps) and total_steps > 0,
+        _is_count(step) and _is_count(total_steps) and step <= total_steps,
+        speed is None or (is_number(speed) and speed > 1e-9),
+        is_number(since),
+        isinstance(found, list),
+    ]
+    for key, value, is_right in zip(_TOLD, values, are_right, strict=True):
+        if not is_right:
+            raise ValueError(f"{path}: {key} is {str(value)[:100]}")
+    try:
+        evaluations = [Evaluation(**fields) for fields in found]
+    except TypeError:
+        raise ValueError(f"{path}: evaluations have other keys") from None
+    for evaluation, after in zip(evaluations, [*evaluations[1:], None], strict=True):
+        for fault in evaluation.faults(len(seeds)):
+            raise ValueError(f"{path}: evaluations: {fault}")
+        if evaluation.step >= (after.step if after else total_steps + 1):
+            raise ValueError(f"{path}: evaluations: step is {evaluation.step} out of order")
+    return told, evaluations
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and is_number(value)
+
+
+def _are_seeds(values: object) -> bool:
+    """Tell whether these are seeds, each of which is there once."""
+    if not isinstance(values, list) or not all(map(_is_count, values)):
+        return False
+    return 0 < len(values) == len(set(values))
 
 
 _READ: dict[Path, tuple[tuple[int, int], pd.DataFrame]] = {}
@@ -226,15 +298,19 @@ def serve(study: Study, name: str, port: int) -> ThreadingHTTPServer:
     watch, plotly_js = Watch(study, name), get_plotlyjs().encode()
 
     class Handler(BaseHTTPRequestHandler):
+        timeout = REQUEST_SECONDS  # for who begins to ask or to listen, and does not go on
+
         def do_GET(self) -> None:
             # A page from elsewhere could name this machine in its own domain, and read along.
             if not re.fullmatch(r"(localhost|127\.0\.0\.1)(:\d+)?", self.headers.get("Host", "")):
                 self.send_error(403)
             elif self.path == "/":
                 try:
-                    self._send("text/html; charset=utf-8", watch.page(), "no-store")
+                    page = watch.page()
                 except (ValueError, OSError) as error:
                     self.send_error(500, explain=str(error))
+                else:
+                    self._send("text/html; charset=utf-8", page, "no-store")
             elif self.path == "/plots/plotly.min.js":
                 self._send("text/javascript; charset=utf-8", plotly_js, "max-age=86400")
             else:
@@ -251,7 +327,12 @@ def serve(study: Study, name: str, port: int) -> ThreadingHTTPServer:
         def log_message(self, format: str, *args: Any) -> None:
             pass
 
-    return ThreadingHTTPServer((HOST, port), Handler)
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            if not isinstance(sys.exception(), OSError):  # who asked is gone
+                super().handle_error(request, client_address)
+
+    return Server((HOST, port), Handler)
 
 
 def read_study(files: Sequence[str]) -> Study:
@@ -260,35 +341,26 @@ def read_study(files: Sequence[str]) -> Study:
     Raises:
         ConfigError: a file or the configuration is at fault.
     """
-    config: dict[str, Any] = {}
-    for file in [str(DEFAULT), *files]:
-        if not Path(file).is_file():
-            raise ConfigError(f"config: {file}: no such file")
-        check_file(file)
-        update_config(config, load_configfile(file))
-    return load_study(config)
+    default = DEFAULT if DEFAULT.is_file() else Path(__file__).parents[4] / DEFAULT
+    return load_study(lay({file: read_layer(file) for file in [str(default), *files]}))
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until Ctrl-C; return the exit status."""
-    parser = argparse.ArgumentParser(prog="watch", description="Show a study while it runs.")
-    parser.add_argument("configfile", nargs="*", help="as after snakemake's --configfile")
-    parser.add_argument("--port", type=int, default=8000, help="0 takes any; default 8000")
-    told = parser.parse_args(arguments)
-    name = " + ".join(Path(file).stem for file in told.configfile)
-    try:
-        server = serve(read_study(told.configfile), name, told.port)
-    except (ConfigError, OSError, OverflowError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+def watch(files: Sequence[str], port: int) -> None:
+    """Serve the page of a study until Ctrl-C.
+
+    Args:
+        files: as after `snakemake --configfile`.
+        port: to listen at; 0 takes any.
+
+    Raises:
+        ConfigError: a file or the configuration is at fault.
+        OSError: the port is taken.
+        OverflowError: there is no such port.
+    """
+    server = serve(read_study(files), " + ".join(Path(file).stem for file in files), port)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     with server:
-        print(f"http://{HOST}:{server.server_port} shows the study. Ctrl-C ends this.", flush=True)
+        say(f"http://{HOST}:{server.server_port} shows the study. Ctrl-C ends this.", sys.stdout)
         with suppress(KeyboardInterrupt):
             server.serve_forever()
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

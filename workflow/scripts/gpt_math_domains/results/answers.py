@@ -16,6 +16,7 @@ from gpt_math_domains.results.tables import (
     empty_table,
     read_table,
     require,
+    require_accuracy,
     typed,
     write_table,
 )
@@ -31,8 +32,10 @@ COLUMNS = {
     "a": WHOLE,
     "b": WHOLE,
     "right": WHOLE,
+    "answer": TEXT,
+    "probability": NUMBER,
 }
-_EQUATION = list(COLUMNS)[:-1]
+_EQUATION = list(COLUMNS)[:-3]
 TRAJECTORY_COLUMNS = {
     "data": WHOLE,
     "model": WHOLE,
@@ -64,7 +67,8 @@ def write_answers(frame: pd.DataFrame, path: str | Path) -> None:
 
     Args:
         frame: the columns `COLUMNS`: `a` and `b` are the operands, `modulo` is missing without
-            one, and `right` is 1 where the whole answer is predicted, given all before it.
+            one, `answer` is what the model writes after all before it, `probability` that which it
+            gives to this answer, and `right` is 1 where it is the right one.
         path: the CSV to publish.
     """
     write_table(typed(frame, COLUMNS), path)
@@ -95,6 +99,7 @@ def read_answers(inputs: Iterable[str | Path]) -> pd.DataFrame:
             for name, allowed in (("split", SPLITS), ("operation", OPERATIONS)):
                 require(frame, name, frame[name].isin(allowed), ", ".join(allowed))
             require(frame, "right", frame["right"].isin([0, 1]), "0 or 1")
+            require_accuracy(frame, "probability")
             repeated = frame.duplicated(_EQUATION)
             require(frame, "b", ~repeated, "each equation once for each seed of a model")
         frames.append(frame)

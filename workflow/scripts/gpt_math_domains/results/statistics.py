@@ -13,6 +13,7 @@ import pandas as pd
 from scipy.special import stdtr, stdtrit
 
 LEVEL = 0.95
+THRESHOLDS = (0.5, 0.9, 0.99)  # accuracies of which tables tell the first step
 NOISE = 1e-18  # a variance below this is that of rounding
 MOST_SEEDS = 200  # more are not worth naming
 
@@ -170,6 +171,33 @@ def _interval(mean: float, error: float, freedom: float) -> Interval:
     half = _quantile(freedom) * error
     p = 2 * float(stdtr(freedom, -abs(mean) / error)) if error > 0 else nan
     return Interval(mean, mean - half, mean + half, p)
+
+
+def first_steps(curves: pd.DataFrame, threshold: float) -> "pd.Series[float]":
+    """Return by seed the first evaluated step with at least some accuracy, NaN where there is none.
+
+    Args:
+        curves: accuracies, a row for each step and a column for each seed.
+        threshold: the accuracy.
+    """
+    return crossings(curves, threshold)["by"]
+
+
+def seed_results(curves: pd.DataFrame) -> pd.DataFrame:
+    """Return what each seed of a run came to, a row for each.
+
+    Args:
+        curves: accuracies, a row for each step and a column for each seed.
+
+    Returns:
+        `steps`, the last evaluated step; `final`, the accuracy there; `best` and `best_step`, the
+        highest accuracy and the first step that attains it; and for each threshold `step_0.5` and
+        the like, see `first_steps`.
+    """
+    reached = {f"step_{limit}": first_steps(curves, limit) for limit in THRESHOLDS}
+    final, best, best_step = curves.iloc[-1], curves.max(), curves.idxmax()
+    results = {"steps": curves.index[-1], "final": final, "best": best, "best_step": best_step}
+    return pd.DataFrame(results | reached, index=curves.columns)
 
 
 def _quantile(freedom: float) -> float:

@@ -1,7 +1,8 @@
 """The study's summary: one row for each run, with intervals over its seeds."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,31 +10,38 @@ import pandas as pd
 from gpt_math_domains.files import errors_name
 from gpt_math_domains.results.baselines import COLUMNS as BASELINES
 from gpt_math_domains.results.baselines import overall, read_baselines
+from gpt_math_domains.results.grid import POINT, grid_keys, read_grid, with_keys
 from gpt_math_domains.results.metrics import accuracy_curves, read_metrics
-from gpt_math_domains.results.statistics import Interval, crossings, first_step, mean_interval
+from gpt_math_domains.results.statistics import (
+    THRESHOLDS,
+    Interval,
+    crossings,
+    first_step,
+    mean_interval,
+)
 from gpt_math_domains.results.tables import (
     NUMBER,
     RUN_COLUMNS,
     TEXT,
     WHOLE,
     empty_table,
-    read_table,
+    parse_fields,
+    read_fields,
     typed,
     write_table,
 )
 from gpt_math_domains.run import ACCURACY, RUN
-
-THRESHOLDS = (0.5, 0.9, 0.99)
 
 
 def _interval_columns(name: str) -> dict[str, str]:
     return {f"{name}_{part}": NUMBER for part in ("mean", "low", "high")}
 
 
-COLUMNS = RUN_COLUMNS | {"metric": TEXT, "seeds": WHOLE, "steps": WHOLE}
-COLUMNS |= _interval_columns("final") | {"baseline": NUMBER}
+_MEASURED: dict[str, str] = {"metric": TEXT, "seeds": WHOLE, "steps": WHOLE}
+_MEASURED |= _interval_columns("final") | {"baseline": NUMBER}
 for _threshold in THRESHOLDS:
-    COLUMNS |= {f"reached_{_threshold}": WHOLE} | _interval_columns(f"step_{_threshold}")
+    _MEASURED |= {f"reached_{_threshold}": WHOLE} | _interval_columns(f"step_{_threshold}")
+COLUMNS = RUN_COLUMNS | _MEASURED
 
 
 def summarize(
@@ -67,32 +75,71 @@ def summarize(
 
 
 def summarize_metrics(
-    pretrain: str | Path, finetune: str | Path, baselines: Iterable[str | Path], output: str | Path
+    pretrain: str | Path,
+    finetune: str | Path,
+    baselines: Iterable[str | Path],
+    output: str | Path,
+    grid_csv: str | Path | None = None,
+    own: Sequence[Mapping[str, object]] = (),
 ) -> None:
-    """Write the summary of all runs in two collected tables; see `summarize`.
+    """Write the summary of all runs in two collected tables, and of a grid; see `summarize`.
+
+    With a grid, there are columns after those that tell the run: its `point`, missing in runs of
+    the study itself, and one for each key, missing where the key does not concern the run. Its
+    steps are the first evaluated ones, as `grid.csv` has them.
 
     Args:
-        pretrain: the metrics of all pretraining runs.
-        finetune: the metrics of all finetuning runs.
+        pretrain: the metrics of the study's own pretraining runs.
+        finetune: those of its finetuning runs.
         baselines: of their data and domain versions.
         output: the summary.
+        grid_csv: the table of the grid, if there is one.
+        own: of each of the study's own runs, its keys and those of the grid, the latter as text or
+            None.
 
     Raises:
         ValueError: a file is no such table.
     """
-    metrics = [read_metrics(pretrain), read_metrics(finetune)]
-    write_table(summarize(metrics, read_baselines(baselines)), output)
+    known = read_baselines(baselines)
+    summary = summarize([read_metrics(pretrain), read_metrics(finetune)], known)
+    if grid_csv is None:
+        write_table(summary, output)
+        return
+    grid = read_grid(grid_csv)
+    keys = grid_keys(grid)
+    values = {tuple(run[key] for key in RUN): run for run in own}
+    rows: list[dict[str, object]] = []
+    for row in summary.to_dict("records"):
+        told = values[tuple(None if pd.isna(row[key]) else row[key] for key in RUN)]
+        rows.append({str(name): value for name, value in (row | dict(told)).items()})
+    beside = grid[grid["point"].notna()]
+    for _, run in beside.groupby(list(POINT), dropna=False, sort=False):
+        first = run.iloc[0]
+        row = {name: first[name] for name in [*POINT, *keys]} | _grid_row(first, run)
+        rows.append(row | {"baseline": overall(known, first.to_dict())})
+    names = with_keys(POINT, _MEASURED, keys)
+    write_table(typed(pd.DataFrame(rows, columns=list(names)), names), output)
 
 
 def read_summary(path: str | Path) -> pd.DataFrame:
-    """Read a table that `summarize_metrics` wrote.
+    """Read a table that `summarize_metrics` wrote; with a grid, it has `point` and the grid's keys.
 
     Raises:
         ValueError: one line that names the file and what is wrong with it.
         OSError: the file cannot be read.
     """
     with errors_name(path):
-        return read_table(path, COLUMNS)
+        text = read_fields(path)
+        names = with_keys(POINT, _MEASURED, grid_keys(text)) if "point" in text else COLUMNS
+        if list(text) != list(names):
+            raise ValueError(f"has the columns {list(text)}; allowed are {list(COLUMNS)}")
+        return parse_fields(text, names)
+
+
+def own_runs(summary: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of a summary that are of the study's own runs, with the columns `COLUMNS`."""
+    own = summary[summary["point"].isna()] if "point" in summary else summary
+    return own[list(COLUMNS)]
 
 
 def _summarize_run(run: pd.DataFrame) -> dict[str, object]:
@@ -106,6 +153,18 @@ def _summarize_run(run: pd.DataFrame) -> dict[str, object]:
         reached = crossings(curves, threshold)
         row[f"reached_{threshold}"] = reached["by"].notna().sum()
         row |= _interval(f"step_{threshold}", first_step(reached), row["steps"])
+    return row
+
+
+def _grid_row(run: "pd.Series[Any]", results: pd.DataFrame) -> dict[str, object]:
+    """Return what the summary tells of a run of a grid, from what its seeds came to."""
+    row: dict[str, Any] = {"metric": ACCURACY[run["phase"]]}
+    row |= {"seeds": len(results), "steps": results["steps"].iloc[0]}
+    row |= _interval("final", mean_interval(results["final"].astype(float)), 1)
+    for threshold in THRESHOLDS:
+        steps = results[f"step_{threshold}"].astype(float)
+        row[f"reached_{threshold}"] = steps.notna().sum()
+        row |= _interval(f"step_{threshold}", mean_interval(steps), row["steps"])
     return row
 
 

@@ -4,14 +4,16 @@ Nothing here imports torch, so that building the job graph stays fast.
 """
 
 import difflib
+import os
 import re
 import reprlib
 import typing
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Collection, Iterator, Mapping
+from itertools import product
+from math import prod
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -31,6 +33,7 @@ from pydantic_core import PydanticCustomError
 from gpt_math_domains.data.labels import LABELS, own_labels
 from gpt_math_domains.data.settings import SPLIT_SEEDS, DataSettings
 from gpt_math_domains.data.vocabulary import OPERATIONS
+from gpt_math_domains.data.written import tokens_of
 from gpt_math_domains.run import (
     ACCURACY,
     LR_SCHEDULERS,
@@ -39,6 +42,19 @@ from gpt_math_domains.run import (
     WEIGHT_DECAY_ON,
     ModelSize,
     Settings,
+)
+from gpt_math_domains.study.grid import (
+    LONGEST_VALUE,
+    MOST_POINTS,
+    SECTIONS,
+    GridRun,
+    Point,
+    changed,
+    of_sections,
+    point_name,
+    settings_of,
+    spelled,
+    told,
 )
 
 if TYPE_CHECKING:
@@ -91,6 +107,18 @@ def _checkpoints(value: object) -> object:
     )
 
 
+def _path(text: str) -> str:
+    """Return a path, with `~` as the home directory that it means."""
+    path = os.path.expanduser(text)
+    if not path.isprintable() or path.startswith("~") or set(path) & set("{}<>"):
+        raise PydanticCustomError(
+            "path", "must be a path of printable characters without {, }, < and >; ~ is a home"
+        )
+    return path
+
+
+PathText = Annotated[str, Field(min_length=1), AfterValidator(_path)]
+
 Checkpoints = Annotated[
     Any,
     PlainValidator(
@@ -117,17 +145,18 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def _refuse_repetition(section: Section) -> None:
+def _refuse_repetition(section: Section, may_repeat: Collection[str] = ()) -> None:
     """Raise ValueError if one of a section's lists has a value twice."""
     for key, values in section:
-        if isinstance(values, list) and len(set(values)) < len(values):
+        repeats = isinstance(values, list) and len(set(values)) < len(values)
+        if repeats and key not in may_repeat:
             raise ValueError(f"{key} = {values}: each value may stand there once")
 
 
 class PathVars(Section):
     """Where the outputs go."""
 
-    results: Annotated[str, Field(min_length=1)] = Field(
+    results: PathText = Field(
         description="directory of all outputs, relative to the working directory"
     )
 
@@ -144,11 +173,29 @@ class Selection(Section):
     seeds: list[Natural] = Field(
         min_length=1, description="independent repetitions, trained side by side in one job"
     )
+    pretrain_seeds: list[Natural] | None = Field(
+        default=None,
+        description="seeds of pretraining, where they are others than `seeds`: one for each of "
+        "these, whose finetuning starts from it; may repeat; null: `seeds`",
+    )
 
     @model_validator(mode="after")
-    def _no_repetition(self) -> Self:
-        _refuse_repetition(self)
+    def _seeds_are_paired(self) -> Self:
+        _refuse_repetition(self, may_repeat=["pretrain_seeds"])
+        if self.pretrain_seeds is not None and len(self.pretrain_seeds) != len(self.seeds):
+            raise ValueError(
+                f"pretrain_seeds = {self.pretrain_seeds}: must have one seed for each of seeds = "
+                f"{self.seeds}"
+            )
         return self
+
+    def sources(self) -> list[int]:
+        """Return the seed of pretraining that each seed of finetuning starts from."""
+        return self.seeds if self.pretrain_seeds is None else self.pretrain_seeds
+
+    def seeds_of(self, phase: Phase) -> list[int]:
+        """Return the seeds that a phase trains."""
+        return list(dict.fromkeys(self.sources())) if phase == "pretrain" else self.seeds
 
 
 class Holdout(Section):
@@ -235,7 +282,7 @@ class DomainVersion(Section):
     labels: list[Label] = Field(
         min_length=1, description=f"names, in column order: {', '.join(LABELS)}, or of `file`"
     )
-    file: Annotated[str, Field(min_length=1)] | None = Field(
+    file: PathText | None = Field(
         default=None, description="a Python file with labels of one's own; null: none"
     )
 
@@ -251,7 +298,7 @@ class DomainVersion(Section):
             if label not in known:
                 near = difflib.get_close_matches(label, known, n=1, cutoff=0.0)[0]
                 raise ValueError(
-                    f"labels = {_short(label)}: no such label; did you mean {near}? There are "
+                    f"labels = {shorten(label)}: no such label; did you mean {near}? There are "
                     f"{', '.join(known)}"
                 )
         return self
@@ -335,6 +382,17 @@ class Match(Section):
     domain: Version | None = Field(default=None, description="which runs: domain version")
     protocol: Protocol | None = Field(default=None, description="which runs: protocol")
 
+    @model_validator(mode="after")
+    def _does_something(self) -> Self:
+        for key in ("domain", "protocol"):
+            if self.phase == "pretrain" and getattr(self, key) is not None:
+                raise ValueError(f"{key} = {getattr(self, key)}: pretraining has none")
+        if not self.settings():
+            raise PydanticCustomError(
+                "idle", "must set something, such as learning_rate, beside what it matches"
+            )
+        return self
+
     def settings(self) -> dict[str, Any]:
         """Return the settings given here."""
         given = self.model_fields_set & Training.model_fields.keys()
@@ -360,6 +418,53 @@ else:
     )
 
 
+class GridKeys(Section):
+    """Values to try, for keys of the sections above: runs for every combination."""
+
+    def values(self) -> dict[str, list[Any]]:
+        """Return the values of each key that is given, with the keys in alphabetical order."""
+        given = self.model_dump(include=self.model_fields_set)
+        return {key: given[key] for key in sorted(given)}
+
+    @model_validator(mode="after")
+    def _each_value_has_a_name_of_its_own(self) -> Self:
+        for key, values in self.values().items():
+            names = [spelled(value) for value in values]
+            if len(set(names)) < len(names):
+                raise ValueError(f"{key} = {shorten(values)}: each value may stand there once")
+            for number, name in enumerate(names):
+                if len(name) > LONGEST_VALUE:
+                    raise ValueError(
+                        f"{key}.{number} = {shorten(values[number])}: takes {len(name)} characters "
+                        f"in the name of a directory; must take at most {LONGEST_VALUE}"
+                    )
+        return self
+
+
+if TYPE_CHECKING:
+    Grid = GridKeys
+else:
+    Grid = create_model(
+        "Grid",
+        __base__=GridKeys,
+        __doc__=GridKeys.__doc__,
+        **{
+            f"{section}.{name}": (
+                list[
+                    Annotated[(field.annotation, *field.metadata)]
+                    if field.metadata
+                    else field.annotation
+                ],
+                Field(default=[], min_length=1, description=f"values of {section}.{name}"),
+            )
+            for section, model in zip(
+                SECTIONS, (DataVersion, ModelVersion, Training, Training), strict=True
+            )
+            for name, field in model.model_fields.items()
+        },
+    )
+
+
 class Figures(Section):
     """How the figures look."""
 
@@ -374,7 +479,7 @@ class Figures(Section):
     finetune_colors: list[Color] = Field(
         min_length=1, description="line colours in finetuning figures, by model"
     )
-    reference_curves: dict[Figure, Annotated[str, Field(min_length=1)]] = Field(
+    reference_curves: dict[Figure, PathText] = Field(
         description="CSV tables (`model`, `step` and the accuracy) of curves to set beside the "
         "study's own, such as published ones, by figure: `{pretrain_1: published.csv}`"
     )
@@ -384,6 +489,16 @@ class Figures(Section):
         if self.colors == "accessible":
             return None
         return self.pretrain_colors if phase == "pretrain" else self.finetune_colors
+
+
+class Interpretability(Section):
+    """What `snakemake interpretability` looks at."""
+
+    equations: dict[Version, Annotated[list[str], Field(min_length=1)]] = Field(
+        description="equations whose attention is drawn, or beginnings of them, by data version: "
+        '`{1: ["3 + 4 = 7"]}`; of the others, that in the middle of each family\'s validation '
+        "equations",
+    )
 
 
 class Study(Section):
@@ -399,6 +514,11 @@ class Study(Section):
     overrides: list[Override] = Field(
         description="exceptions to the two sections above; the last match wins"
     )
+    grid: Grid = Field(
+        default=Grid(),
+        description="values to try, of keys of `data`, `models`, `pretrain` and `finetune` without "
+        "a version: runs for every combination, beside those of the study; default: none",
+    )
     device: Literal["auto", "cpu", "cuda"] = Field(
         description="where training runs; auto: CUDA where there is one, else the CPU"
     )
@@ -413,6 +533,28 @@ class Study(Section):
         description="how training steps are carried out; auto: what is fastest for the run"
     )
     figures: Figures
+    interpretability: Interpretability
+
+    @model_validator(mode="after")
+    def _chosen_equations_can_be_read(self) -> Self:
+        for version, texts in self.interpretability.equations.items():
+            if version not in self.data:
+                raise ValueError(
+                    f"interpretability.equations = {version}: not defined under data, which has "
+                    f"{sorted(self.data)}"
+                )
+            key = f"interpretability.equations.{version}"
+            symbols = DataSettings(**self.data[version].model_dump()).vocabulary
+            seen: list[list[int]] = []
+            for text in texts:
+                try:
+                    tokens = tokens_of(text, symbols)
+                except ValueError as error:
+                    raise ValueError(f"{key} = {shorten(text)}: {error}") from None
+                if tokens in seen:
+                    raise ValueError(f"{key} = {shorten(text)}: each equation may stand there once")
+                seen.append(tokens)
+        return self
 
     @model_validator(mode="after")
     def _selected_is_defined(self) -> Self:
@@ -421,7 +563,8 @@ class Study(Section):
             for version in getattr(self.run, key):
                 if version not in defined:
                     raise ValueError(
-                        f"run.{key} = {version}: not defined under {key}, which has {defined}"
+                        f"run.{key} = {version}: not defined under {key}, which has "
+                        f"{shorten(defined)}"
                     )
         for number, override in enumerate(self.overrides):
             for key, section in (("data", "data"), ("model", "models"), ("domain", "domains")):
@@ -429,18 +572,56 @@ class Study(Section):
                 if version is not None and version not in defined:
                     raise ValueError(
                         f"overrides.{number}.{key} = {version}: not defined under {section}, "
-                        f"which has {defined}"
+                        f"which has {shorten(defined)}"
                     )
+        return self
+
+    @model_validator(mode="after")
+    def _device_can(self) -> Self:
+        for key, value in (("precision", "tf32"), ("execution", "cuda_graph")):
+            if self.device == "cpu" and getattr(self, key) == value:
+                raise ValueError(f"{key} = {value!r}: needs a GPU, but device = 'cpu'")
         return self
 
     @model_validator(mode="after")
     def _overrides_agree(self) -> Self:
         for run in self.runs():
             self._refuse_source(run)
-            told = " ".join(f"{key} {run[key]}" for key in RUN if run[key] is not None)
-            where = f", by the overrides for {told}"
+            where = f", by the overrides for {_told_run(run)}"
             _refuse_warmup(run["lr_scheduler_type"], run["num_warmup_steps"], where)
         return self
+
+    @model_validator(mode="after")
+    def _grid_agrees(self) -> Self:
+        values = self.grid.values()
+        if (count := prod(map(len, values.values()))) > MOST_POINTS:
+            raise ValueError(f"grid: has {count:,} points; must have at most {MOST_POINTS:,}")
+        for source in values.get("finetune.finetune_from", []):
+            self._refuse_source({"phase": "finetune", "finetune_from": source})
+        known: set[object] = set()
+        for found in self.grid_runs() if values else ():
+            run, point = found.run, found.point
+            settings = self.training(**run, point=point)
+            self._refuse_source(run | settings)
+            where = f", at {told(found.values)} of the grid, for {_told_run(run)}"
+            _refuse_warmup(settings["lr_scheduler_type"], settings["num_warmup_steps"], where)
+            source = settings["finetune_from"]
+            versions = [("data", run["data"]), ("models", run["model"])]
+            for section, version in versions + [("data", source)] * (source is not None):
+                part = of_sections(point, [section])
+                if (section, version, point_name(part)) not in known:
+                    self._refuse_version(section, version, part)
+                    known.add((section, version, point_name(part)))
+        return self
+
+    def _refuse_version(self, section: str, version: int, point: Point) -> None:
+        """Raise ValueError where a data or model version is none at a point of the grid."""
+        kind = DataVersion if section == "data" else ModelVersion
+        try:
+            kind.model_validate(self.version(section, version, point))
+        except ValidationError as error:
+            said = _describe(error.errors()[0]).removeprefix("config: ")
+            raise ValueError(f"grid: {told(point)} for {section}.{version}: {said}") from None
 
     def _refuse_source(self, run: Mapping[str, Any]) -> None:
         """Raise ValueError where a run cannot start from the data version it names."""
@@ -452,7 +633,7 @@ class Study(Section):
         if source not in self.data:
             raise ValueError(
                 f"finetune.finetune_from = {source}: not defined under data, which has "
-                f"{sorted(self.data)}"
+                f"{shorten(sorted(self.data))}"
             )
 
     def training(
@@ -462,14 +643,74 @@ class Study(Section):
         model: int,
         domain: int | None = None,
         protocol: Protocol | None = None,
+        point: Point | None = None,
     ) -> dict[str, Any]:
-        """Return the training settings of one run, overrides applied."""
+        """Return the training settings of one run, overrides and a point of the grid applied."""
         run = dict(phase=phase, data=data, model=model, domain=domain, protocol=protocol)
         settings = getattr(self, phase).model_dump()
         for override in self.overrides:
             if override.matches(run):
                 settings.update(override.settings())
-        return typing.cast(dict[str, Any], settings)
+        return typing.cast(dict[str, Any], settings | settings_of(point or {}, phase))
+
+    def version(self, section: str, number: int, point: Point | None = None) -> dict[str, Any]:
+        """Return the settings of a version of `data`, `models` or `domains` at a point."""
+        settings = getattr(self, section)[number].model_dump(mode="json")
+        return typing.cast(dict[str, Any], settings | settings_of(point or {}, section))
+
+    def part(
+        self,
+        point: Point,
+        data: int,
+        model: int | None = None,
+        domain: int | None = None,
+        protocol: Protocol | None = None,
+    ) -> dict[str, Any]:
+        """Return the part of a point that makes files others than the study's own.
+
+        These are a data version and its labels; with a model version, a pretraining; with a domain
+        version and a protocol too, a finetuning, of which what it starts from is a part.
+        """
+        found = changed(point, "data", self.version("data", data))
+        if model is None:
+            return found
+        found |= changed(point, "models", self.version("models", model))
+        if domain is None or protocol is None:
+            return found | changed(point, "pretrain", self.training("pretrain", data, model))
+        found |= changed(
+            point, "finetune", self.training("finetune", data, model, domain, protocol)
+        )
+        if PROTOCOLS[protocol].pretrained:
+            settings = self.training("finetune", data, model, domain, protocol, point)
+            source = settings["finetune_from"]
+            found |= self.part(point, data if source is None else source, model)
+        return found
+
+    def parts(self, *versions: Any) -> dict[str, Point]:
+        """Return the different parts of the grid's points that `part` has for versions, by name."""
+        found = [self.part(point, *versions) for point in self._all_points()]
+        return {point_name(part): part for part in found}
+
+    def _all_points(self) -> Iterator[dict[str, Any]]:
+        """Yield every combination of the grid's values; of none, the one without keys."""
+        values = self.grid.values()
+        for chosen in product(*values.values()):
+            yield dict(zip(values, chosen, strict=True))
+
+    def grid_runs(self) -> Iterator[GridRun]:
+        """Yield every selected run at every point of the grid, each once.
+
+        A point that leaves a run as it is in the study is that run.
+        """
+        for run in self.runs():
+            keys = {key: run[key] for key in RUN}
+            seen = set()
+            versions = [run[key] for key in RUN[1:]]
+            for point in self._all_points():
+                part = self.part(point, *versions)
+                if (name := point_name(part)) not in seen:
+                    seen.add(name)
+                    yield GridRun(keys, part, of_sections(point, _concerning(run)))
 
     def runs(self) -> Iterator[dict[str, Any]]:
         """Yield every selected run as phase, data, model, domain, protocol and its settings."""
@@ -490,6 +731,24 @@ class Study(Section):
                         )
                         yield run | self.training("finetune", data, model, domain, protocol)
 
+    def own_runs(self) -> Iterator[GridRun]:
+        """Yield the study's own runs with the values that they have for the keys of the grid."""
+        for run in self.runs():
+            own = {
+                **self._keys("data", self.version("data", run["data"])),
+                **self._keys("models", self.version("models", run["model"])),
+                **self._keys(run["phase"], run),
+            }
+            if "pretrain" in _concerning(run) and run["phase"] == "finetune":
+                source = run["data"] if run["finetune_from"] is None else run["finetune_from"]
+                own |= self._keys("pretrain", self.training("pretrain", source, run["model"]))
+            yield GridRun({key: run[key] for key in RUN}, {}, own)
+
+    def _keys(self, section: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the values that settings of a section have for the keys of the grid."""
+        found = settings_of(self.grid.values(), section)
+        return {f"{section}.{key}": settings[key] for key in found}
+
     def used(self) -> dict[str, Any]:
         """Return the part of this configuration that its runs use; it is a configuration too."""
         runs, overrides = list(self.runs()), self.overrides
@@ -500,7 +759,10 @@ class Study(Section):
         used = self.model_dump()
         for key in ("data", "models", "domains"):
             used[key] = {version: used[key][version] for version in getattr(self.run, key)}
-        return used | {"overrides": [item.model_dump(exclude_unset=True) for item in overrides]}
+        used |= {"overrides": [item.model_dump(exclude_unset=True) for item in overrides]}
+        del used["grid"]  # whose keys are not all given
+        grid = self.grid.values()
+        return used | ({"grid": grid} if grid else {})
 
     def tables(self) -> dict[str, Any]:
         """Return what a page tells about the study: the selected versions and runs."""
@@ -509,17 +771,20 @@ class Study(Section):
             defined = getattr(self, key)
             return {version: defined[version].model_dump() for version in getattr(self.run, key)}
 
-        name = Path(self.pathvars.results).name
-        return {
+        name = PurePath(self.pathvars.results).name
+        tables = {
             "name": "" if name == "results" else name,
             "models": selected("models"),
             "data": selected("data"),
             "domains": selected("domains"),
             "protocols": self.run.protocols,
             "seeds": self.run.seeds,
+            "pretrain_seeds": self.run.pretrain_seeds,
             "training": list(self.runs()),
             "figures": self.figures.model_dump(),
         }
+        grid = self.grid.values()
+        return tables | ({"grid": grid} if grid else {})
 
     def costs(self, phase: Phase) -> dict[str, Any]:
         """Return what the cost of a phase's runs depends on; see `scale.plot_scale`."""
@@ -535,6 +800,19 @@ class Study(Section):
         }
 
 
+def _concerning(run: Mapping[str, Any]) -> list[str]:
+    """Return the sections whose keys concern a run."""
+    if run["phase"] == "pretrain":
+        return ["data", "models", "pretrain"]
+    starts_pretrained = PROTOCOLS[run["protocol"]].pretrained
+    return ["data", "models", *(["pretrain"] if starts_pretrained else []), "finetune"]
+
+
+def _told_run(run: Mapping[str, Any]) -> str:
+    """Return the keys of a run for a message."""
+    return " ".join(f"{key} {run[key]}" for key in RUN if run[key] is not None)
+
+
 def load_study(config: Mapping[str, Any]) -> Study:
     """Validate a merged configuration.
 
@@ -547,38 +825,6 @@ def load_study(config: Mapping[str, Any]) -> Study:
         raise ConfigError("\n".join(_describe(fault) for fault in error.errors())) from None
 
 
-def check_file(path: str | Path) -> None:
-    """Refuse what a reader of YAML passes over: a key that stands twice in a section, and code.
-
-    Raises:
-        ConfigError: in one line that names the file, the line and the key.
-    """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-        root = yaml.compose(text, Loader=yaml.SafeLoader)  # noqa: TID251 - a safe loader
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigError(f"config: {path}: not YAML: {' '.join(str(error).split())}") from None
-    seen, waiting = set(), [root]
-    while waiting:
-        node = waiting.pop()
-        if id(node) in seen:  # an alias
-            continue
-        seen.add(id(node))
-        if isinstance(node, yaml.SequenceNode):
-            waiting += node.value
-        elif isinstance(node, yaml.MappingNode):
-            waiting += [value for _, value in node.value]
-            names = [key.value for key, _ in node.value]
-            for number, (key, _) in enumerate(node.value):
-                place = (
-                    f"config: {path}, line {key.start_mark.line + 1}: {_printable(str(key.value))}"
-                )
-                if key.value in names[:number]:
-                    raise ConfigError(f"{place}: this key stands twice in its section")
-                if key.value == "__use_yte__":  # has Snakemake evaluate values as Python
-                    raise ConfigError(f"{place}: a configuration holds values, not code")
-
-
 PLAIN = {  # where pydantic speaks of Python
     "model_type": "must be a section with keys of its own",
     "dict_type": "must be a section with keys of its own",
@@ -589,7 +835,7 @@ PLAIN = {  # where pydantic speaks of Python
 def _describe(fault: Any) -> str:
     """Turn one of pydantic's faults into `config: key = value: what is allowed`."""
     location, kind = fault["loc"], fault["type"]
-    key = _printable(".".join(str(part) for part in location if part != "[key]"))
+    key = printable(".".join(str(part) for part in location if part != "[key]"))
     if kind == "extra_forbidden":
         known = list(_section(location[:-1]).model_fields)
         near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.0)
@@ -600,15 +846,15 @@ def _describe(fault: Any) -> str:
         own = str(fault["ctx"]["error"])
         return f"config: {key}.{own}" if key else f"config: {own}"
     message = PLAIN.get(kind, fault["msg"][:1].lower() + fault["msg"][1:])
-    return f"config: {key} = {_short(fault['input'])}: {message}"
+    return f"config: {key} = {shorten(fault['input'])}: {message}"
 
 
-def _printable(key: str) -> str:
+def printable(key: str) -> str:
     """Return a key in a form that keeps a message in one line."""
     return key if key.isprintable() else ascii(key)
 
 
-def _short(value: object) -> str:
+def shorten(value: object) -> str:
     """Return a value as a message shows it, cut off where it is long, or deep as aliases are."""
     short = reprlib.Repr()
     short.maxstring = short.maxother = 80
@@ -625,8 +871,8 @@ def _section(location: tuple[int | str, ...]) -> type[Section]:
     for part in location:
         if isinstance(found, type) and issubclass(found, Section):
             found = found.model_fields[str(part)].annotation
-            if type(None) in typing.get_args(found):  # Section | None
-                found = typing.get_args(found)[0]
         else:  # dict[Version, Section] or list[Section]
             found = typing.get_args(found)[-1]
+        if type(None) in typing.get_args(found):  # Section | None
+            found = typing.get_args(found)[0]
     return typing.cast(type[Section], found)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from gpt_math_domains.files import write_json, write_text
-from gpt_math_domains.study.config import LIMIT, Section, Study
+from gpt_math_domains.study.config import LIMIT, Grid, Section, Study
 
 
 def schema() -> dict[str, Any]:
@@ -33,6 +33,10 @@ def reference() -> str:
         rows: list[str] = []
         nested: dict[type[Section], list[str]] = {}
         for name, field in section.model_fields.items():
+            if field.annotation is Grid:  # whose keys are those of other sections
+                keys = "`grid.<section>.<key>`"
+                rows.append(f"| {keys} | list of the key's values | {field.description} |")
+                continue
             inner, suffix = _nested_section(field.annotation)
             if inner is not None:
                 nested.setdefault(inner, []).append(f"{paths[0]}{name}{suffix}.")

@@ -1,10 +1,16 @@
 """Executors: the same training step taken eagerly, compiled, or captured in a CUDA graph."""
 
 import os
+import re
+import shlex
 import shutil
+import sysconfig
+import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
+from hashlib import sha256
+from pathlib import Path
 from types import FunctionType
 from typing import Any
 
@@ -46,7 +52,8 @@ def prepare_execution(
         stack: just built; its state stays.
         order: of the examples.
         settings: of the run.
-        note: told what it is, and why if that is not what the name says.
+        note: told what it is, and why if that is not what the name says: in the first line; what
+            else there is to say follows in others.
 
     Raises:
         ValueError: `cuda_graph` is asked for without a CUDA device.
@@ -61,12 +68,14 @@ def prepare_execution(
         note("no C++ compiler found: the steps are carried out eagerly")
         name = "eager"
     if name == "compiled":
+        _name_directories_plainly()
         compile_stack(stack)
         try:
             with _undone(stack):
                 training_step(stack, order.rows(1))
         except torch._dynamo.exc.TorchDynamoException as error:
-            note(f"torch.compile failed, the steps are carried out eagerly: {error!r}"[:500])
+            whole = "".join(traceback.format_exception(error)).rstrip()
+            note(f"torch.compile failed, the steps are carried out eagerly: {_why(error)}\n{whole}")
             del stack.update  # the instance's: that of the class is the eager one
             name = "eager"
     note(f"executor {name}")
@@ -127,6 +136,45 @@ def _update(stack: Stack, rows: Tensor) -> Tensor:
         divisor = group.square.sqrt() * correction + settings.adam_epsilon
         group.values.sub_(size * group.mean / divisor)
     return losses
+
+
+def _name_directories_plainly() -> None:
+    """Give torch.compile names of directories that it can tell a compiler.
+
+    PyTorch 2.13 quotes no directory of libraries, so that a space in it makes two words of one. It
+    gets links without one, which stand in its cache and so have the same names in the next job.
+    """
+    from torch.utils import cpp_extension  # what only compiling needs
+
+    cpp_extension.TORCH_LIB_PATH = _plain_name(cpp_extension.TORCH_LIB_PATH)
+    variables = sysconfig.get_config_vars()
+    variables["LIBDIR"] = _plain_name(variables["LIBDIR"])
+
+
+def _plain_name(path: str) -> str:
+    """Return a directory's name, or that of a link to it which a shell would take for one word."""
+    if shlex.quote(path) == path:
+        return path
+    from torch._inductor.runtime.cache_dir_utils import cache_dir
+
+    link = Path(cache_dir(), "links", sha256(path.encode()).hexdigest()[:16])
+    link.parent.mkdir(exist_ok=True)
+    with suppress(FileExistsError):
+        link.symlink_to(path)
+    return str(link)
+
+
+def _why(error: BaseException) -> str:
+    """Return why something failed, in one line: the first complaint of a compiler, if it was one.
+
+    An error may have been caused by others, and tell the command and what it said in many lines.
+    """
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__  # type: ignore[assignment]
+    lines = [" ".join(line.split()) for line in str(error).splitlines() if line.strip()]
+    complaints = [line for line in lines if re.search(r"\berror\b:", line)]
+    told = [*complaints, *lines[-1:]] if "CppCompileError" in repr(error) else lines
+    return f"{type(error).__name__}: {told[0]}" if told else type(error).__name__
 
 
 @contextmanager

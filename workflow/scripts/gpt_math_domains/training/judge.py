@@ -1,8 +1,8 @@
 """Judging pretrained checkpoints equation by equation."""
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,17 +11,19 @@ from numpy.typing import NDArray
 
 from gpt_math_domains.data.families import Parts, families_of, parts_of
 from gpt_math_domains.data.manifest import check_manifest
-from gpt_math_domains.data.tables import read_equations
-from gpt_math_domains.data.vocabulary import POSITIONS, read_vocabulary
-from gpt_math_domains.files import errors_name, read_json, sha256
+from gpt_math_domains.data.tables import Equations, read_equations, require_known
+from gpt_math_domains.data.vocabulary import LONGEST, POSITIONS, Vocabulary, read_vocabulary
+from gpt_math_domains.files import errors_name
 from gpt_math_domains.results.answers import (
     SPLITS,
     describe_equations,
     write_answers,
     write_trajectory,
 )
-from gpt_math_domains.run import STEP, WEIGHTS
-from gpt_math_domains.training.checkpoint import read_checkpoints
+from gpt_math_domains.run import ModelSize
+from gpt_math_domains.training.answers import answer_prompts, written_answers
+from gpt_math_domains.training.checkpoint import kept_checkpoints, read_checkpoints
+from gpt_math_domains.training.model import Parameters
 from gpt_math_domains.training.stack import decide
 from gpt_math_domains.training.tasks import NextTokens
 
@@ -32,6 +34,7 @@ def judge_answers(
     seeds: Sequence[int],
     checkpoints: Sequence[Path],
     *,
+    size: Mapping[str, Any],
     train: str | Path,
     valid: str | Path,
     vocabulary: str | Path,
@@ -39,7 +42,7 @@ def judge_answers(
     output: str | Path,
     threads: int = 1,
 ) -> None:
-    """Write which equations each seed of a pretrained model gets right; see `write_answers`.
+    """Write what each seed of a pretrained model answers to each equation; see `write_answers`.
 
     The models run on the CPU in the precision of their weights, dropout off. What is right is
     decided as in the evaluations of training.
@@ -49,6 +52,7 @@ def judge_answers(
         model: the model version.
         seeds: of the checkpoints.
         checkpoints: directories, one for each seed.
+        size: the fields of `run.ModelSize` that do not follow from the data.
         train: the equations trained on.
         valid: the validation equations.
         vocabulary: of both.
@@ -57,15 +61,31 @@ def judge_answers(
         threads: of the CPU.
 
     Raises:
-        ValueError: a file is malformed, or the checkpoints are of another vocabulary.
+        ValueError: a file is malformed, or the checkpoints are of another size or vocabulary.
     """
-    _prepare(threads, manifest, train=train, valid=valid, vocabulary=vocabulary)
+    prepare(threads, manifest, train=train, valid=valid, vocabulary=vocabulary)
     frames = []
-    for split, parts, right in _judge(checkpoints, train, valid, vocabulary):
+    known = read_vocabulary(vocabulary)
+    parameters, found = read_models(checkpoints, size, known)
+    names = written_answers(known)
+    for split, path in zip(SPLITS, (train, valid), strict=True):
+        equations, parts = _read_equations(path, known)
         described = describe_equations(parts)
-        for seed, row in zip(seeds, right, strict=True):
+        every = np.arange(len(parts))
+        asked = np.arange(LONGEST) < equations.answer_starts[:, None]
+        prompts = torch.from_numpy(np.where(asked, equations.tokens, -1))
+        right = np.where(parts.answer < 0, known.size, 0) + np.abs(parts.answer)
+        for seed, given, probabilities in zip(
+            seeds, *answer_prompts(parameters, found, prompts, known), strict=True
+        ):
             told = described.assign(data=data, model=model, seed=seed, split=split)
-            frames.append(told.assign(right=row.astype(np.int64)))
+            frames.append(
+                told.assign(
+                    right=(given.numpy() == right).astype(np.int64),
+                    answer=[names[number] for number in given.tolist()],
+                    probability=probabilities[every, given].double().numpy(),
+                )
+            )
     answers = pd.concat(frames, ignore_index=True)
     write_answers(answers.sort_values(["seed", "split"], kind="stable"), output)
 
@@ -76,6 +96,7 @@ def judge_trajectory(
     seeds: Sequence[int],
     record: str | Path,
     *,
+    size: Mapping[str, Any],
     train: str | Path,
     valid: str | Path,
     vocabulary: str | Path,
@@ -92,6 +113,7 @@ def judge_trajectory(
         model: the model version.
         seeds: of the run.
         record: of the run, which names its checkpoints and their checksums; they are beside it.
+        size: the fields of `run.ModelSize` that do not follow from the data.
         train: the equations trained on.
         valid: the validation equations.
         vocabulary: of both.
@@ -100,15 +122,16 @@ def judge_trajectory(
         threads: of the CPU.
 
     Raises:
-        ValueError: a file is malformed, the checkpoints are of another vocabulary, or one is not
-            what the record says.
+        ValueError: a file is malformed, the checkpoints are of another size or vocabulary, or one
+            is not what the record says.
     """
-    _prepare(threads, manifest, train=train, valid=valid, vocabulary=vocabulary)
+    prepare(threads, manifest, train=train, valid=valid, vocabulary=vocabulary)
+    kept = kept_checkpoints(Path(record), seeds)
+    if not kept:
+        raise ValueError(f"{record}: names no checkpoints along training")
     frames = []
-    for step in _recorded_steps(Path(record)):
-        name = STEP.format(step=step)
-        checkpoints = [Path(record).parent / f"seed_{seed}" / name for seed in seeds]
-        for split, parts, right in _judge(checkpoints, train, valid, vocabulary):
+    for step, checkpoints in kept.items():
+        for split, parts, right in _judge(checkpoints, size, train, valid, vocabulary):
             families, members = families_of(parts)
             for seed, row in zip(seeds, right, strict=True):
                 share = (row[:, None] & members).sum(axis=0) / members.sum(axis=0)
@@ -120,50 +143,61 @@ def judge_trajectory(
     write_trajectory(trajectory.sort_values(["seed", "step"], kind="stable"), output)
 
 
-def _prepare(threads: int, manifest: str | Path, **files: str | Path) -> None:
+def prepare(threads: int, manifest: str | Path, **files: str | Path) -> None:
     """Make torch ready, and check that the files are those of a manifest."""
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
     check_manifest(Path(manifest), **{name: Path(path) for name, path in files.items()})
 
 
+def read_models(
+    checkpoints: Sequence[Path], size: Mapping[str, Any], vocabulary: Vocabulary
+) -> tuple[Parameters, ModelSize]:
+    """Return the stacked parameters `[R, ...]` of checkpoints, without a head, and their size.
+
+    Args:
+        checkpoints: directories, one for each seed.
+        size: the fields of `run.ModelSize` that do not follow from the vocabulary.
+        vocabulary: of the models.
+
+    Raises:
+        ValueError: a checkpoint is malformed, or of another size or vocabulary.
+    """
+    parameters, found = read_checkpoints(checkpoints)
+    wanted = ModelSize(**size, vocabulary_size=vocabulary.size, num_positions=POSITIONS)
+    if found != wanted:
+        raise ValueError(f"{checkpoints[0]}: holds {found}, but the run asks for {wanted}")
+    return parameters, found
+
+
 def _judge(
-    checkpoints: Sequence[Path], train: str | Path, valid: str | Path, vocabulary: str | Path
+    checkpoints: Sequence[Path],
+    size: Mapping[str, Any],
+    train: str | Path,
+    valid: str | Path,
+    vocabulary: str | Path,
 ) -> Iterator[tuple[str, Parts, NDArray[np.bool_]]]:
     """Yield each split, the parts of its equations, and which each seed gets right `[R, n]`.
 
     Raises:
-        ValueError: a file is malformed, or the checkpoints are of another vocabulary.
+        ValueError: a file is malformed, or the checkpoints are of another size or vocabulary.
     """
     known = read_vocabulary(vocabulary)
-    parameters, size = read_checkpoints(checkpoints)
-    if (size.vocabulary_size, size.num_positions) != (known.size, POSITIONS):
-        raise ValueError(f"{checkpoints[0]}: holds {size}, which is not of {vocabulary}")
+    parameters, found = read_models(checkpoints, size, known)
     dtype = next(iter(parameters.values())).dtype
     for split, path in zip(SPLITS, (train, valid), strict=True):
-        equations = read_equations(path)
-        with errors_name(path):
-            task = NextTokens.of(equations, known, "cpu", dtype)
-            parts = parts_of(equations, known)
-        _, right = decide(task, parameters, size)
+        equations, parts = _read_equations(path, known)
+        _, right = decide(NextTokens.of(equations, known, "cpu", dtype), parameters, found)
         yield split, parts, right[..., 0].numpy()
 
 
-def _recorded_steps(record: Path) -> list[int]:
-    """Return the steps of a run's checkpoints, each of which is what the record says.
+def _read_equations(path: str | Path, vocabulary: Vocabulary) -> tuple[Equations, Parts]:
+    """Return equations and their parts.
 
     Raises:
-        ValueError: the record names none, or one is not there or another.
+        ValueError: the file is malformed, or not of this vocabulary.
     """
-    told = read_json(record)
-    sums = told.get("checkpoints") if isinstance(told, dict) else None
-    if not isinstance(sums, dict) or not sums:
-        raise ValueError(f"{record}: names no checkpoints along training")
-    steps = set()
-    for name, recorded in sums.items():
-        known = re.fullmatch(r"seed_\d+/step_(\d+)/" + re.escape(WEIGHTS), name)
-        path = record.parent / name
-        if known is None or not path.is_file() or sha256(path) != recorded:
-            raise ValueError(f"{path}: is not the checkpoint that {record.name} names")
-        steps.add(int(known[1]))
-    return sorted(steps)
+    equations = read_equations(path)
+    with errors_name(path):
+        require_known(equations.tokens, vocabulary)
+        return equations, parts_of(equations, vocabulary)

@@ -50,7 +50,7 @@ def forward(
     for layer in range(size.num_layers):
         wanted = last if layer == size.num_layers - 1 else None
         states = _block(parameters, f"transformer.h.{layer}", size, states, dropout, wanted)
-    states = _layer_norm(parameters, "transformer.ln_f", states)
+    states = final_norm(parameters, states)
     return states if last is None else states.squeeze(1)
 
 
@@ -126,6 +126,11 @@ class Masks:
         """Return states, masked."""
         first, self._used = self._used, self._used + states.numel()
         return states * self._masks[first : self._used].view(states.shape)
+
+
+def final_norm(parameters: Parameters, states: Tensor) -> Tensor:
+    """Return states `[..., D]` after the last LayerNorm, as logits are read from them."""
+    return _layer_norm(parameters, "transformer.ln_f", states)
 
 
 def token_scores(parameters: Parameters, states: Tensor) -> Tensor:

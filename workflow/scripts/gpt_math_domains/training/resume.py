@@ -8,7 +8,7 @@ declared outputs of a job that fails:
         tensors.safetensors     parameters, AdamW's means, loss sums, dropout generators
         state.json              what the run is, how far it is, and its evaluations
         SHA256SUMS              of these two; `sha256sum --check` reads it
-    resume/broken_{number}/     states that were found damaged
+    resume/broken_{number}/     states that were found damaged, or that no run can be in
 """
 
 import json
@@ -28,9 +28,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from gpt_math_domains.files import sha256, sync_directory, write_json, write_text
-from gpt_math_domains.jobs.locks import exclusive
+from gpt_math_domains.jobs.locks import Lock, exclusive
 from gpt_math_domains.jobs.stops import Stop
-from gpt_math_domains.run import Evaluation, Start
+from gpt_math_domains.run import (
+    Evaluation,
+    Start,
+    evaluation_steps,
+    is_number,
+    learning_rate,
+)
 from gpt_math_domains.training.model import Parameters
 from gpt_math_domains.training.stack import Stack
 
@@ -70,8 +76,10 @@ class Resume:
 
     Args:
         directory: of the states.
+        lock: of the directory, held.
         identity: of this run, as JSON can say it.
         stack: just built; changed in place.
+        parts: of which each evaluation tells the accuracy.
         stop: asked at each heartbeat.
         note: told what a person should know, in one line each.
 
@@ -82,13 +90,15 @@ class Resume:
     def __init__(
         self,
         directory: Path,
+        lock: Lock,
         identity: Mapping[str, object],
         stack: Stack,
+        parts: int,
         stop: Stop,
         note: Callable[[str], None],
     ) -> None:
-        self._directory = directory
-        self._stack = stack
+        self._directory, self._lock = directory, lock
+        self._stack, self._parts = stack, parts
         self._stop = stop
         self._note = note
         self._told = _told_seconds()
@@ -117,6 +127,7 @@ class Resume:
 
         Raises:
             SystemExit: with status 128 plus the signal's number.
+            BlockingIOError: another process trains this run now.
             FloatingPointError: a trained value is not finite.
         """
         self._save_if(self._is_due(SAVE_SECONDS), step)
@@ -130,8 +141,10 @@ class Resume:
         """Write the state after `step` steps; where that fails, say so and keep the one before.
 
         Raises:
+            BlockingIOError: another process trains this run now; nothing is written.
             FloatingPointError: a trained value is not finite; nothing is written.
         """
+        self.require_alone()
         began = time.monotonic()
         tensors = self._tensors()
         self._require_finite(tensors, step)
@@ -144,6 +157,19 @@ class Resume:
             self._note(f"state not saved at step {step:,}, training goes on: {error}")
         self._saved = time.monotonic()
         self._cost = self._saved - began
+
+    def require_alone(self) -> None:
+        """Make sure that nobody else trains this run: somebody may have removed the directory.
+
+        Raises:
+            BlockingIOError: another process does, since then.
+        """
+        try:
+            self._lock.require()
+        except BlockingIOError:
+            raise
+        except OSError:  # where nothing can be saved either, which is told then
+            pass
 
     def clear(self) -> None:
         """Remove all states, once the run's outputs are there; where that fails, say so."""
@@ -210,8 +236,10 @@ class Resume:
                 state = _read(path)
                 found = _differences(state.identity, self._state.identity)
                 if not found:
-                    self._restore(load_file(path / TENSORS))
-            except (OSError, ValueError, SafetensorError) as error:
+                    for fault in self._faults(state):
+                        raise ValueError(f"{STATE}: {fault}")
+                    self._restore(load_file(path / TENSORS), state.step)
+            except (OSError, ValueError, KeyError, SafetensorError) as error:
                 aside = self._directory / f"broken_{number:06d}"
                 self._note(f"{path} is damaged, kept as {aside.name}: {error}")
                 _remove(aside)
@@ -226,18 +254,61 @@ class Resume:
             self._note(f"starts over, as what was saved differs: {'; '.join(differences)}")
         self._prune()
 
-    def _restore(self, tensors: Parameters) -> None:
-        """Copy a state's tensors into the stack.
+    def _faults(self, state: State) -> Iterator[str]:
+        """Yield what is wrong with a state of this run: what no training can have left."""
+        settings, examples = self._stack.settings, len(self._stack.task)
+        seeds = len(self._stack.dropout.generators)
+        total_steps = settings.total_steps(examples)
+        if type(state.step) is not int or not 0 <= state.step <= total_steps:
+            yield f"step is {state.step!r}, but the run has steps 0 to {total_steps}"
+            return
+        if type(state.resumes) is not int or state.resumes < 0:
+            yield f"resumes is {state.resumes!r}, but it is a count"
+        if not is_number(state.seconds):
+            yield f"seconds is {state.seconds!r}, but it is a time"
+        wanted = [
+            step
+            for step in evaluation_steps(total_steps, settings.eval_steps)
+            if step <= state.step
+        ]
+        found = [evaluation.step for evaluation in state.evaluations]
+        # The state after a step may be saved before its evaluation.
+        if found != wanted and [*found, state.step] != wanted:
+            yield f"evaluations of the steps {found}, but at step {state.step} they are {wanted}"
+            return
+        for evaluation in state.evaluations:
+            rate = learning_rate(evaluation.step, total_steps, settings)
+            epoch = evaluation.step / settings.steps_per_epoch(examples)
+            if (evaluation.learning_rate, evaluation.epoch) != (rate, epoch):
+                yield f"the evaluation of step {evaluation.step} is of another epoch or rate"
+            for fault in evaluation.faults(seeds, self._parts):
+                yield f"the evaluation of step {evaluation.step}: {fault}"
+
+    def _restore(self, tensors: Parameters, step: int) -> None:
+        """Copy a state's tensors into the stack, all of them or none.
 
         Raises:
-            ValueError: they are not those of this stack.
+            ValueError: they are not those of this stack after so many steps.
         """
         wanted = {name: (value.shape, value.dtype) for name, value in self._tensors().items()}
         if {name: (value.shape, value.dtype) for name, value in tensors.items()} != wanted:
             raise ValueError(f"{TENSORS} has not the tensors of this run")
+        for name, value in tensors.items():
+            if value.is_floating_point() and not bool(value.isfinite().all()):
+                raise ValueError(f"{TENSORS}: {name} is not finite")
+            if name.endswith(".square") and bool((value < 0).any()):
+                raise ValueError(f"{TENSORS}: {name} is a mean of squares, but below 0")
+            if name == "steps" and not bool((value == step).all()):
+                raise ValueError(f"{TENSORS}: steps is not {step}, as {STATE} says")
+        generators = self._stack.dropout.generators
+        for number, generator in enumerate(generators):
+            try:
+                torch.Generator(generator.device).set_state(tensors[f"generator.{number}"])
+            except RuntimeError as error:
+                raise ValueError(f"{TENSORS}: generator.{number}: {error}") from None
         for name, value in self._stack.state().items():
             value.copy_(tensors[name])
-        for number, generator in enumerate(self._stack.dropout.generators):
+        for number, generator in enumerate(generators):
             generator.set_state(tensors[f"generator.{number}"])
 
     def _numbered(self, *kinds: str) -> Iterator[tuple[int, Path]]:
@@ -260,6 +331,7 @@ def resumable(
     directory: Path,
     identity: Mapping[str, object],
     stack: Stack,
+    parts: int,
     stop: Stop,
     note: Callable[[str], None],
 ) -> Iterator[Resume]:
@@ -271,6 +343,7 @@ def resumable(
         directory: of the states; made, and removed once `Resume.clear` was called.
         identity: what must be the same for an attempt to go on.
         stack: just built; brought to where the last attempt left it.
+        parts: of which each evaluation tells the accuracy.
         stop: notices that the job shall end.
         note: told what a person should know.
 
@@ -288,8 +361,8 @@ def resumable(
             note(f"waits for process {owner}, which trains this run")
             told.add(owner)
 
-    with exclusive(directory / LOCK, LOCK_SECONDS, waiting):
-        yield Resume(directory, identity, stack, stop, note)
+    with exclusive(directory / LOCK, LOCK_SECONDS, waiting) as lock:
+        yield Resume(directory, lock, identity, stack, parts, stop, note)
 
 
 def _read(path: Path) -> State:
@@ -305,7 +378,7 @@ def _read(path: Path) -> State:
         state = State(**json.loads((path / STATE).read_bytes()))
         state.identity = dict(state.identity)
         state.evaluations = [Evaluation(**fields) for fields in state.evaluations]  # type: ignore[arg-type]
-    except TypeError as error:
+    except (TypeError, RecursionError) as error:
         raise ValueError(f"{STATE}: {error}") from None
     return state
 

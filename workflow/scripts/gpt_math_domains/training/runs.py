@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.backends.cpu import get_cpu_capability
 
 from gpt_math_domains.data.families import Parts, families_of, is_mirrored, parts_of
-from gpt_math_domains.data.manifest import check_manifest
+from gpt_math_domains.data.manifest import check_labelled, check_manifest
 from gpt_math_domains.data.tables import read_equations, read_labels
 from gpt_math_domains.data.vocabulary import POSITIONS, Vocabulary, read_vocabulary
 from gpt_math_domains.files import errors_name, sha256
@@ -24,6 +25,7 @@ from gpt_math_domains.jobs.stops import Stop
 from gpt_math_domains.results.metrics import write_metrics, write_parts
 from gpt_math_domains.run import (
     ACCURACY,
+    CONFIG,
     EMBEDDING,
     PROTOCOLS,
     STEP,
@@ -50,6 +52,7 @@ class Job:
         model: the fields of `run.ModelSize` that do not follow from the data.
         settings: the fields of `run.Settings`.
         seeds: in stack order.
+        pretrain_seeds: of the checkpoints that they start from; none where the start is random.
         device: `auto`, `cpu` or `cuda`.
         precision: a key of `PRECISIONS`.
         execution: see `execution.prepare_execution`.
@@ -59,12 +62,14 @@ class Job:
         record: of the job, to write beside the metrics.
         checkpoints: directories to write, one for each seed.
         log: where progress is told in full.
+        point: of the grid, as in `run.DIRECTORIES`.
     """
 
     run: Mapping[str, Any]
     model: Mapping[str, Any]
     settings: Mapping[str, Any]
     seeds: Sequence[int]
+    pretrain_seeds: Sequence[int]
     device: str
     precision: str
     execution: str
@@ -74,6 +79,7 @@ class Job:
     record: Record
     checkpoints: Sequence[Path]
     log: TextIO
+    point: str = ""
 
     def size(self, vocabulary: Vocabulary) -> ModelSize:
         """Return the size of the run's models."""
@@ -179,6 +185,7 @@ def finetune_model(
     manifest_json: Path,
     train_labels_csv: Path,
     valid_labels_csv: Path,
+    labels_manifest_json: Path,
     pretrained: Sequence[Path],
     pretrained_vocabulary: Sequence[Path],
 ) -> None:
@@ -196,6 +203,7 @@ def finetune_model(
         manifest_json: the checksums of these three.
         train_labels_csv: labels of the equations to train on.
         valid_labels_csv: labels of the equations to judge by.
+        labels_manifest_json: the checksums of these two, and of the equations that they are of.
         pretrained: checkpoint directories, one for each seed; unused where the start is random.
         pretrained_vocabulary: the one vocabulary of these, perhaps of another data version.
 
@@ -207,6 +215,8 @@ def finetune_model(
     device = prepare_torch(job.device, job.threads, job.precision)
     dtype, _ = PRECISIONS[job.precision]
     check_manifest(manifest_json, train=train_csv, valid=valid_csv, vocabulary=vocabulary_json)
+    check_manifest(labels_manifest_json, train=train_labels_csv, valid=valid_labels_csv)
+    check_labelled(labels_manifest_json, train=train_csv, valid=valid_csv)
     vocabulary = read_vocabulary(vocabulary_json)
     size = job.size(vocabulary)
     tasks, parts, columns = [], [], []
@@ -265,8 +275,8 @@ def carried_over(
 
 
 def checkpoint_directories(files: Sequence[str]) -> list[Path]:
-    """Return the directories that hold checkpoint files, in the order of the files."""
-    return list(dict.fromkeys(Path(file).parent for file in files))
+    """Return the directories of checkpoint files, in their order; one may stand there twice."""
+    return [Path(file).parent for file in files if Path(file).name == CONFIG]
 
 
 def _train(
@@ -297,7 +307,7 @@ def _train(
     )
     order = BatchOrder(len(task), settings, job.seeds, device)
     total_steps = settings.total_steps(len(task))
-    progress = Progress(job.run, ACCURACY[phase], total_steps, job.log)
+    progress = Progress({**job.run, "point": job.point}, ACCURACY[phase], total_steps, job.log)
     progress.note(f"{len(task):,} training examples, seeds {list(job.seeds)}, on {device}")
     if job.precision == "bf16" and not has_bf16(device):
         progress.note("this processor has no bf16 arithmetic: fp32 would be many times as fast")
@@ -305,13 +315,16 @@ def _train(
     with ExitStack() as until_done:
         stop = until_done.enter_context(Stop(progress.note))
         execution = prepare_execution(job.execution, stack, order, settings, progress.note)
+        if (
+            stop.reason
+        ):  # which may have reached the compiler too: eager steps are not what was asked
+            stop.leave("nothing more was trained")
         identity = _identity(job, execution, device)
         resume = until_done.enter_context(
-            resumable(directory, identity, stack, stop, progress.note)
+            resumable(directory, identity, stack, len(parts), stop, progress.note)
         )
         if resume.start.step > 0:
-            progress.resumed(resume.start.step)
-        progress.tell_in(directory, job.seeds, resume.start.step, resume.evaluations)
+            progress.note(f"resumed at step {resume.start.step:,}")
         executor = make_executor(execution, stack, order, settings)
 
         kept = checkpoint_steps(total_steps, settings.checkpoints)
@@ -329,23 +342,38 @@ def _train(
             resume.heartbeat(step)
 
         def keep_weights(step: int) -> None:
+            resume.require_alone()
             publish([path / STEP.format(step=step) for path in job.checkpoints], stack.parameters)
 
+        progress.begin(resume.start.step)
+        progress.tell_in(directory, job.seeds, resume.start.step, resume.evaluations)
         for evaluation in train(
             stack, judge, order, settings, executor, heartbeat, resume.start, keep_weights
         ):
             progress.evaluation(evaluation)
             resume.evaluated(evaluation, is_last=evaluation.step == total_steps)
+        resume.require_alone()
         done = resume.evaluations
         rows = [row for evaluation in done for row in evaluation.rows(job.run, job.seeds)]
         write_metrics(rows, phase, job.metrics_csv)
         rows = [row for e in done for row in e.part_rows(job.run, job.seeds, parts)]
         write_parts(rows, phase, job.parts_csv)
-        names = [f"{STEP.format(step=step)}/{WEIGHTS}" for step in kept]
-        weights = [path / name for path in job.checkpoints for name in names]
-        _write_record(job, device, execution, resume.resumes, weights, facts or {})
         publish(job.checkpoints, stack.parameters)
+        told = {
+            "weights": _checksums(directory.parent, job.checkpoints),
+            "checkpoints": _checksums(
+                directory.parent,
+                [path / STEP.format(step=step) for path in job.checkpoints for step in kept],
+            ),
+        }
+        _write_record(job, device, execution, resume.resumes, told | dict(facts or {}))
         resume.clear()
+
+
+def _checksums(run: Path, checkpoints: Sequence[Path]) -> dict[str, str]:
+    """Return the SHA-256 of the weights of checkpoints, by their paths below a run's directory."""
+    files = [directory / WEIGHTS for directory in checkpoints]
+    return {str(file.relative_to(run)): sha256(file) for file in files}
 
 
 def _remove_checkpoints(directories: Sequence[Path], step: int) -> None:
@@ -368,13 +396,20 @@ def _identity(job: Job, execution: str, device: str) -> dict[str, object]:
     named = {f"{part}.{key}": parts[part][key] for part in parts for key in parts[part]}
     return named | {
         "seeds": list(job.seeds),
+        "pretrain_seeds": list(job.pretrain_seeds),
         "device": device,
         "precision": job.precision,
         "execution": execution,
         "threads": job.threads,
+        "processor": _processor(device),
         "code": job.record.code,
         "torch": torch.__version__,
     }
+
+
+def _processor(device: str) -> str:
+    """Return the kind of processor that decides the bits: a GPU's name, else what a CPU can do."""
+    return torch.cuda.get_device_name() if device == "cuda" else get_cpu_capability()
 
 
 def _write_record(
@@ -382,21 +417,21 @@ def _write_record(
     device: str,
     execution: str,
     resumes: int,
-    weights: Sequence[Path],
     facts: Mapping[str, Any],
 ) -> None:
-    """Write what was trained, on what, and the checksums of the weights kept on the way."""
-    directory = Path(job.metrics_csv).parent
+    """Write what was trained, and on what."""
     job.record.write(
         resumes=resumes,
         run=job.run,
+        point=job.point,
         model=job.model,
         settings=job.settings,
         seeds=job.seeds,
+        pretrain_seeds=job.pretrain_seeds,
         device=torch.cuda.get_device_name() if device == "cuda" else cpu_name(),
+        processor=_processor(device),
         precision=job.precision,
         execution=execution,
         threads=job.threads,
-        checkpoints={str(path.relative_to(directory)): sha256(path) for path in weights},
         **facts,
     )

@@ -1,0 +1,178 @@
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+import pytest
+
+from gpt_math_domains.figures.drawing import read_drawing
+from gpt_math_domains.figures.grid import grid_heatmaps, grid_lines, plot_grid, spread, varied_keys
+from gpt_math_domains.figures.images import read_figure
+from gpt_math_domains.results.grid import collect_grid, read_grid
+from gpt_math_domains.results.metrics import write_metrics
+from metric_rows import row
+
+COLORS = ["#0072B2", "#D55E00"]
+DECAY, SHARE, LAYERS = "pretrain.weight_decay", "data.train_share", "models.num_layers"
+Points = list[tuple[Mapping[str, str | None], list[list[float]]]]
+
+
+def table(directory: Path, points: Points, **run: Any) -> Path:
+    """Write the table of a grid: of each point the keys' values, and each seed's accuracies."""
+    paths, told = [], []
+    for number, (values, seeds) in enumerate(points):
+        phase = "finetune" if values.get("protocol") else "pretrain"
+        own = {"protocol": values["protocol"]} if phase == "finetune" else {}
+        rows = [
+            row(phase, seed, 10 * (i + 1), accuracy, **own, **run)
+            for seed, curve in enumerate(seeds)
+            for i, accuracy in enumerate(curve)
+        ]
+        write_metrics(rows, phase, directory / f"{number}.csv")
+        paths.append(directory / f"{number}.csv")
+        keys = {key: value for key, value in values.items() if key != "protocol"}
+        told.append({"point": f"grid/number~{number}/", **keys})
+    collect_grid(paths, told, directory / "grid.csv")
+    return directory / "grid.csv"
+
+
+def lines(directory: Path, values: list[str]) -> go.Figure:
+    """Return the figure of a grid with one key and two seeds."""
+    points: Points = [({DECAY: value}, [[0.25, 0.5], [0.5, 0.75]]) for value in values]
+    return grid_lines(read_grid(table(directory, points)), DECAY, "math_acc", COLORS, "title")
+
+
+def curve(figure: go.Figure, axis: str) -> go.Scatter:
+    [found] = [t for t in figure.data if t.yaxis == axis and t.mode == "lines+markers"]
+    return found
+
+
+def test_one_key_has_the_final_accuracy_and_the_first_steps_that_were_reached(
+    tmp_path: Path,
+) -> None:
+    points: Points = [
+        ({DECAY: "1"}, [[0.6, 0.7], [0.7, 0.9]]),
+        ({DECAY: "0.5"}, [[0.3, 0.4], [0.3, 0.6]]),
+    ]
+    figure = grid_lines(read_grid(table(tmp_path, points)), DECAY, "math_acc", COLORS, "title")
+    accuracy, steps = curve(figure, "y"), curve(figure, "y2")
+    assert list(accuracy.x) == [0.5, 1.0]
+    assert list(accuracy.y) == pytest.approx([0.5, 0.8])
+    # Student's t with one degree of freedom: 12.706 times the standard error.
+    assert accuracy.error_y.array[1] == pytest.approx(12.7062 * 0.1, rel=1e-4)
+    # One of two seeds did not get to 0.5 at 0.5, so there is no mean, and it is a triangle.
+    assert np.isnan(steps.y[0]) and steps.y[1] == 10
+    seeds = {
+        (t.marker.symbol, float(x), float(y))
+        for t in figure.data
+        if t.yaxis == "y2" and t.mode == "markers"
+        for x, y in zip(t.x, t.y, strict=True)
+    }
+    assert seeds == {
+        ("circle-open", 1.0, 10.0),
+        ("circle-open", 0.5, 20.0),
+        ("triangle-up-open", 0.5, 20.0),
+    }
+    titles = [axis.title.text for axis in figure.select_yaxes()]
+    assert titles == ["final math_acc", "first step ≥ 0.5 (△ more)", "first step ≥ 0.9 (△ more)"]
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "places"),
+    [
+        (["0.3", "0.7", "0.5"], None, [0.3, 0.5, 0.7]),
+        (["0.001", "1", "0.1"], "log", [0.001, 0.1, 1.0]),
+        (["10", "1", "0", "0.1"], "category", ["0", "0.1", "1", "10"]),
+        (["linear", "constant"], "category", ["linear", "constant"]),
+        (["null", "1"], "category", ["null", "1"]),
+        (["2"], None, [2.0]),
+    ],
+)
+def test_the_axis_is_what_the_values_ask_for(
+    tmp_path: Path, values: list[str], kind: str | None, places: list[Any]
+) -> None:
+    figure = lines(tmp_path, values)
+    assert figure.layout.xaxis.type == kind
+    assert list(curve(figure, "y").x) == places
+    if kind != "category":
+        assert list(figure.layout.xaxis.tickvals) == places
+        assert list(figure.layout.xaxis.ticktext) == sorted(values, key=float)
+
+
+def test_a_run_that_the_key_does_not_concern_is_level(tmp_path: Path) -> None:
+    points: Points = [
+        ({"protocol": "full", DECAY: "0"}, [[0.9]]),
+        ({"protocol": "full", DECAY: "1"}, [[0.8]]),
+        ({"protocol": "scratch", DECAY: None}, [[0.7]]),
+    ]
+    runs = read_grid(table(tmp_path, points))
+    figure = grid_lines(spread(runs, [DECAY]), DECAY, "domain_acc", COLORS, "title")
+    full, scratch = [t for t in figure.data if t.yaxis == "y" and t.mode == "lines+markers"]
+    assert (list(full.y), list(scratch.y)) == ([0.9, 0.8], [0.7, 0.7])
+    assert (full.visible, scratch.visible) == (True, "legendonly")
+
+
+TWO: Points = [
+    ({SHARE: "0.3", DECAY: "0"}, [[0.1, 0.2], [0.1, 0.4]]),
+    ({SHARE: "0.3", DECAY: "1"}, [[0.5, 0.5], [0.1, 0.4]]),
+    ({SHARE: "0.7", DECAY: "0"}, [[0.5, 0.6], [0.4, 0.6]]),
+    ({SHARE: "0.7", DECAY: "0.1"}, [[0.2, 0.6], [0.1, 0.6]]),
+]
+
+
+def test_two_keys_have_a_cell_for_each_point(tmp_path: Path) -> None:
+    runs = read_grid(table(tmp_path, TWO))
+    assert varied_keys(runs) == [DECAY, SHARE]
+    figure = grid_heatmaps(runs, [DECAY, SHARE], "math_acc", "title")
+    accuracy, steps = [t for t in figure.data if t.type == "heatmap"]
+    assert (list(accuracy.x), list(accuracy.y)) == (["0", "0.1", "1"], ["0.3", "0.7"])
+    expected = [[0.3, np.nan, 0.45], [0.6, 0.6, np.nan]]
+    assert np.asarray(accuracy.z, float) == pytest.approx(np.array(expected), nan_ok=True)
+    assert [list(line) for line in accuracy.text] == [["0.30", "", "0.45"], ["0.60", "0.60", ""]]
+    # Where not all seeds got to 0.5, there is no colour, and how many did.
+    assert [list(line) for line in steps.text] == [["0 of 2", "", "1 of 2"], ["15", "20", ""]]
+    colours = 10.0 ** np.asarray(steps.z, float)
+    expected = [[np.nan, np.nan, np.nan], [15, 20, np.nan]]
+    assert colours == pytest.approx(np.array(expected), nan_ok=True)
+
+
+def test_a_menu_chooses_the_values_of_a_third_key_and_the_protocol(tmp_path: Path) -> None:
+    points: Points = [
+        ({**values, LAYERS: layers, "protocol": protocol}, seeds)
+        for protocol in ("full", "scratch")
+        for layers in ("1", "2")
+        for values, seeds in TWO
+    ]
+    runs = read_grid(table(tmp_path, points))
+    assert varied_keys(runs) == [DECAY, SHARE, LAYERS]
+    figure = grid_heatmaps(runs, [DECAY, SHARE, LAYERS], "domain_acc", "title")
+    [menu] = figure.layout.updatemenus
+    assert [button.label for button in menu.buttons] == [
+        f"{protocol}, {LAYERS} {layers}" for protocol in ("full", "scratch") for layers in "12"
+    ]
+    for number, button in enumerate(menu.buttons):
+        visible = button.args[0]["visible"]
+        assert [i for i, seen in enumerate(visible) if seen] == [2 * number, 2 * number + 1]
+    assert [trace.visible for trace in figure.data] == list(menu.buttons[0].args[0]["visible"])
+
+
+def test_the_page_of_a_data_version_has_its_runs_alone_and_words(tmp_path: Path) -> None:
+    points = TWO
+    grid = table(tmp_path, points, data=3)
+    plot_grid(grid, 3, COLORS, tmp_path / "page.html")
+    drawing = read_drawing(tmp_path / "page.html")
+    assert drawing.title.startswith("Pretrain Data:3, grid")
+    assert drawing.description == (
+        f"model 2: final math_acc 0.3 to 0.6, highest at {DECAY} 0, {SHARE} 0.7"
+    )
+    with pytest.raises(ValueError, match="figure is of 1"):
+        plot_grid(grid, 1, COLORS, tmp_path / "other.html")
+
+
+def test_one_key_is_drawn_as_lines_and_several_with_one_value_too(tmp_path: Path) -> None:
+    points: Points = [({SHARE: "0.3", DECAY: value}, [[0.4]]) for value in ("0", "1")]
+    plot_grid(table(tmp_path, points), 1, COLORS, tmp_path / "page.html")
+    figure = read_figure(tmp_path / "page.html")
+    assert {trace.type for trace in figure.data} == {"scatter"}
+    assert figure.layout.xaxis.title.text == DECAY

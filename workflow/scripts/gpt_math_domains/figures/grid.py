@@ -1,0 +1,371 @@
+"""A grid: final accuracy and steps to some accuracies, against the keys that were varied."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import cycle, product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from gpt_math_domains.figures.drawing import write_figure
+from gpt_math_domains.figures.looks import (
+    ACCURACY_RANGE,
+    AXES,
+    DASHES,
+    choice_menu,
+    finetune_title,
+    model_looks,
+    panel_height,
+    pretrain_title,
+    protocols,
+    require_only,
+    set_layout,
+    text_of,
+)
+from gpt_math_domains.results.grid import grid_keys, read_grid
+from gpt_math_domains.results.statistics import THRESHOLDS, Interval, mean_interval
+from gpt_math_domains.run import ACCURACY
+
+WIDE = 10  # times the smallest value: further apart, numbers do not fit a linear axis
+_CELL = 64  # pixels that a cell of a heatmap is wide, at least
+_PANEL = 230  # and a heatmap
+_GREY = "#DDDDDD"  # of cells without a value
+
+
+def varied_keys(runs: pd.DataFrame) -> list[str]:
+    """Return the keys of a grid that have several values, those with the most of them first.
+
+    Where none has, that is the first key that concerns the runs.
+    """
+    keys = [key for key in grid_keys(runs) if runs[key].notna().any()]
+    several = [key for key in keys if runs[key].nunique() > 1]
+    return sorted(several, key=lambda key: -runs[key].nunique()) or keys[:1]
+
+
+def ordered(values: "pd.Series[str]") -> list[str]:
+    """Return the values of a key, ascending where all are numbers, else in the table's order."""
+    found = [str(value) for value in values.dropna().unique()]
+    return sorted(found, key=float) if _numbers(found) is not None else found
+
+
+def spread(runs: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
+    """Return runs that some keys do not concern once for each value of these."""
+    for key in keys:
+        free = runs[key].isna()
+        copies = [runs[free].assign(**{key: value}) for value in ordered(runs[key])]
+        runs = pd.concat([runs[~free], *copies], ignore_index=True)
+    return runs
+
+
+def grid_lines(
+    runs: pd.DataFrame, key: str, metric: str, colors: Sequence[str], title: str
+) -> go.Figure:
+    """Draw final accuracy and first steps at some accuracies against one key.
+
+    Lines are means over seeds with their 95% interval (Student t), one for each model; a mean of
+    steps is there if all seeds got to the accuracy. Small points are seeds, open triangles those
+    that did not get there, at their last step. Of several protocols, the first is drawn and the
+    others wait in the legend. Accuracies that no seed got to have no plot.
+
+    Args:
+        runs: of one data (and domain) version, as `grid.read_grid` returns them.
+        key: the column of the key.
+        metric: `math_acc` or `domain_acc`.
+        colors: colours of the model versions in ascending order; repeated if they are too few.
+        title: the figure's title.
+    """
+    limits, names = _reached(runs), ordered(runs[key])
+    axis, places = _axis(names)
+    figure = make_subplots(
+        rows=1 + len(limits),
+        shared_xaxes=True,
+        vertical_spacing=0.1 / (1 + len(limits)),
+    )
+    looks = model_looks(runs, colors)
+    drawn, *others = protocols(runs)
+    for protocol, dash in zip([drawn, *others], cycle(DASHES), strict=False):
+        heading = text_of(protocol) if others else None
+        for model, look in looks.items():
+            own = runs[(runs["protocol"].fillna("") == protocol) & (runs["model"] == model)]
+            if own.empty:
+                continue
+            told = f"model {model}{f', {text_of(protocol)}' if protocol else ''}"
+            common = {
+                "legendgroup": f"{protocol} {model}",
+                "visible": True if protocol == drawn else "legendonly",
+            }
+            style: dict[str, Any] = {"line": {"color": look["color"], "width": 2, "dash": dash}}
+            style |= {"marker": look | {"size": 9}, "mode": "lines+markers"}
+            for row, column in enumerate(["final", *(f"step_{limit}" for limit in limits)], 1):
+                means = {value: _mean(part[column]) for value, part in own.groupby(key)}
+                there = [value for value in names if value in means]
+                figure.add_scatter(
+                    **style,
+                    **_points([places[value] for value in there], [means[v] for v in there]),
+                    name=str(model) if row == 1 else None,
+                    showlegend=row == 1,
+                    legendgrouptitle={"text": heading} if row == 1 else None,
+                    text=there,
+                    hovertemplate=f"{told}<br>{key} %{{text}}<br>"
+                    + (f"{AXES[metric]} %{{y:.4f}}" if row == 1 else "mean step %{y:,.0f}")
+                    + "<extra></extra>",
+                    **common,
+                    row=row,
+                    col=1,
+                )
+                if row > 1:
+                    for seeds in _seed_points(own, column, key, places, look["color"], told):
+                        figure.add_trace(seeds.update(common), row=row, col=1)
+            heading = None
+    set_layout(figure, title, height=panel_height(1 + len(limits)))
+    figure.update_xaxes(axis | {"showticklabels": True})
+    figure.update_xaxes(title_text=key, row=1 + len(limits))
+    figure.update_yaxes(title_text=f"final {metric}", range=ACCURACY_RANGE, row=1)
+    for row, limit in enumerate(limits, start=2):
+        figure.update_yaxes(
+            title_text=f"first step ≥ {limit} (△ more)", type="log", rangemode="normal", row=row
+        )
+    return figure
+
+
+def grid_heatmaps(runs: pd.DataFrame, keys: Sequence[str], metric: str, title: str) -> go.Figure:
+    """Draw final accuracy and first steps at some accuracies against two keys.
+
+    Each model has a row of heatmaps. A cell is the mean over seeds; where not all of them got to an
+    accuracy, it tells how many did. Accuracies that no seed got to have no plot. A menu chooses the
+    protocol, and the values of further keys.
+
+    Args:
+        runs: of one data (and domain) version, as `grid.read_grid` returns them.
+        keys: the columns of the keys: across, down, and further ones.
+        metric: `math_acc` or `domain_acc`.
+        title: the figure's title.
+    """
+    across, down, *further = keys
+    xs, ys = ordered(runs[across]), ordered(runs[down])
+    limits, models = _reached(runs), sorted(runs["model"].unique().tolist())
+    columns = ["final", *(f"step_{limit}" for limit in limits)]
+    figure = make_subplots(
+        rows=len(models),
+        cols=len(columns),
+        shared_xaxes=True,
+        shared_yaxes=True,
+        horizontal_spacing=0.03,
+        vertical_spacing=0.15 / len(models),
+        column_titles=[f"final {metric}", *(f"first step ≥ {limit}" for limit in limits)],
+        row_titles=[f"model {model}" for model in models],
+    )
+    shown, choices = [], dict(_choices(runs, further))
+    for choice, chosen in choices.items():
+        for (row, model), (column, name) in product(enumerate(models, 1), enumerate(columns, 1)):
+            own = chosen[chosen["model"] == model]
+            groups = own.groupby([down, across])[name]
+            cells = {(str(y), str(x)): seeds for (y, x), seeds in groups}
+            colors, words = _cells(cells, xs, ys, steps=name != "final")
+            told = f"model {model}{f', {text_of(choice)}' if choice else ''}"
+            figure.add_heatmap(
+                z=colors,
+                text=words,
+                x=xs,
+                y=ys,
+                coloraxis="coloraxis" if name == "final" else "coloraxis2",
+                xgap=2,
+                ygap=2,
+                hoverongaps=False,
+                texttemplate="%{text}",
+                hovertemplate=f"{told}<br>{across} %{{x}}<br>{down} %{{y}}<br>"
+                + (f"{AXES[metric]} %{{z:.4f}}" if name == "final" else "mean step %{text}")
+                + "<extra></extra>",
+                visible=choice == next(iter(choices)),
+                row=row,
+                col=column,
+            )
+            shown.append(choice)
+    set_layout(figure, title, height=panel_height(len(models)))
+    steps = np.log10(runs[columns[1:]].to_numpy(dtype=float, na_value=np.nan))
+    low, high = (np.nanmin(steps), np.nanmax(steps)) if limits else (0.0, 1.0)
+    figure.update_layout(
+        plot_bgcolor=_GREY,
+        coloraxis={"colorscale": "Viridis", "cmin": 0, "cmax": 1, "showscale": False},
+        coloraxis2={  # light is good: few steps
+            **{"colorscale": "Viridis", "reversescale": True, "showscale": False},
+            **{"cmin": float(low), "cmax": float(max(high, low + 0.01))},
+        },
+        meta={"description": _described(next(iter(choices.values())), keys[:2], metric)},
+    )
+    width = 110 + len(columns) * max(_PANEL, _CELL * len(xs))
+    figure.update_layout(meta=figure.layout.meta | {"min_width": width})
+    figure.update_xaxes(type="category", showgrid=False, categoryarray=xs)
+    figure.update_xaxes(title_text=across, row=len(models))
+    figure.update_yaxes(type="category", showgrid=False, categoryarray=ys, automargin=True)
+    figure.update_yaxes(title_text=down, col=1)
+    choice_menu(figure, list(choices), shown, below=75)
+    return figure
+
+
+def plot_grid(
+    grid_csv: str | Path,
+    data: int,
+    colors: Sequence[str],
+    output: str | Path,
+    domain: int | None = None,
+) -> None:
+    """Write the page about a grid on a data version: lines for one key, else heatmaps for two.
+
+    Args:
+        grid_csv: the table of the grid.
+        data: the data version.
+        colors: see `grid_lines`.
+        output: the page.
+        domain: the domain version in finetuning, None in pretraining.
+
+    Raises:
+        ValueError: the table is malformed, or has no runs of these versions.
+    """
+    phase = "pretrain" if domain is None else "finetune"
+    runs = read_grid(grid_csv)
+    runs = runs[(runs["phase"] == phase) & (runs["data"] == data)]
+    title = pretrain_title(data)
+    if domain is not None:
+        runs, title = runs[runs["domain"] == domain], finetune_title(domain, data)
+    require_only(runs, "data", data)
+    keys, metric = varied_keys(runs), ACCURACY[phase]
+    runs = spread(runs, keys)
+    if len(keys) == 1:
+        figure = grid_lines(runs, keys[0], metric, colors, f"{title}, grid")
+    else:
+        figure = grid_heatmaps(runs, keys, metric, f"{title}, grid")
+    write_figure(figure, output)
+
+
+def _reached(runs: pd.DataFrame) -> list[float]:
+    """Return the accuracies that a seed got to."""
+    return [limit for limit in THRESHOLDS if runs[f"step_{limit}"].notna().any()]
+
+
+def _mean(seeds: "pd.Series[Any]") -> Interval:
+    return mean_interval(seeds.astype(float))
+
+
+def _numbers(values: Sequence[str]) -> list[float] | None:
+    """Return values as numbers, None where one is none."""
+    try:
+        return [float(value) for value in values]
+    except ValueError:
+        return None
+
+
+def _axis(names: Sequence[str]) -> tuple[dict[str, Any], dict[str, float | str]]:
+    """Return an axis for some values in their order, and the place of each on it.
+
+    It is linear for numbers that are not far apart, and logarithmic for others; numbers that are
+    far apart and not all above 0, and other values, stand side by side.
+    """
+    numbers = _numbers(names)
+    ticks = {"tickvals": numbers, "ticktext": list(names)}
+    if numbers is not None:
+        sizes = sorted(abs(number) for number in numbers if number)
+        wide = len(sizes) > 1 and sizes[-1] >= WIDE * sizes[0]
+        places: dict[str, float | str] = dict(zip(names, numbers, strict=True))
+        if wide and min(numbers) > 0:
+            room = max(0.1, 0.05 * np.log10(sizes[-1] / sizes[0]))
+            ends = [float(np.log10(sizes[0]) - room), float(np.log10(sizes[-1]) + room)]
+            return {"type": "log", "range": ends, **ticks}, places
+        if not wide:
+            return {"rangemode": "normal", **ticks}, places
+    return {"type": "category", "categoryarray": list(names)}, {name: name for name in names}
+
+
+def _cells(
+    seeds: Mapping[tuple[str, str], "pd.Series[Any]"],
+    xs: Sequence[str],
+    ys: Sequence[str],
+    *,
+    steps: bool,
+) -> tuple[list[list[float]], list[list[str]]]:
+    """Return the colours and the words of a heatmap's cells, by row.
+
+    Args:
+        seeds: the seeds' values by (down, across); not all points need be there.
+        xs: the values across.
+        ys: the values down.
+        steps: whether the values are steps, whose colours are logarithms, not accuracies.
+    """
+    colors = [[np.nan] * len(xs) for _ in ys]
+    words = [[""] * len(xs) for _ in ys]
+    for (i, y), (j, x) in product(enumerate(ys), enumerate(xs)):
+        found = seeds.get((y, x))
+        if found is None:
+            continue
+        mean, there = _mean(found).mean, int(found.notna().sum())
+        if there < len(found):
+            words[i][j] = f"{there} of {len(found)}"
+        else:
+            colors[i][j] = float(np.log10(mean)) if steps else mean
+            words[i][j] = f"{mean:,.0f}" if steps else f"{mean:.2f}"
+    return colors, words
+
+
+def _points(x: Sequence[float | str], means: Sequence[Interval]) -> dict[str, Any]:
+    """Return means with their intervals as what plotly takes."""
+    return {
+        "x": list(x),
+        "y": [found.mean for found in means],
+        "error_y": {
+            "array": [found.high - found.mean for found in means],
+            "arrayminus": [found.mean - found.low for found in means],
+            "thickness": 1.5,
+        },
+    }
+
+
+def _seed_points(
+    runs: pd.DataFrame,
+    column: str,
+    key: str,
+    places: dict[str, float | str],
+    color: str,
+    told: str,
+) -> Iterator[go.Scatter]:
+    """Yield the seeds that got to an accuracy, and those that did not at their last step."""
+    there = runs[column].notna()
+    for own, steps, symbol, size, words in (
+        (runs[there], column, "circle-open", 5, "step %{y:,}"),
+        (runs[~there], "steps", "triangle-up-open", 10, "not by its last step, %{y:,}"),
+    ):
+        yield go.Scatter(
+            x=[places[value] for value in own[key]],
+            y=own[steps].astype(float).to_numpy(),
+            mode="markers",
+            marker={"color": color, "symbol": symbol, "size": size},
+            customdata=own["seed"].to_numpy(),
+            showlegend=False,
+            hovertemplate=f"{told}, seed %{{customdata}}<br>{words}<extra></extra>",
+        )
+
+
+def _choices(runs: pd.DataFrame, keys: Sequence[str]) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yield the choices of a menu: protocols and values of keys, in words, and their runs."""
+    drawn = protocols(runs)
+    for protocol, *values in product(drawn, *(ordered(runs[key]) for key in keys)):
+        chosen = runs[runs["protocol"].fillna("") == protocol]
+        for key, value in zip(keys, values, strict=True):
+            chosen = chosen[chosen[key] == value]
+        words = [f"{key} {value}" for key, value in zip(keys, values, strict=True)]
+        yield ", ".join(([protocol] if len(drawn) > 1 else []) + words), chosen
+
+
+def _described(runs: pd.DataFrame, keys: Sequence[str], metric: str) -> str:
+    """Return the ends of each model's final accuracy in words."""
+    parts = []
+    for model, own in runs.groupby("model"):
+        means = own.groupby(list(keys), as_index=False)["final"].mean()
+        best = means.loc[means["final"].idxmax()]
+        parts.append(
+            f"model {model}: final {metric} {means['final'].min():.3g} to {best['final']:.3g}, "
+            f"highest at {', '.join(f'{key} {best[key]}' for key in keys)}"
+        )
+    return "; ".join(parts)
