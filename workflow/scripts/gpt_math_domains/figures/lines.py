@@ -286,7 +286,7 @@ def set_step_layout(
     figure: go.Figure,
     metrics: Sequence[str],
     title: str,
-    headings: bool,
+    headings: bool = False,
     height: int | None = None,
 ) -> None:
     """Give a figure its title, axes and looks; plot `i` from the top shows `metrics[i]`.

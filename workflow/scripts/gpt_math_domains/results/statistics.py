@@ -86,6 +86,18 @@ def difference(
     return _interval(mean, float(np.sqrt(parts.sum())), freedom)
 
 
+def paired_difference(
+    differences: "pd.Series[float]", added_variance: float = 0.0
+) -> Interval | None:
+    """Return the mean of paired differences; None where it has no interval.
+
+    That is with fewer than two seeds, or differences that do not vary.
+    """
+    if len(differences) < 2 or float(differences.var(ddof=1)) + added_variance < NOISE:
+        return None
+    return mean_interval(differences, added_variance)
+
+
 def false_discovery(p_values: Sequence[float]) -> list[float]:
     """Return p-values adjusted for their number; those up to q have a false discovery rate of q.
 

@@ -115,8 +115,8 @@ def summarize_metrics(
     beside = grid[grid["point"].notna()]
     for _, run in beside.groupby(list(POINT), dropna=False, sort=False):
         first = run.iloc[0]
-        row = {name: first[name] for name in [*POINT, *keys]} | _grid_row(first, run)
-        rows.append(row | {"baseline": overall(known, first.to_dict())})
+        told_of = {name: first[name] for name in [*POINT, *keys]} | _grid_row(first, run)
+        rows.append(told_of | {"baseline": overall(known, first.to_dict())})
     names = with_keys(POINT, _MEASURED, keys)
     write_table(typed(pd.DataFrame(rows, columns=list(names)), names), output)
 
