@@ -38,6 +38,8 @@ rule all:
         PAGES,
         "<results>/plots/timeline.html",
         expand(rules.judge_answers.output, **ALL),
+        expand(rules.compute_pretrain_baselines.output, **ALL),
+        expand(rules.compute_finetune_baselines.output, **ALL),
         COMPARISON,
         GRID,
     localrule: True

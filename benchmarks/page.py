@@ -8,7 +8,8 @@ protocols), and writes `benchmarks/results/page.csv`:
 * `draw`: the 152 pages of figures, in one process, where Snakemake runs them side by side;
 * `render_page`: `index.html`, which shows 112 of these figures;
 * `open`: from the address to the load event, with the figures in the window drawn;
-* `draw_all`: until the figures below the window are drawn too, in the background.
+* `draw_all`: until the figures below the window are drawn too, in the background; those in folds
+  are not.
 
 `seconds` is wall time, the median of 3; `cpu_seconds` that of this process, for the first three.
 """
@@ -32,6 +33,7 @@ sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 
 from gpt_math_domains.data.equations import generate_equations
 from gpt_math_domains.data.families import families_of, parts_of
+from gpt_math_domains.data.labels import label_domains
 from gpt_math_domains.data.settings import DataSettings
 from gpt_math_domains.data.tables import read_equations
 from gpt_math_domains.data.vocabulary import read_vocabulary
@@ -48,6 +50,7 @@ from gpt_math_domains.files import atomic_write, write_json
 from gpt_math_domains.jobs.record import cpu_name
 from gpt_math_domains.pages.index import write_index
 from gpt_math_domains.results.answers import SPLITS, describe_equations, write_answers
+from gpt_math_domains.results.baselines import compute_baselines
 from gpt_math_domains.results.metrics import collect_metrics, columns, write_parts
 from gpt_math_domains.results.summary import summarize_metrics
 from gpt_math_domains.results.tables import typed, write_table
@@ -69,7 +72,7 @@ RUNS: list[dict[str, Any]] = [
 ]
 TIMES = 3
 CHROMIUM = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-DRAWN = "plots => plots.every(plot => plot.querySelector('.main-svg'))"
+DRAWN = "plots => plots.every(p => p.offsetParent === null || p.querySelector('.main-svg'))"
 
 
 def main() -> None:
@@ -100,6 +103,7 @@ def make_up(directory: Path) -> None:
         vocabulary=directory / "vocabulary.json",
         manifest=directory / "manifest.json",
     )
+    make_up_baselines(directory)
     vocabulary = read_vocabulary(directory / "vocabulary.json")
     asked = {
         split: parts_of(read_equations(directory / f"{split}.csv"), vocabulary) for split in SPLITS
@@ -123,6 +127,33 @@ def make_up(directory: Path) -> None:
         write_parts(rows, run["phase"], path_of(directory, run, name))
         told = record | {"threads": 1, "git": None, "run": run, "versions": versions}
         write_json(path_of(directory, run, "run.json"), told)
+
+
+def make_up_baselines(directory: Path) -> None:
+    """Write the labels of the data version, and the baselines as if there were many of it."""
+    files = {name: directory / f"{name}.csv" for name in SPLITS}
+    files |= {name: directory / f"{name}.json" for name in ("vocabulary", "manifest")}
+    labelled = {f"labelled_{name}": directory / f"labelled_{name}.csv" for name in SPLITS}
+    labelled["labelled_manifest"] = directory / "labelled_manifest.json"
+    label_domains(LABELS, **files, **labelled)
+    for data in DATA:
+        compute_baselines(
+            files["train"],
+            files["valid"],
+            data,
+            baselines_of(directory, "pretrain", data),
+            vocabulary=files["vocabulary"],
+            manifest=files["manifest"],
+        )
+        output = baselines_of(directory, "finetune", data)
+        compute_baselines(
+            labelled["labelled_train"], labelled["labelled_valid"], data, output, domain=1
+        )
+
+
+def baselines_of(directory: Path, phase: str, data: int) -> Path:
+    """Return where the baselines of a data version are."""
+    return directory / "baselines" / f"{phase}_{data}.csv"
 
 
 def curves(run: Mapping[str, Any], random: np.random.Generator) -> pd.DataFrame:
@@ -191,7 +222,9 @@ def collect(directory: Path) -> None:
     tables = {phase: directory / f"{phase}.csv" for phase in ACCURACY}
     for phase, table in tables.items():
         collect_metrics(paths(directory, "metrics.csv", phase=phase), phase, table)
-    summarize_metrics(tables["pretrain"], tables["finetune"], directory / "summary.csv")
+    baselines = [baselines_of(directory, phase, data) for phase in ACCURACY for data in DATA]
+    output = directory / "summary.csv"
+    summarize_metrics(tables["pretrain"], tables["finetune"], baselines, output)
 
 
 def draw(directory: Path) -> None:
@@ -204,18 +237,24 @@ def draw(directory: Path) -> None:
     for data in DATA:
         for phase, domain in (("pretrain", None), ("finetune", 1)):
             metrics = paths(directory, "metrics.csv", phase=phase, data=data)
-            plot_curves(metrics, data, COLORS, domain=domain, **pages(phase, data, *curve_kinds))
+            known = baselines_of(directory, phase, data)
+            three = pages(phase, data, *curve_kinds)
+            plot_curves(metrics, data, COLORS, baselines=known, domain=domain, **three)
             page = page_of(directory, phase, "generalization", data)
-            plot_generalization(metrics, data, COLORS, page, domain=domain)
+            plot_generalization(metrics, data, COLORS, page, baselines=known, domain=domain)
             page = page_of(directory, phase, "norms", data)
             plot_norms(metrics, data, COLORS, page, domain=domain)
         plot_transfer(metrics, 1, data, COLORS, page_of(directory, "finetune", "transfer", data))
         answered = paths(directory, "answers.csv", phase="pretrain", data=data)
-        plot_answers(answered, data, **pages("pretrain", data, "operations", "operands"))
+        known = baselines_of(directory, "pretrain", data)
+        two = pages("pretrain", data, "operations", "operands")
+        plot_answers(answered, data, baselines=known, **two)
         families = paths(directory, "families.csv", phase="pretrain", data=data)
-        plot_families(families, data, page_of(directory, "pretrain", "families", data))
+        page = page_of(directory, "pretrain", "families", data)
+        plot_families(families, data, page, baselines=known)
         labels = paths(directory, "labels.csv", phase="finetune", data=data)
-        plot_labels(labels, 1, data, page_of(directory, "finetune", "labels", data))
+        page = page_of(directory, "finetune", "labels", data)
+        plot_labels(labels, 1, data, page, baselines=baselines_of(directory, "finetune", data))
     for phase in ACCURACY:
         runs = [run | {"num_train_epochs": 1000} for run in RUNS if run["phase"] == phase]
         plot_scale(
@@ -238,14 +277,18 @@ def render_page(directory: Path) -> None:
             for phase in ACCURACY
             for kind in ("generalization", "norms")
         },
-        "answers": ("*_operations", "*_operands"),
-        **{kind: (f"*_{kind}",) for kind in ("families", "labels", "transfer", "scale")},
+        **{
+            kind: (f"*_{kind}",)
+            for kind in ("operations", "operands", "families", "labels", "transfer", "scale")
+        },
     }
     study: dict[str, Any] = {
         "models": dict.fromkeys(MODELS, SIZE),
         "data": {data: {"digits": 10, "modulo": 5} for data in DATA},
         "domains": {1: {"labels": LABELS}},
+        "protocols": PROTOCOLS,
         "seeds": list(range(SEEDS)),
+        "pretrain_seeds": None,
         "training": RUNS,
     }
     write_index(
@@ -260,6 +303,8 @@ def render_page(directory: Path) -> None:
         },
         study,
         directory / "index.html",
+        directory / "train.csv",
+        directory / "labelled_train.csv",
     )
 
 

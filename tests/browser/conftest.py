@@ -26,8 +26,12 @@ ARGUMENTS = [
 Scheme = Literal["light", "dark"]
 Open = Callable[..., AbstractContextManager[Page]]
 
-# All figures that the page has, drawn.
-DRAWN = "[...document.querySelectorAll('.plot')].every(plot => plot.querySelector('.main-svg'))"
+# All figures that the page has, drawn; those in folds wait until they are opened.
+DRAWN = (
+    "[...document.querySelectorAll('.plot')].every("
+    "plot => plot.offsetParent === null || plot.querySelector('.main-svg'))"
+)
+UNFOLD = "document.querySelectorAll('details').forEach(fold => { fold.open = true })"
 
 
 @pytest.fixture(scope="session")
@@ -62,6 +66,7 @@ def open_page(browser: Browser) -> Open:
         scheme: Scheme = "light",
         drawn: str = DRAWN,
         expected: str | None = None,
+        unfolded: bool = False,
     ) -> Iterator[Page]:
         context = browser.new_context(
             viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce"
@@ -83,6 +88,8 @@ def open_page(browser: Browser) -> Open:
         page.on("requestfailed", lambda request: faults.append(f"failed: {request.url}"))
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.goto(address.as_uri() if isinstance(address, Path) else address)
+        if unfolded:
+            page.evaluate(UNFOLD)
         page.wait_for_function(drawn)
         yield page
         context.close()

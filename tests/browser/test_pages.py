@@ -24,7 +24,7 @@ LOOKS = list(product(WIDTHS, SCHEMES))
 
 # What plotly.js has drawn in a figure: its traces with all their points.
 TRACES = """plot => plot._fullData.map(trace => ({
-    name: trace.name, group: trace.legendgroup, fill: trace.fill, dash: (trace.line || {}).dash,
+    name: trace.name, meta: trace.meta || {}, fill: trace.fill, dash: (trace.line || {}).dash,
     visible: trace.visible, axis: trace.yaxis, x: Array.from(trace.x || []),
     y: Array.from(trace.y || []), z: JSON.stringify(trace.z), color: (trace.line || {}).color,
 }))"""
@@ -102,16 +102,19 @@ def test_each_line_and_band_has_every_point_of_the_table(
 ) -> None:
     runs, metric = curves(finished, figure)
     with open_page(finished.results / f"plots/{figure}.html") as page:
-        drawn = traces(page)
+        drawn = [trace for trace in traces(page) if "keys" in trace["meta"]]
     lines = {
-        trace["group"]: trace for trace in drawn if not trace["fill"] or trace["fill"] == "none"
+        tuple(trace["meta"]["keys"]): trace
+        for trace in drawn
+        if not trace["fill"] or trace["fill"] == "none"
     }
-    bands = {trace["group"]: trace for trace in drawn if trace["fill"] == "toself"}
+    bands = {tuple(trace["meta"]["keys"]): trace for trace in drawn if trace["fill"] == "toself"}
     expected = runs.groupby([runs["protocol"].fillna(""), "model"])
-    assert set(lines) == set(bands) == {f"{protocol} {model}" for (protocol, model), _ in expected}
+    keys = {(f"protocol {protocol}", f"model {model}") for (protocol, model), _ in expected}
+    assert set(lines) == set(bands) == keys
     for (protocol, model), run in expected:
         steps = run.groupby("step")[metric]
-        line, band = lines[f"{protocol} {model}"], bands[f"{protocol} {model}"]
+        line, band = (told[f"protocol {protocol}", f"model {model}"] for told in (lines, bands))
         assert line["x"] == steps.mean().index.tolist()
         assert line["y"] == pytest.approx(steps.mean().tolist())
         assert band["y"] == pytest.approx([*steps.max().tolist(), *steps.min().tolist()[::-1]])
@@ -120,7 +123,7 @@ def test_each_line_and_band_has_every_point_of_the_table(
 def test_the_page_shows_the_same_points_as_the_figures_own_pages(
     finished: Repository, open_page: Open
 ) -> None:
-    with open_page(finished.results / "index.html") as page:
+    with open_page(finished.results / "index.html", unfolded=True) as page:
         names = page.locator(".plot").evaluate_all("plots => plots.map(plot => plot.id)")
         shown = {name: traces(page, name) for name in names}
     assert set(shown) >= {name for name in CURVES if name.endswith("acc")}
@@ -129,22 +132,113 @@ def test_the_page_shows_the_same_points_as_the_figures_own_pages(
             assert [points(trace) for trace in drawn] == [points(trace) for trace in traces(page)]
 
 
-def states(page: Page) -> dict[str, Any]:
-    """Return by legend group whether its traces are drawn."""
-    return {trace["group"]: trace["visible"] for trace in traces(page)}
+def drawn_runs(page: Page) -> set[str]:
+    """Return which lines or bands are drawn, by what switches them."""
+    return {
+        " ".join(trace["meta"]["keys"])
+        for trace in traces(page)
+        if "keys" in trace["meta"] and trace["visible"] is True
+    }
 
 
-def test_a_click_in_the_legend_hides_and_shows_a_model_with_its_band(
+def click(page: Page, entry: str) -> None:
+    """Click on an entry of the legend, and wait for what it does."""
+    before = page.evaluate("JSON.stringify(figure._fullData.map(trace => trace.visible))")
+    page.get_by_role("button", name=f"Show or hide {entry}", exact=True).click()
+    page.wait_for_function(
+        "before => JSON.stringify(figure._fullData.map(trace => trace.visible)) !== before",
+        arg=before,
+    )
+
+
+def test_one_click_in_the_legend_switches_a_protocol_with_all_models_or_a_model_in_all(
     finished: Repository, open_page: Open
 ) -> None:
+    every = {f"protocol {p} model {m}" for p, m in product(("full", "scratch"), (2, 4))}
     with open_page(finished.results / "plots/finetune_1_pretrain_5_eval_domain_acc.html") as page:
-        assert states(page)["full 2"] is True
-        page.locator(".legendtoggle").first.click()
-        page.wait_for_function("figure._fullData[0].visible === 'legendonly'")
-        assert states(page)["full 2"] == "legendonly"
-        assert states(page)["full 4"] is True
-        page.locator(".legendtoggle").first.click()
-        page.wait_for_function("figure._fullData[0].visible === true")
+        assert drawn_runs(page) == every  # full and scratch, where both ran
+        click(page, "scratch")
+        assert drawn_runs(page) == {name for name in every if "full" in name}
+        click(page, "4")
+        assert drawn_runs(page) == {"protocol full model 2"}
+        click(page, "scratch")
+        assert drawn_runs(page) == {name for name in every if "model 2" in name}
+        click(page, "4")
+        assert drawn_runs(page) == every
+
+
+@pytest.mark.parametrize(
+    ("figure", "table"),
+    [
+        ("pretrain_5_eval_math_acc", "data/5/baselines.csv"),
+        ("finetune_1_pretrain_5_eval_domain_acc", "domains/1/data_5/baselines.csv"),
+        ("finetune_1_pretrain_5_generalization", "domains/1/data_5/baselines.csv"),
+    ],
+)
+def test_the_baseline_is_drawn_with_the_number_of_its_table(
+    finished: Repository, open_page: Open, figure: str, table: str
+) -> None:
+    accuracy = float(pd.read_csv(finished.results / table)["accuracy"][0])
+    with open_page(finished.results / f"plots/{figure}.html") as page:
+        lines = [trace for trace in traces(page) if trace["name"] == f"baseline {accuracy:.3f}"]
+    assert {tuple(line["y"]) for line in lines if line["visible"] is True} == {(accuracy, accuracy)}
+
+
+@pytest.mark.parametrize("width", WIDTHS.values())
+def test_the_first_screen_has_question_verdict_and_baseline(
+    finished: Repository, open_page: Open, width: int
+) -> None:
+    with open_page(finished.results / "index.html", width) as page:
+        for selector in ("h1", ".lead", ".verdict p:first-child", ".verdict p:nth-child(2)"):
+            box = page.locator(selector).bounding_box()
+            assert box is not None and box["y"] + box["height"] <= 900, selector
+        baseline = page.locator(".verdict p:nth-child(2)").inner_text()
+        assert "as most training equations have it gets" in baseline
+        assert page.locator("#written time").inner_text().startswith("20")
+
+
+@pytest.mark.parametrize("width", WIDTHS.values())
+def test_no_table_is_cut_and_a_number_of_each_row_is_in_sight(
+    finished: Repository, open_page: Open, width: int
+) -> None:
+    cut = """tables => tables.filter(table => table.parentElement.scrollHeight >
+        table.parentElement.clientHeight + 20).map(table => table.caption.textContent)"""
+    unseen = """tables => tables.flatMap(table => [...table.tBodies[0].rows]).filter(row =>
+        ![...row.cells].some(cell => /^-?[0-9.]+/.test(cell.textContent) &&
+        !cell.classList.contains("key") && cell.getBoundingClientRect().right <= innerWidth &&
+        cell.getBoundingClientRect().left >= 0)).map(row => row.textContent)"""
+    with open_page(finished.results / "index.html", width, unfolded=True) as page:
+        tables = page.locator("#summary ~ div table, #protocols ~ div table")
+        assert tables.count() > 2
+        assert tables.evaluate_all(cut) == []
+        assert tables.evaluate_all(unseen) == []
+
+
+@pytest.mark.parametrize("width", WIDTHS.values())
+def test_a_link_into_the_page_leads_to_its_place_while_figures_are_drawn(
+    finished: Repository, open_page: Open, width: int
+) -> None:
+    address = (finished.results / "index.html").as_uri()
+    top = "name => Math.abs(document.getElementById(name).getBoundingClientRect().top) < 40"
+    for name in ("protocols", "figure-finetune_1_pretrain_5_labels", "figure-pretrain_5_norms"):
+        with open_page(f"{address}#{name}", width) as page:
+            page.wait_for_function(top, arg=name)
+
+
+def test_the_choice_of_logarithmic_steps_is_that_of_all_figures_of_the_page(
+    finished: Repository, open_page: Open
+) -> None:
+    with open_page(finished.results / "index.html") as page:
+        page.locator("#pretrain_4_eval_math_acc .updatemenu-button", has_text="log").click()
+        for name in ("pretrain_4_eval_math_acc", "finetune_1_pretrain_5_labels"):
+            page.wait_for_function(f"{name}._fullLayout.xaxis.type === 'log'")
+
+
+def test_a_page_of_a_figure_leads_back_to_it(finished: Repository, open_page: Open) -> None:
+    with open_page(finished.results / "plots/pretrain_5_eval_loss.html") as page:
+        page.get_by_role("link", name="The whole study").click()
+        page.wait_for_url("**/index.html#figure-pretrain_5")
+        page.wait_for_function("document.querySelector('#figure-pretrain_5 .main-svg')")
 
 
 def test_a_legend_stands_below_a_narrow_plot_and_beside_a_wide_one(
@@ -178,13 +272,13 @@ def test_the_legend_can_be_reached_and_used_with_the_keyboard(
         for _ in range(30):
             page.keyboard.press("Tab")
             name = page.evaluate("document.activeElement.getAttribute('aria-label')")
-            if name == "Show or hide 2":
+            if name == "Show or hide full":
                 break
-        assert name == "Show or hide 2"
+        assert name == "Show or hide full"
         page.keyboard.press("Enter")
-        page.wait_for_function("figure._fullData[0].visible === 'legendonly'")
+        page.wait_for_function("figure._fullData[0].visible === false")
         page.wait_for_function(
-            "document.activeElement.getAttribute('aria-label') === 'Show or hide 2'"
+            "document.activeElement.getAttribute('aria-label') === 'Show or hide full'"
         )
         page.keyboard.press("Space")
         page.wait_for_function("figure._fullData[0].visible === true")
@@ -193,12 +287,11 @@ def test_the_legend_can_be_reached_and_used_with_the_keyboard(
 def test_a_figure_follows_when_the_system_turns_dark(finished: Repository, open_page: Open) -> None:
     """Black lines on white paper become white ones on black, and the legend stays as it was."""
     with open_page(finished.results / "plots/finetune_1_pretrain_5_eval_domain_acc.html") as page:
-        page.locator(".legendtoggle").first.click()
-        page.wait_for_function("figure._fullData[0].visible === 'legendonly'")
+        click(page, "full")
         page.emulate_media(color_scheme="dark")
         page.wait_for_function("figure._fullLayout.paper_bgcolor === '#181818'")
         assert page.evaluate("figure._fullLayout.font.color") == "#dddddd"
-        assert states(page)["full 2"] == "legendonly"
+        assert not any("full" in name for name in drawn_runs(page))
         page.emulate_media(color_scheme="light")
         page.wait_for_function("figure._fullLayout.font.color === '#222222'")
 

@@ -3,9 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from hypothesis import strategies as st
 
+from gpt_math_domains.results.baselines import COLUMNS
 from gpt_math_domains.results.metrics import write_metrics
+from gpt_math_domains.results.tables import typed, write_table
 from gpt_math_domains.run import ACCURACY, Evaluation
 
 
@@ -66,6 +69,33 @@ def table(
     name: str = "metrics.csv",
 ) -> Path:
     write_metrics(rows, phase, tmp_path / name)
+    return tmp_path / name
+
+
+def baselines(
+    phase: str = "pretrain", accuracy: float = 0.25, data: int = 1, **parts: float
+) -> pd.DataFrame:
+    """Return the baselines of a data version (and domain version 1), of all and of labels."""
+    keys = {"phase": phase, "data": data, "domain": None if phase == "pretrain" else 1}
+    rows = [keys | {"label": label, "accuracy": value} for label, value in parts.items()]
+    frame = pd.DataFrame([keys | {"accuracy": accuracy}, *rows], columns=list(COLUMNS))
+    return typed(frame.fillna({"equations": 560}), COLUMNS)
+
+
+def family_baselines(accuracies: dict[tuple[str, int | None], float]) -> pd.DataFrame:
+    """Return the baselines of the families of data version 1, the same in training."""
+    every = baselines()
+    rows = every.loc[[0] * len(accuracies)].assign(
+        operation=[operation for operation, _ in accuracies],
+        modulo=pd.array([modulo for _, modulo in accuracies], dtype="Int64"),
+        accuracy=list(accuracies.values()),
+        train_accuracy=list(accuracies.values()),
+    )
+    return typed(pd.concat([every, rows], ignore_index=True), COLUMNS)
+
+
+def baselines_table(tmp_path: Path, frame: pd.DataFrame, name: str = "baselines.csv") -> Path:
+    write_table(frame, tmp_path / name)
     return tmp_path / name
 
 

@@ -55,9 +55,10 @@ def test_the_results_are_the_promised_files_and_no_others(finished: Repository) 
     promised |= {"rules.mmd"}
     promised |= {"plots/pretrain_scale.html", "plots/finetune_1_scale.html"}
     for data in DATA:
-        files = ("train.csv", "valid.csv", "vocabulary.json", "manifest.json")
+        files = ("train.csv", "valid.csv", "vocabulary.json", "manifest.json", "baselines.csv")
         promised |= {f"data/{data}/{name}" for name in files}
-        promised |= {f"domains/1/data_{data}/{name}" for name in ("train.csv", "valid.csv")}
+        labelled = ("train.csv", "valid.csv", "baselines.csv")
+        promised |= {f"domains/1/data_{data}/{name}" for name in labelled}
         for figure, accuracy in (
             (f"pretrain_{data}", "math"),
             (f"finetune_1_pretrain_{data}", "domain"),
@@ -203,6 +204,16 @@ def test_the_summary_has_a_row_for_each_run(finished: Repository) -> None:
     assert told == pretrained + finetuned
 
 
+def test_each_run_stands_beside_the_baseline_of_its_equations_or_labels(
+    finished: Repository,
+) -> None:
+    for row in rows(finished.results / "metrics/summary.csv"):
+        place = f"domains/1/data_{row['data']}" if row["domain"] else f"data/{row['data']}"
+        baselines = rows(finished.results / place / "baselines.csv")
+        [overall] = [one for one in baselines if not one["operation"] and not one["label"]]
+        assert row["baseline"] == overall["accuracy"]
+
+
 @pytest.mark.parametrize("run", [PRETRAINED[0], FINETUNED[0], FINETUNED[1]])
 def test_a_runs_record_tells_its_configuration_and_the_files_it_read(
     finished: Repository, run: str
@@ -260,6 +271,8 @@ def test_plain_transformers_load_every_checkpoint_and_find_the_last_evaluation(
 def test_every_job_leaves_a_log_and_a_benchmark(finished: Repository) -> None:
     jobs = {f"generate_equations/data_{data}" for data in DATA}
     jobs |= {f"label_domains/domain_1_data_{data}" for data in DATA}
+    jobs |= {f"metrics/baselines_data_{data}" for data in DATA}
+    jobs |= {f"metrics/baselines_domain_1_data_{data}" for data in DATA}
     jobs |= {*PRETRAINED, *FINETUNED}
     jobs |= {"metrics/pretrain", "metrics/finetune", "metrics/summary"}
     jobs |= {f"judge_answers/data_{data}_model_{model}" for data, model in product(DATA, MODELS)}

@@ -27,11 +27,13 @@ def jobs(rule: str, **wildcards: Versions) -> set[str]:
 
 
 def equations(data: Versions = DATA) -> set[str]:
-    return jobs("generate_equations", data=data)
+    return jobs("generate_equations", data=data) | jobs("compute_pretrain_baselines", data=data)
 
 
 def labels(domain: Versions = 1, data: Versions = DATA) -> set[str]:
-    return jobs("label_domains", domain=domain, data=data)
+    return jobs("label_domains", domain=domain, data=data) | jobs(
+        "compute_finetune_baselines", domain=domain, data=data
+    )
 
 
 # A study's last words.
@@ -113,6 +115,9 @@ TRANSFER = jobs("plot_transfer", domain=1, data=DATA) | PAGE
 OTHERS = ANSWERS | TRANSFER | GENERALIZATION | NORMS | FAMILIES | LABELS
 COLLECTING = jobs("collect_pretrain_metrics") | jobs("collect_finetune_metrics") | REPORT
 PLOTS = CURVES | OTHERS | SCALE | jobs("plot_rules") | PAGE
+BASELINES = jobs("compute_pretrain_baselines", data=DATA) | jobs(
+    "compute_finetune_baselines", domain=1, data=DATA
+)
 NOTHING: set[str] = set()
 EVERYTHING = equations() | labels() | TRAINING | jobs("copy_plotly") | RULES
 
@@ -366,6 +371,11 @@ CASES = [
         {"figures": {"pretrain_colors": ["#123456", "#654321"]}},
     ),
     Case(
+        "colours for any colour vision",
+        CURVES | GENERALIZATION | NORMS | TRANSFER,
+        {"figures": {"colors": "accessible"}},
+    ),
+    Case(
         "a reference curve",
         jobs("plot_pretrain_curves", data=4) | jobs("compare_reference") | RULES | PAGE,
         {"figures": {"reference_curves": {"pretrain_4": "published.csv"}}},
@@ -380,7 +390,7 @@ CASES = [
     a_line_in("jobs/record.py", TRAINING),
     a_line_in("data/equations.py", equations() | labels() | TRAINING),
     a_line_in("data/labels.py", labels() | finetuning()),
-    a_line_in("data/families.py", labels() | TRAINING),
+    a_line_in("data/families.py", labels() | BASELINES | TRAINING),
     a_line_in("training/stack.py", TRAINING),
     a_line_in("training/judge.py", jobs("judge_answers", data=DATA, model=MODELS) | ANSWERS),
     a_line_in("training/inside.py", NOTHING),  # looked into on request alone
@@ -391,11 +401,17 @@ CASES = [
     a_line_in("results/summary.py", REPORT | TRANSFER),
     a_line_in("results/grid.py", REPORT | TRANSFER),
     a_line_in("results/findings.py", PAGE),
+    a_line_in("results/examples.py", PAGE),
+    a_line_in(
+        "results/baselines.py",
+        BASELINES | CURVES | GENERALIZATION | FAMILIES | LABELS | ANSWERS | TRANSFER | REPORT,
+    ),
     a_line_in("results/reference.py", CURVES),  # curves are drawn beside those of others
     a_line_in("figures/looks.py", PLOTS),
     a_line_in("figures/drawing.py", PLOTS),
     a_line_in("figures/library.py", jobs("copy_plotly") | BUNDLE),
-    a_line_in("figures/lines.py", CURVES | GENERALIZATION | NORMS | FAMILIES | LABELS),
+    a_line_in("figures/captions.py", PLOTS),
+    a_line_in("figures/lines.py", CURVES | GENERALIZATION | NORMS | FAMILIES | LABELS | SCALE),
     a_line_in("figures/curves.py", CURVES),
     a_line_in("figures/generalization.py", GENERALIZATION),
     a_line_in("figures/norms.py", NORMS),
@@ -405,6 +421,8 @@ CASES = [
     a_line_in("figures/timeline.py", TIMELINE),
     a_line_in("pages/index.py", PAGE),
     a_line_in("pages/index.html.jinja", PAGE, "<!-- a comment -->\n"),
+    a_line_in("pages/index.css", PAGE, "/* a comment */\n"),
+    a_line_in("pages/index.page.js", PAGE, "// a comment\n"),
     a_line_in("pages/bundle.py", BUNDLE),
     a_line_in("pages/watch.py", NOTHING),
     a_line_in("study/config.py", NOTHING),
@@ -454,6 +472,25 @@ CASES = [
         delete="pretrain/data_4/model_2/families.csv",
     ),
     Case("the summary deleted", REPORT, delete="metrics/summary.csv"),
+    Case(
+        "baselines of answers deleted",
+        jobs("compute_pretrain_baselines", data=4)
+        | jobs("plot_pretrain_curves", data=4)
+        | jobs("plot_pretrain_generalization", data=4)
+        | jobs("plot_answers", data=4)
+        | jobs("plot_families", data=4)
+        | REPORT,
+        delete="data/4/baselines.csv",
+    ),
+    Case(
+        "baselines of labels deleted",
+        jobs("compute_finetune_baselines", domain=1, data=4)
+        | jobs("plot_finetune_curves", domain=1, data=4)
+        | jobs("plot_finetune_generalization", domain=1, data=4)
+        | jobs("plot_labels", domain=1, data=4)
+        | REPORT,
+        delete="domains/1/data_4/baselines.csv",
+    ),
     Case(
         "a figure deleted",
         jobs("plot_pretrain_curves", data=5) | PAGE,

@@ -16,6 +16,7 @@ ROOT = Path(str(workflow.current_basedir)).parents[1]
 sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 
 from gpt_math_domains.data.settings import DataSettings
+from gpt_math_domains.figures.captions import caption_of
 from gpt_math_domains.jobs.stops import OWNER
 from gpt_math_domains.run import CHECKPOINT, DIRECTORIES, GENERATION_CONFIG, PROTOCOLS
 from gpt_math_domains.study.config import ConfigError, load_study, shorten

@@ -37,6 +37,7 @@ rule plot_pretrain_curves:
             within=STUDY.figures.reference_curves,
             default=[],
         ),
+        baselines=rules.compute_pretrain_baselines.output.baselines,
         plotly_js=ancient(PLOTLY),
     output:
         overview=f"{PRETRAIN_PLOT}.html",
@@ -49,7 +50,7 @@ rule plot_pretrain_curves:
     conda:
         "../../envs/figures.yaml"
     params:
-        colors=STUDY.figures.pretrain_colors,
+        colors=STUDY.figures.line_colors("pretrain"),
         code=fingerprint("plot_curves.py"),
     script:
         "../scripts/plot_curves.py"
@@ -73,6 +74,7 @@ rule plot_finetune_curves:
             within=STUDY.figures.reference_curves,
             default=[],
         ),
+        baselines=rules.compute_finetune_baselines.output.baselines,
         plotly_js=ancient(PLOTLY),
     output:
         overview=f"{FINETUNE_PLOT}.html",
@@ -85,7 +87,7 @@ rule plot_finetune_curves:
     conda:
         "../../envs/figures.yaml"
     params:
-        colors=STUDY.figures.finetune_colors,
+        colors=STUDY.figures.line_colors("finetune"),
         code=fingerprint("plot_curves.py"),
     script:
         "../scripts/plot_curves.py"
@@ -98,6 +100,7 @@ rule plot_pretrain_generalization:
             **COMPARED,
             allow_missing=True,
         ),
+        baselines=rules.compute_pretrain_baselines.output.baselines,
         plotly_js=ancient(PLOTLY),
     output:
         page=f"{PRETRAIN_PLOT}_generalization.html",
@@ -108,7 +111,7 @@ rule plot_pretrain_generalization:
     conda:
         "../../envs/figures.yaml"
     params:
-        colors=STUDY.figures.pretrain_colors,
+        colors=STUDY.figures.line_colors("pretrain"),
         code=fingerprint("plot_generalization.py"),
     script:
         "../scripts/plot_generalization.py"
@@ -121,6 +124,7 @@ rule plot_finetune_generalization:
             **COMPARED,
             allow_missing=True,
         ),
+        baselines=rules.compute_finetune_baselines.output.baselines,
         plotly_js=ancient(PLOTLY),
     output:
         page=f"{FINETUNE_PLOT}_generalization.html",
@@ -131,7 +135,7 @@ rule plot_finetune_generalization:
     conda:
         "../../envs/figures.yaml"
     params:
-        colors=STUDY.figures.finetune_colors,
+        colors=STUDY.figures.line_colors("finetune"),
         code=fingerprint("plot_generalization.py"),
     script:
         "../scripts/plot_generalization.py"
@@ -144,6 +148,7 @@ rule plot_answers:
             **COMPARED,
             allow_missing=True,
         ),
+        baselines=rules.compute_pretrain_baselines.output.baselines,
         plotly_js=ancient(PLOTLY),
     output:
         operations=f"{PRETRAIN_PLOT}_operations.html",
@@ -167,6 +172,7 @@ rule plot_families:
             **COMPARED,
             allow_missing=True,
         ),
+        baselines=rules.compute_pretrain_baselines.output.baselines,
         plotly_js=ancient(PLOTLY),
     output:
         page=f"{PRETRAIN_PLOT}_families.html",
@@ -189,6 +195,7 @@ rule plot_labels:
             **COMPARED,
             allow_missing=True,
         ),
+        baselines=rules.compute_finetune_baselines.output.baselines,
         plotly_js=ancient(PLOTLY),
     output:
         page=f"{FINETUNE_PLOT}_labels.html",
@@ -221,7 +228,7 @@ rule plot_pretrain_norms:
     conda:
         "../../envs/figures.yaml"
     params:
-        colors=STUDY.figures.pretrain_colors,
+        colors=STUDY.figures.line_colors("pretrain"),
         code=fingerprint("plot_norms.py"),
     script:
         "../scripts/plot_norms.py"
@@ -244,7 +251,7 @@ rule plot_finetune_norms:
     conda:
         "../../envs/figures.yaml"
     params:
-        colors=STUDY.figures.finetune_colors,
+        colors=STUDY.figures.line_colors("finetune"),
         code=fingerprint("plot_norms.py"),
     script:
         "../scripts/plot_norms.py"
@@ -267,7 +274,7 @@ rule plot_transfer:
     conda:
         "../../envs/figures.yaml"
     params:
-        colors=STUDY.figures.finetune_colors,
+        colors=STUDY.figures.line_colors("finetune"),
         code=fingerprint("plot_transfer.py"),
     script:
         "../scripts/plot_transfer.py"
@@ -392,7 +399,8 @@ rule plot_rules:
 SECTIONS = {
     "pretrain": expand(rules.plot_pretrain_curves.output.accuracy, **ALL),
     "pretrain_generalization": expand(rules.plot_pretrain_generalization.output, **ALL),
-    "answers": expand(rules.plot_answers.output, **ALL),
+    "operations": expand(rules.plot_answers.output.operations, **ALL),
+    "operands": expand(rules.plot_answers.output.operands, **ALL),
     "families": expand(rules.plot_families.output, **ALL),
     "pretrain_norms": expand(rules.plot_pretrain_norms.output, **ALL),
     "finetune": expand(rules.plot_finetune_curves.output.accuracy, **ALL),
@@ -408,11 +416,11 @@ SECTIONS = {
         *(expand(rules.plot_pretrain_grid.output, **ALL) if varies("pretrain") else []),
         *(expand(rules.plot_finetune_grid.output, **ALL) if varies("finetune") else []),
     ],
-    "rules": expand(rules.plot_rules.output),
 }
-# Figures with a page of their own: these, and the losses and overviews that the page links to.
+# Figures with a page of their own: these, and those that the page links to.
 PAGES = [
     *chain.from_iterable(SECTIONS.values()),
+    *rules.plot_rules.output,
     *expand(rules.plot_pretrain_curves.output.overview, **ALL),
     *expand(rules.plot_pretrain_curves.output.loss, **ALL),
     *expand(rules.plot_finetune_curves.output.overview, **ALL),
@@ -433,6 +441,12 @@ rule write_index:
         )
         + grid_files(rules.pretrain_model.output.record, "pretrain")
         + grid_files(rules.finetune_model.output.record, "finetune"),
+        equations=expand("<results>/data/{data}/train.csv", data=STUDY.run.data[0]),
+        labels=expand(
+            "<results>/domains/{domain}/data_{data}/train.csv",
+            data=STUDY.run.data[0],
+            domain=STUDY.run.domains[:1],
+        ),
         comparison=COMPARISON,
         plotly_js=ancient(PLOTLY),
     output:

@@ -1,3 +1,41 @@
+rule compute_pretrain_baselines:
+    input:
+        train="<results>/data/{data}/train.csv",
+        valid="<results>/data/{data}/valid.csv",
+        vocabulary="<results>/data/{data}/vocabulary.json",
+        manifest="<results>/data/{data}/manifest.json",
+    output:
+        baselines="<results>/data/{data}/baselines.csv",
+    log:
+        "<logs>/metrics/baselines_data_{data}.log",
+    benchmark:
+        "<benchmarks>/metrics/baselines_data_{data}.tsv"
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        code=fingerprint("compute_baselines.py"),
+    script:
+        "../scripts/compute_baselines.py"
+
+
+rule compute_finetune_baselines:
+    input:
+        train="<results>/domains/{domain}/data_{data}/train.csv",
+        valid="<results>/domains/{domain}/data_{data}/valid.csv",
+    output:
+        baselines="<results>/domains/{domain}/data_{data}/baselines.csv",
+    log:
+        "<logs>/metrics/baselines_domain_{domain}_data_{data}.log",
+    benchmark:
+        "<benchmarks>/metrics/baselines_domain_{domain}_data_{data}.tsv"
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        code=fingerprint("compute_baselines.py"),
+    script:
+        "../scripts/compute_baselines.py"
+
+
 rule collect_pretrain_metrics:
     input:
         metrics=expand(
@@ -71,6 +109,10 @@ rule summarize_metrics:
     input:
         pretrain="<results>/metrics/pretrain.csv",
         finetune="<results>/metrics/finetune.csv",
+        baselines=[
+            *expand(rules.compute_pretrain_baselines.output, **ALL),
+            *expand(rules.compute_finetune_baselines.output, **ALL),
+        ],
         grid=GRID,
     output:
         summary="<results>/metrics/summary.csv",

@@ -35,6 +35,10 @@ rule bundle_report:
         "../../envs/figures.yaml"
     params:
         config=STUDY.used(),
+        captions={
+            name: caption_of(name)
+            for name in [*(Path(page).stem for page in PAGES), "timeline"]
+        },
         code=fingerprint("bundle_report.py"),
     script:
         "../scripts/bundle_report.py"

@@ -14,4 +14,5 @@ with job_log(snakemake.log[0]):
         int(snakemake.wildcards.data),
         operations=snakemake.output.operations,
         operands=snakemake.output.operands,
+        baselines=snakemake.input.baselines,
     )

@@ -19,4 +19,5 @@ with job_log(snakemake.log[0]):
         loss=snakemake.output.loss,
         domain=None if domain is None else int(domain),
         reference=snakemake.input.reference or None,
+        baselines=snakemake.input.baselines,
     )

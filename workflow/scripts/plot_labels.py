@@ -14,4 +14,5 @@ with job_log(snakemake.log[0]):
         int(snakemake.wildcards.domain),
         int(snakemake.wildcards.data),
         snakemake.output.page,
+        baselines=snakemake.input.baselines,
     )

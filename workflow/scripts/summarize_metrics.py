@@ -12,6 +12,7 @@ with job_log(snakemake.log[0]):
     summarize_metrics(
         snakemake.input.pretrain,
         snakemake.input.finetune,
+        snakemake.input.baselines,
         snakemake.output.summary,
         next(iter(snakemake.input.grid), None),
         snakemake.params.own,

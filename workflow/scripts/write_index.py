@@ -22,5 +22,7 @@ with job_log(snakemake.log[0]):
         },
         snakemake.params.study,
         snakemake.output.page,
+        snakemake.input.equations[0],
+        next(iter(snakemake.input.labels), None),
         next(iter(snakemake.input.comparison), None),
     )

@@ -7,6 +7,7 @@ import pytest
 
 from gpt_math_domains.figures.answers import ALL, operand_heatmap, operation_heatmap, plot_answers
 from gpt_math_domains.results.answers import read_answers, write_answers
+from metric_rows import baselines_table, family_baselines
 
 
 def answers(models: tuple[int, ...] = (2, 4), seeds: tuple[int, ...] = (0, 1)) -> pd.DataFrame:
@@ -48,8 +49,23 @@ def test_a_cell_by_operation_and_modulus_is_the_share_over_equations_and_seeds()
     own = table[(table["model"] == 2) & (table["split"] == "train")]
     cell = own[(own["operation"] == "subtract") & (own["modulo"] == 2)]
     assert first.z[1][1] == pytest.approx(cell["right"].mean())
-    assert first.customdata[1][1] == len(cell)
+    assert first.customdata[1][1][0] == len(cell)
     assert all(math.isnan(value) for value in first.z[2])  # no such operation here
+
+
+def test_a_menu_chooses_how_far_the_accuracy_lies_above_the_baseline() -> None:
+    table = answers(models=(2,))
+    known = family_baselines({("add", None): 0.25, ("subtract", 2): 0.75})
+    figure = operation_heatmap(table, "title", known)
+    [menu] = figure.layout.updatemenus
+    assert [button.label for button in menu.buttons] == ["accuracy", "accuracy minus baseline"]
+    assert menu.buttons[1].args[0]["visible"] == [False, False, True, True]
+    accuracy, _, above, _ = figure.data
+    for row, column, baseline in ((0, 0, 0.25), (1, 1, 0.75)):
+        assert above.z[row][column] == pytest.approx(accuracy.z[row][column] - baseline)
+        assert above.customdata[row][column][2] == baseline
+    assert math.isnan(above.z[0][1])  # whose baseline nobody knows
+    assert (figure.layout.coloraxis2.cmin, figure.layout.coloraxis2.cmax) == (-1, 1)
 
 
 def test_a_version_without_equations_without_a_modulus_has_no_column_for_them() -> None:
@@ -105,12 +121,13 @@ def test_answers_read_back_and_make_two_pages(tmp_path: Path) -> None:
     inputs = [tmp_path / "2.csv", tmp_path / "4.csv"]
     pd.testing.assert_frame_equal(read_answers(inputs), answers(), check_dtype=False)
     pages = {name: tmp_path / f"{name}.html" for name in ("operations", "operands")}
-    plot_answers(inputs, 1, **pages)
+    known = baselines_table(tmp_path, family_baselines({("add", None): 0.25}))
+    plot_answers(inputs, 1, baselines=known, **pages)
     first = {name: page.read_bytes() for name, page in pages.items()}
-    plot_answers(inputs, 1, **pages)
+    plot_answers(inputs, 1, baselines=known, **pages)
     assert {name: page.read_bytes() for name, page in pages.items()} == first
     with pytest.raises(ValueError, match=r"data versions \[1\]; the figure is of 3"):
-        plot_answers(inputs, 3, **pages)
+        plot_answers(inputs, 3, baselines=known, **pages)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from gpt_math_domains.figures.library import copy_plotly
 from gpt_math_domains.figures.looks import finetune_title, pretrain_title
 from gpt_math_domains.results.metrics import write_metrics
 from gpt_math_domains.results.reference import read_reference
-from metric_rows import damaged, row
+from metric_rows import baselines, baselines_table, damaged, row
 
 PRETRAIN_COLORS = ["#00BBBB", "#FF4444", "#00BBFF"]
 FINETUNE_COLORS = ["#BBBBBB", "#888888", "#000000"]
@@ -67,11 +67,16 @@ def finetune_figure(metrics: pd.DataFrame) -> go.Figure:
 
 
 def lines(figure: go.Figure) -> list[go.Scatter]:
-    return [trace for trace in figure.data if trace.showlegend is not False]
+    return [t for t in figure.data if t.fill is None and "keys" in (t.meta or {})]
 
 
 def bands(figure: go.Figure) -> list[go.Scatter]:
-    return [trace for trace in figure.data if trace.showlegend is False]
+    return [trace for trace in figure.data if trace.fill == "toself"]
+
+
+def entries(figure: go.Figure) -> dict[str, go.Scatter]:
+    """Return the entries of the legend by what they switch."""
+    return {t.meta["switch"]: t for t in figure.data if "switch" in (t.meta or {})}
 
 
 def write_runs(directory: Path, metrics: pd.DataFrame) -> list[Path]:
@@ -130,6 +135,44 @@ def test_models_are_told_apart_without_colours() -> None:
         assert len(set(found)) == len(found)
 
 
+def luminance(color: str) -> float:
+    """Return a colour's relative luminance (WCAG 2.2)."""
+    parts = [int(color[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return sum(w * p for w, p in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def test_accessible_colours_tell_protocols_and_markers_tell_models() -> None:
+    names = ("full", "scratch", "frozen", "random_frozen")
+    figure = learning_curves(finetuned(*names), "domain_acc", None, "title")
+    by_protocol: dict[str, set[str]] = {}
+    by_model: dict[str, set[str]] = {}
+    for line in lines(figure):
+        protocol, model = line.meta["keys"]
+        by_protocol.setdefault(protocol, set()).add(line.line.color)
+        by_model.setdefault(model, set()).add(line.marker.symbol)
+    for looks in (by_protocol, by_model):
+        assert all(len(own) == 1 for own in looks.values())
+        assert len(set.union(*looks.values())) == len(looks)
+    for color in set.union(*by_protocol.values()):  # on white, 3 to 1 as for graphics (WCAG 2.2)
+        assert 1.05 / (luminance(color) + 0.05) >= 3
+
+
+def test_accessible_colours_tell_models_where_there_is_one_protocol() -> None:
+    for metrics, metric in ((runs(2, 4), "math_acc"), (finetuned("full"), "domain_acc")):
+        figure = learning_curves(metrics, metric, None, "title")
+        assert len({line.line.color for line in lines(figure)}) == 2
+
+
+def test_a_baseline_is_a_named_thin_dotted_line_at_its_value() -> None:
+    figure = learning_curves(runs(2, 4), "math_acc", PRETRAIN_COLORS, "title", baseline=0.309)
+    line = entries(figure)["baseline"]
+    assert (line.x, line.y) == ((1000, 3000), (0.309, 0.309))
+    assert (line.name, line.line.dash) == ("baseline 0.309", "dot")
+    assert line.line.width < min(other.line.width for other in lines(figure))
+    assert "baseline" not in entries(pretrain_figure(runs(2)))
+
+
 def test_a_button_makes_the_steps_logarithmic_in_all_plots() -> None:
     figure = overview_curves(runs(2, 4), "math_acc", PRETRAIN_COLORS, pretrain_title(1))
     [menu] = figure.layout.updatemenus
@@ -157,10 +200,8 @@ def test_lines_are_means_over_seeds_and_bands_go_from_lowest_to_highest() -> Non
 
 def test_a_band_follows_its_line_in_the_legend_and_keeps_quiet() -> None:
     figure = pretrain_figure(runs(2, 4))
-    assert [band.legendgroup for band in bands(figure)] == [
-        line.legendgroup for line in lines(figure)
-    ]
-    assert len({line.legendgroup for line in lines(figure)}) == 2
+    assert [band.meta for band in bands(figure)] == [line.meta for line in lines(figure)]
+    assert [line.meta["keys"][-1] for line in lines(figure)] == ["model 2", "model 4"]
     assert {band.hoverinfo for band in bands(figure)} == {"skip"}
 
 
@@ -192,33 +233,36 @@ def test_a_diverged_loss_leaves_a_gap() -> None:
     assert bands(figure)[0].x.tolist() == [1000, 3000, 3000, 1000]
 
 
-def test_full_finetuning_is_drawn_and_other_protocols_wait_in_the_legend() -> None:
-    figure = finetune_figure(finetuned("frozen", "full", "scratch"))
-    shown = {(line.legendgroup, line.visible, line.line.dash) for line in lines(figure)}
-    assert shown == {
-        ("full 2", True, "solid"),
-        ("full 4", True, "solid"),
-        ("frozen 2", "legendonly", "dash"),
-        ("frozen 4", "legendonly", "dash"),
-        ("scratch 2", "legendonly", "dashdot"),
-        ("scratch 4", "legendonly", "dashdot"),
-    }
-    headings = [line.legendgrouptitle.text for line in lines(figure)]
-    assert headings == ["full", None, "frozen", None, "scratch", None]
-    assert {band.visible for band in bands(figure) if band.legendgroup == "scratch 2"} == {
-        "legendonly"
-    }
+def test_full_is_drawn_beside_scratch_and_other_protocols_wait_in_the_legend() -> None:
+    for colors in (FINETUNE_COLORS, None):
+        metrics = finetuned("frozen", "full", "scratch")
+        figure = learning_curves(metrics, "domain_acc", colors, "title")
+        shown = {tuple(line.meta["keys"]): line.visible for line in lines(figure)}
+        assert shown == {
+            (f"protocol {protocol}", f"model {model}"): protocol != "frozen"
+            for protocol in ("full", "frozen", "scratch")
+            for model in (2, 4)
+        }
+        assert {key: entry.visible for key, entry in entries(figure).items()} == {
+            "protocol full": True,
+            "protocol frozen": "legendonly",
+            "protocol scratch": True,
+            "model 2": True,
+            "model 4": True,
+        }
+        headings = [entry.legendgrouptitle.text for entry in entries(figure).values()]
+        assert headings == ["protocol", None, None, "model", None]
 
 
 def test_without_full_finetuning_the_first_protocol_is_drawn() -> None:
     figure = finetune_figure(finetuned("frozen", "scratch"))
-    assert [line.visible for line in lines(figure)] == [True, True, "legendonly", "legendonly"]
+    assert [line.visible for line in lines(figure)] == [True, True, False, False]
 
 
 def test_full_finetuning_alone_has_no_heading() -> None:
-    assert {line.legendgrouptitle.text for line in lines(finetune_figure(finetuned("full")))} == {
-        None
-    }
+    figure = finetune_figure(finetuned("full"))
+    assert list(entries(figure)) == ["model 2", "model 4"]
+    assert {entry.legendgrouptitle.text for entry in entries(figure).values()} == {None}
 
 
 def test_the_overview_stacks_accuracy_and_losses_over_one_step_axis() -> None:
@@ -236,21 +280,28 @@ def test_the_overview_stacks_accuracy_and_losses_over_one_step_axis() -> None:
 
 def test_one_legend_entry_of_the_overview_rules_a_model_in_all_plots() -> None:
     figure = overview_curves(runs(2, 4), "math_acc", PRETRAIN_COLORS, pretrain_title(1))
-    assert [line.name for line in lines(figure)] == ["2", "4"]
-    for line in lines(figure):
-        group = [trace for trace in figure.data if trace.legendgroup == line.legendgroup]
-        assert {trace.yaxis for trace in group} == {"y", "y2", "y3"}
+    named = [trace for trace in figure.data if trace.showlegend is not False]
+    assert [entry.meta["switch"] for entry in named] == ["model 2", "model 4"]
+    for entry in named:
+        ruled = [line for line in lines(figure) if entry.meta["switch"] in line.meta["keys"]]
+        assert {trace.yaxis for trace in ruled} == {"y", "y2", "y3"}
+
+
+def test_the_overview_has_the_baseline_in_the_plot_of_the_accuracy_alone() -> None:
+    figure = overview_curves(runs(2), "math_acc", PRETRAIN_COLORS, "title", baseline=0.25)
+    dotted = [trace for trace in figure.data if trace.line.dash == "dot"]
+    assert [(trace.yaxis, trace.y) for trace in dotted] == [("y", (0.25, 0.25))]
 
 
 def test_reference_curves_stand_beside_those_of_the_same_models() -> None:
     reference = pd.DataFrame({"model": [2, 2, 9], "step": [1, 2, 1], "math_acc": [0.1, 0.2, 0.3]})
     figure = learning_curves(runs(2, 4), "math_acc", PRETRAIN_COLORS, "title", reference)
-    assert len(lines(figure)) == 3
-    curve = figure.data[-1]
-    assert (curve.name, curve.line.color, curve.line.dash) == ("2", "#00BBBB", "dot")
+    [curve] = [line for line in lines(figure) if "reference" in line.meta["keys"]]
+    assert (curve.line.color, curve.line.dash) == ("#00BBBB", "dot")
     assert (curve.x.tolist(), curve.y.tolist()) == ([1, 2], [0.1, 0.2])
     assert curve.line.width < 3
-    assert curve.legendgrouptitle.text == "reference"
+    assert curve.meta["keys"] == ["reference", "model 2"]
+    assert entries(figure)["reference"].name == "reference"
 
 
 def test_a_page_is_small_offline_and_ready_for_any_screen(tmp_path: Path) -> None:
@@ -260,7 +311,7 @@ def test_a_page_is_small_offline_and_ready_for_any_screen(tmp_path: Path) -> Non
     assert '<meta charset="utf-8">' in page
     assert '<meta name="viewport" content="width=device-width, initial-scale=1">' in page
     assert "<title>Pretrain Data:1, eval/math_acc</title>" in page
-    assert '<script src="plotly.min.js"></script>' in page
+    assert '<script src="plotly.min.js" defer></script>' in page
     assert len(page) < 30_000
     assert not re.search("https?:", page)
 
@@ -272,6 +323,7 @@ def test_the_same_metrics_give_the_same_pages_however_long_training_took(tmp_pat
             write_runs(tmp_path, runs(2, 4, seconds=seconds)),
             1,
             PRETRAIN_COLORS,
+            baselines=baselines_table(tmp_path, baselines()),
             overview=tmp_path / name / "overview.html",
             accuracy=tmp_path / name / "accuracy.html",
             loss=tmp_path / name / "loss.html",
@@ -288,6 +340,7 @@ def test_the_finetuning_pages_show_accuracy_and_losses(tmp_path: Path) -> None:
         write_runs(tmp_path, finetuned("full", "frozen")),
         1,
         FINETUNE_COLORS,
+        baselines=baselines_table(tmp_path, baselines("finetune")),
         domain=1,
         overview=tmp_path / "overview.html",
         accuracy=tmp_path / "accuracy.html",
@@ -302,13 +355,14 @@ def test_the_finetuning_pages_show_accuracy_and_losses(tmp_path: Path) -> None:
     for name, axes in titles.items():
         page = (tmp_path / f"{name}.html").read_text()
         assert f"<title>Finetune Domain: 1 Pretrain Data:1, {axes}</title>" in page
-        assert ('"reference"' in page) == (name != "loss")
+        assert ('"reference"' in page) == ('"baseline 0.250"' in page) == (name != "loss")
 
 
 def test_metrics_of_another_data_or_domain_version_are_refused(tmp_path: Path) -> None:
     pages: dict[str, Any] = {
         name: tmp_path / f"{name}.html" for name in ("overview", "accuracy", "loss")
     }
+    pages["baselines"] = baselines_table(tmp_path, baselines())
     paths = write_runs(tmp_path, runs(2, data=3))
     with pytest.raises(ValueError, match=r"data versions \[3\]; the figure is of 1"):
         plot_curves(paths, 1, PRETRAIN_COLORS, **pages)
@@ -329,7 +383,7 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
     assert "alert(1)</script>" not in page
     assert "alert(2)</script>" not in page
     assert page.count("<script") == page.count("</script>") == 3  # plotly.js, ours, the figure
-    assert "<b>" not in json.dumps([figure.layout.title.text, lines(figure)[2].hovertemplate])
+    assert "<b>" not in json.dumps([figure.layout.title.text, lines(figure)[-1].hovertemplate])
     assert figure.layout.title.text.endswith("&lt;b&gt;bold&lt;/b&gt;")
 
 

@@ -6,6 +6,7 @@ import pytest
 from gpt_math_domains.figures.drawing import read_drawing
 from gpt_math_domains.figures.families import family_curves, plot_families
 from gpt_math_domains.results.metrics import read_parts, write_parts
+from metric_rows import baselines_table, family_baselines
 
 STEPS = (1, 2, 4)
 FAMILIES = (("add", None), ("add", 2), ("add", 10), ("multiply", 2))
@@ -60,6 +61,19 @@ def test_a_band_spans_several_seeds(tmp_path: Path) -> None:
     assert len(lines(drawn(tmp_path, seeds=1))) == len(drawn(tmp_path, seeds=1).data)
 
 
+def test_a_family_has_its_baseline_in_its_colour_and_hides_with_it(tmp_path: Path) -> None:
+    path = tmp_path / "families.csv"
+    write_parts(rows(), "pretrain", path)
+    known = family_baselines({("add", None): 0.2, ("multiply", 2): 0.8})
+    figure = family_curves(read_parts([path], "pretrain"), "title", known)
+    dotted = [trace for trace in figure.data if trace.line.dash == "dot"]
+    assert [(line.yaxis, line.y[0], line.legendgroup) for line in dotted] == [
+        *(("y", 0.2, "none"), ("y2", 0.8, "2"), ("y3", 0.2, "none"), ("y4", 0.8, "2"))
+    ]
+    own = next(line for line in lines(figure) if line.name == "2")
+    assert dotted[1].line.color == own.line.color
+
+
 def test_a_modulus_looks_alike_everywhere_and_stands_in_the_legend_once(tmp_path: Path) -> None:
     figure = drawn(tmp_path)
     assert [line.name for line in figure.data if line.showlegend] == ["none", "2", "10"]
@@ -71,8 +85,9 @@ def test_a_modulus_looks_alike_everywhere_and_stands_in_the_legend_once(tmp_path
 def test_a_page_shows_one_data_version_and_is_scrolled_where_it_is_narrow(tmp_path: Path) -> None:
     path, page = tmp_path / "families.csv", tmp_path / "page.html"
     write_parts(rows(), "pretrain", path)
-    plot_families([path], 1, page)
+    known = baselines_table(tmp_path, family_baselines({("add", 2): 0.4}))
+    plot_families([path], 1, page, baselines=known)
     assert read_drawing(page).layout["title"]["text"] == "Pretrain Data:1, families"
     assert 'class="pan"' in page.read_text()
     with pytest.raises(ValueError, match=r"data versions \[1\]; the figure is of 3"):
-        plot_families([path], 3, page)
+        plot_families([path], 3, page, baselines=known)

@@ -7,7 +7,7 @@ import pytest
 from gpt_math_domains.figures.drawing import describe, read_drawing
 from gpt_math_domains.figures.generalization import generalization_curves, plot_generalization
 from gpt_math_domains.results.metrics import write_metrics
-from metric_rows import row
+from metric_rows import baselines, baselines_table, row
 
 COLORS = ["#00BBBB", "#FF4444"]
 STEPS = [1000, 2000]
@@ -103,6 +103,20 @@ def test_one_legend_entry_rules_the_lines_and_bands_of_a_model() -> None:
         assert {trace.yaxis for trace in group} == {"y", "y2", "y3"}
 
 
+def test_the_baseline_stands_in_the_plot_of_all_validation_equations_for_each_protocol() -> None:
+    metrics = runs("full", "scratch", models=(2,))
+    figure = generalization_curves(metrics, "domain_acc", COLORS, "title", 0.55)
+    dotted = [trace for trace in figure.data if trace.line.dash == "dot"]
+    assert [(line.yaxis, line.y, line.visible) for line in dotted] == [
+        ("y", (0.55, 0.55), True),
+        ("y", (0.55, 0.55), False),
+    ]
+    [menu] = [menu for menu in figure.layout.updatemenus if menu.type == "dropdown"]
+    for button in menu.buttons:
+        visible = button.args[0]["visible"]
+        assert sum(on for on, t in zip(visible, figure.data, strict=True) if t in dotted) == 1
+
+
 def test_one_seed_has_no_band() -> None:
     assert {line.fill for line in drawn(runs(seeds=1)).data} == {None}
 
@@ -129,7 +143,9 @@ def test_each_phase_has_a_page_of_its_own_runs(tmp_path: Path) -> None:
         path, page = tmp_path / "metrics.csv", tmp_path / "page.html"
         rows = [{str(name): value for name, value in r.items()} for _, r in metrics.iterrows()]
         write_metrics(rows, "pretrain" if domain is None else "finetune", path)
-        plot_generalization([path], 1, COLORS, page, domain=domain)
+        known = baselines_table(tmp_path, baselines("pretrain" if domain is None else "finetune"))
+        plot_generalization([path], 1, COLORS, page, baselines=known, domain=domain)
+        assert '"baseline 0.250"' in page.read_text()
         assert read_drawing(page).layout["title"]["text"] == title
         with pytest.raises(ValueError, match=r"data versions \[1\]; the figure is of 3"):
-            plot_generalization([path], 3, COLORS, page, domain=domain)
+            plot_generalization([path], 3, COLORS, page, baselines=known, domain=domain)

@@ -6,6 +6,7 @@ import pytest
 
 from gpt_math_domains.figures.labels import label_curves, plot_labels
 from gpt_math_domains.results.metrics import read_parts, write_parts
+from metric_rows import baselines, baselines_table
 
 STEPS = (1, 2, 4)
 
@@ -69,6 +70,19 @@ def test_one_protocol_has_no_menu_and_one_evaluation_is_a_point() -> None:
     assert shown(figure)[0].x.tolist() == [1]
 
 
+def test_each_label_has_its_baseline_in_its_colour() -> None:
+    known = baselines("finetune", first_odd=0.5, has_zero=0.75)
+    figure = label_curves(table(("full", "frozen"), (2,)), "title", known)
+    dotted = [line for line in shown(figure) if line.line.dash == "dot"]
+    assert [(line.y[0], line.legendgroup) for line in dotted] == [
+        (0.5, "first_odd"),
+        (0.75, "has_zero"),
+    ]
+    [menu] = [menu for menu in figure.layout.updatemenus if menu.type == "dropdown"]
+    half = len(figure.data) // 2
+    assert menu.buttons[1].args[0]["visible"] == [False] * half + [True] * half
+
+
 def test_hostile_labels_stay_text() -> None:
     figure = label_curves(table(labels=("<b>bold</b>",)), "title")
     assert figure.data[0].name == "&lt;b&gt;bold&lt;/b&gt;"
@@ -80,10 +94,11 @@ def test_accuracies_read_back_exactly_and_make_a_page(tmp_path: Path) -> None:
     write_parts([{str(k): v for k, v in row.items()} for row in rows], "finetune", path)
     read = read_parts([path], "finetune")
     assert read["accuracy"].tolist() == table(("full",), (2,))["accuracy"].tolist()
-    plot_labels([path], 1, 1, tmp_path / "page.html")
+    known = baselines_table(tmp_path, baselines("finetune", first_odd=0.5))
+    plot_labels([path], 1, 1, tmp_path / "page.html", baselines=known)
     assert "first_odd" in (tmp_path / "page.html").read_text()
     with pytest.raises(ValueError, match=r"domain versions \[1\]; the figure is of 2"):
-        plot_labels([path], 2, 1, tmp_path / "page.html")
+        plot_labels([path], 2, 1, tmp_path / "page.html", baselines=known)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import plotly.graph_objects as go
 import pytest
 
 from gpt_math_domains.figures.drawing import read_drawing
@@ -39,29 +40,52 @@ def test_every_rule_stands_right_of_those_whose_files_it_uses() -> None:
         assert boxes[first].x < boxes[second].x
 
 
+def arrows(figure: go.Figure) -> list[list[tuple[float, float]]]:
+    """Return the points of each arrow, and check that it has its head at its end alone."""
+    [trace] = figure.data
+    found: list[list[tuple[float, float]]] = [[]]
+    for x, y, size in zip(trace.x, trace.y, trace.marker.size, strict=True):
+        if x is None:
+            assert size == 0
+            found.append([])
+            continue
+        found[-1].append((x, y))
+    ends = [place for place, x in enumerate(trace.x) if x is None]
+    assert [place + 1 for place, size in enumerate(trace.marker.size) if size] == ends
+    return [arrow for arrow in found if arrow]
+
+
 def test_arrows_that_follow_from_others_are_left_out() -> None:
-    _, heads = rule_graph(EDGES, "Rules").data
-    assert len(heads.x) == len(EDGES) - 1  # train --> all follows from the others
+    drawn = arrows(rule_graph(EDGES, "Rules"))
+    assert len(drawn) == len(EDGES) - 1  # train --> all follows from the others
+
+
+def test_an_arrow_ends_with_its_head_at_the_left_of_the_rule_that_it_leads_to() -> None:
+    figure = rule_graph([("first", "second"), ("first", "third")], "Rules")
+    boxes = {box.text: (box.x, box.y) for box in figure.layout.annotations}
+    ends = {arrow[-1] for arrow in arrows(figure)}
+    assert ends == {(x - 0.4, y) for x, y in (boxes["second"], boxes["third"])}
 
 
 def test_long_arrows_run_between_the_rules() -> None:
     edges = [("a", "b"), ("b", "c"), ("c", "d"), ("other", "d")]
     figure = rule_graph(edges, "Rules")
-    lines, heads = figure.data
-    assert list(lines.x).count(None) == len(heads.x) == len(edges)
+    drawn = arrows(figure)
+    assert len(drawn) == len(edges)
     boxes = [(box.x, box.y) for box in figure.layout.annotations]
     assert len(set(boxes)) == len(boxes)
-    ends = [pair for pair in zip(lines.x, lines.y, strict=True) if pair[0] is not None]
-    assert len(set(ends) - set(boxes)) == 2  # where other --> d passes b and c
+    between = {point for arrow in drawn for point in arrow[1:-1]}
+    assert len(between - set(boxes)) == 2  # where other --> d passes b and c
 
 
 def test_the_page_is_the_same_each_time(tmp_path: Path) -> None:
     (tmp_path / "rules.mmd").write_text(PRINTED)
-    for name in ("first", "again"):
-        plot_rules(tmp_path / "rules.mmd", tmp_path / f"{name}.html")
-    assert (tmp_path / "first.html").read_bytes() == (tmp_path / "again.html").read_bytes()
-    assert read_figure(tmp_path / "first.html").layout.title.text == "Rules"
-    assert "train before collect" in read_drawing(tmp_path / "first.html").description
+    for place in ("first", "again"):
+        plot_rules(tmp_path / "rules.mmd", tmp_path / place / "rules.html")
+    page, again = (tmp_path / place / "rules.html" for place in ("first", "again"))
+    assert page.read_bytes() == again.read_bytes()
+    assert read_figure(page).layout.title.text == "Rules"
+    assert "train before collect" in read_drawing(page).description
     (tmp_path / "rules.mmd").write_text("")
     with pytest.raises(ValueError, match=r"rules.mmd: expected a Mermaid flowchart"):
         plot_rules(tmp_path / "rules.mmd", tmp_path / "first.html")

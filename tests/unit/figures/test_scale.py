@@ -13,12 +13,14 @@ from gpt_math_domains.figures.images import read_figure
 from gpt_math_domains.figures.scale import plot_scale, training_flops
 from gpt_math_domains.files import write_json
 from gpt_math_domains.results.metrics import collect_metrics
-from gpt_math_domains.results.summary import summarize_metrics
+from gpt_math_domains.results.summary import read_summary, summarize_metrics
+from gpt_math_domains.results.tables import write_table
 from gpt_math_domains.run import ModelSize
-from metric_rows import row, table
+from metric_rows import baselines, baselines_table, row, table
 
 MODELS: dict[int, dict[str, Any]] = {
     2: {"num_layers": 1, "num_heads": 8, "d_model": 128},
+    4: {"num_layers": 2, "num_heads": 8, "d_model": 128},
     6: {"num_layers": 8, "num_heads": 8, "d_model": 512},
 }
 SIZES = [
@@ -82,7 +84,10 @@ def write_study(directory: Path) -> dict[str, Any]:
         ]
         collect_metrics(tables, phase, directory / f"{phase}.csv")
     summarize_metrics(
-        directory / "pretrain.csv", directory / "finetune.csv", directory / "summary.csv"
+        directory / "pretrain.csv",
+        directory / "finetune.csv",
+        [baselines_table(directory, baselines())],
+        directory / "summary.csv",
     )
     write_json(
         directory / "manifest.json",
@@ -109,18 +114,30 @@ def test_points_are_the_final_accuracies_at_what_the_runs_cost(tmp_path: Path) -
     page = tmp_path / "page.html"
     plot_scale(tmp_path / "summary.csv", [tmp_path / "manifest.json"], "pretrain", study, page)
     figure = read_figure(page)
-    parameters, steps, flops = figure.data
+    parameters, flops, *dotted = figure.data
     assert numbers(parameters.x) == [size.parameters() for size in SIZES]
-    assert numbers(steps.x) == [82, 82]
     assert numbers(flops.x) == [
         2 * 1287 * training_flops(size, 18, pretraining=True) for size in SIZES
     ]
-    for points in figure.data:
-        assert numbers(points.y) == pytest.approx([0.205, 0.605])
-        assert list(points.text) == ["2", "6"]
-    assert [axis.title.text for axis in figure.select_xaxes()] == [
-        *("parameters", "optimizer steps", "FLOPs of training")
-    ]
+    assert [numbers(line.y) for line in dotted] == [[0.25, 0.25]] * 2
+    for points in figure.data[:2]:
+        assert numbers(points.y) == pytest.approx([0.205, 0.405, 0.605])
+        assert list(points.text) == ["2", "4", "6"]
+
+
+def test_only_measures_in_which_three_runs_differ_have_a_plot(tmp_path: Path) -> None:
+    """All runs take the same steps; and two models are no trend."""
+    study, page = write_study(tmp_path), tmp_path / "page.html"
+    files = tmp_path / "summary.csv", [tmp_path / "manifest.json"]
+    plot_scale(*files, "pretrain", study, page)
+    axes = [axis.title.text for axis in read_figure(page).select_xaxes()]
+    assert axes == ["parameters", "FLOPs of training"]
+    summary = read_summary(tmp_path / "summary.csv")
+    write_table(summary[summary["model"] != 4], tmp_path / "summary.csv")
+    plot_scale(*files, "pretrain", study, page)
+    figure = read_figure(page)
+    assert len(figure.data) == 0
+    assert "Three models or more are needed" in figure.layout.annotations[0].text
 
 
 def test_finetuning_has_a_page_for_its_domain_version(tmp_path: Path) -> None:

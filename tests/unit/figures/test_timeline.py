@@ -44,6 +44,14 @@ def test_each_job_is_a_bar_from_its_start_as_long_as_it_took(tmp_path: Path) -> 
     assert figure.layout.yaxis.categoryarray == ("pretrain/a", "finetune/b")
 
 
+def test_names_stand_above_their_bars_so_that_no_width_is_lost_to_them(tmp_path: Path) -> None:
+    benchmark(tmp_path, "finetune/domain_1/data_1/model_2/random_frozen", ended=9, seconds="5")
+    figure = timeline(read_jobs(tmp_path), "Jobs")
+    assert figure.layout.yaxis.ticklabelposition == "inside top"
+    assert not figure.layout.yaxis.automargin
+    assert "min_width" not in (figure.layout.meta or {})
+
+
 def test_without_jobs_there_is_an_empty_figure(tmp_path: Path) -> None:
     assert len(timeline(read_jobs(tmp_path), "Jobs").data) == 0
 

@@ -6,6 +6,7 @@ import pytest
 
 from gpt_math_domains.figures.transfer import plot_transfer, seed_steps, transfer
 from gpt_math_domains.results.metrics import write_metrics
+from gpt_math_domains.results.summary import summarize
 from metric_rows import row
 
 COLORS = ["#BBBBBB", "#888888"]
@@ -41,28 +42,46 @@ def points(figure: go.Figure, axis: str, symbol: str) -> list[tuple[float, float
 
 def test_first_steps_keep_the_seeds_that_never_got_there() -> None:
     found = seed_steps(runs(STUDY), 0.9)
-    assert found.to_numpy().tolist() == [
-        ["full", 2, 0, 20, True],
-        ["full", 2, 1, 10, True],
-        ["scratch", 2, 0, 30, True],
-        ["scratch", 2, 1, 30, False],
+    told = found[["protocol", "model", "seed", "after"]].to_numpy().tolist()
+    assert told == [
+        ["full", 2, 0, 10],
+        ["full", 2, 1, 0],
+        ["scratch", 2, 0, 20],
+        ["scratch", 2, 1, 30],
     ]
+    assert found["by"].tolist()[:3] == [20, 10, 30]
+    assert found["by"].isna().tolist() == [False, False, False, True]
 
 
 def test_every_seed_is_a_point_and_those_that_never_got_there_are_open_triangles() -> None:
     figure = transfer(runs(STUDY), COLORS, "title")
-    assert points(figure, "y", "circle-open") == [(20, 0), (10, 0), (30, 1)]
+    assert points(figure, "y", "circle-open") == [(15, 0), (5, 0), (25, 1)]
     assert points(figure, "y", "triangle-right-open") == [(30, 1)]
-    assert points(figure, "y2", "circle-open") == [(30, 0)]
+    assert points(figure, "y2", "circle-open") == [(25, 0)]
     assert points(figure, "y2", "triangle-right-open") == [(30, 0), (30, 1), (30, 1)]
 
 
 def test_a_mean_with_its_interval_stands_only_where_all_seeds_got_there() -> None:
     figure = transfer(runs(STUDY), COLORS, "title")
-    assert points(figure, "y", "circle") == [(15, 0)]
+    assert points(figure, "y", "circle") == [(10, 0)]
     assert points(figure, "y2", "circle") == []
-    [mean] = [t for t in figure.data if t.marker.symbol == "circle" and list(t.x) == [15]]
-    assert mean.error_x.arrayminus[0] == pytest.approx(15 - 1)  # cut off at the first step
+    [mean] = [t for t in figure.data if t.marker.symbol == "circle" and list(t.x) == [10]]
+    assert mean.error_x.arrayminus[0] == pytest.approx(10 - 0.5)  # as far as the axis goes
+
+
+def test_the_bar_of_a_seed_goes_from_one_evaluation_to_the_next() -> None:
+    figure = transfer(runs({("full", 2): [[0.5, 0.95, 1.0]]}), COLORS, "title")
+    [seed] = [t for t in figure.data if t.marker.symbol == "circle-open" and t.yaxis == "y"]
+    assert (seed.x[0], seed.error_x.arrayminus[0], seed.error_x.array[0]) == (15, 5, 5)
+
+
+def test_means_and_intervals_are_those_of_the_summary() -> None:
+    metrics = runs(STUDY)
+    figure = transfer(metrics, None, "title")
+    summary = summarize([metrics]).iloc[0]
+    [mean] = [t for t in figure.data if t.marker.symbol == "circle" and list(t.x) == [10]]
+    assert mean.x[0] == summary["step_0.9_mean"]
+    assert mean.x[0] + mean.error_x.array[0] == summary["step_0.9_high"]
 
 
 def test_models_lie_apart_in_the_band_of_their_protocol() -> None:
@@ -79,7 +98,7 @@ def test_models_lie_apart_in_the_band_of_their_protocol() -> None:
 def test_one_seed_is_drawn_without_interval_and_a_page_is_written(tmp_path: Path) -> None:
     one = runs({("full", 2): [[0.5, 1.0]]})
     figure = transfer(one, COLORS, "title")
-    assert points(figure, "y", "circle") == [(20, 0)]
+    assert points(figure, "y", "circle") == [(15, 0)]
     write_metrics(
         [{str(k): v for k, v in r.items()} for r in one.to_dict("records")],
         "finetune",

@@ -15,7 +15,7 @@ from gpt_math_domains.pages.index import read_provenance, write_index
 from gpt_math_domains.results.metrics import collect_metrics, read_runs, write_metrics
 from gpt_math_domains.results.summary import summarize_metrics
 from gpt_math_domains.run import ACCURACY
-from metric_rows import row
+from metric_rows import baselines, baselines_table, row
 from training_job import SETTINGS
 
 RECORD: dict[str, Any] = {
@@ -47,7 +47,7 @@ def study(**other: Any) -> dict[str, Any]:
         "domains": {1: {"labels": ["first_odd", "has_zero"]}},
         "seeds": [0, 1, 2],
         "pretrain_seeds": None,
-        "protocols": ["full", "frozen"],
+        "protocols": ["full", "frozen", "scratch", "random_frozen"],
         "training": [
             {"phase": "pretrain", "data": 1, "model": 2, "domain": None, "protocol": None},
             {"phase": "finetune", "data": 1, "model": 2, "domain": 1, "protocol": "full"},
@@ -56,6 +56,16 @@ def study(**other: Any) -> dict[str, Any]:
     } | other
 
 
+EQUATIONS = """equation,tokens,operation,modulo,answer_start
+0 - 2 = - 2,0 14 2 10 16 2,subtract,,4
+3 / 2 = 1,3 15 2 10 1,divide,,4
+3 * 4 =(m) 5 2,3 13 4 11 5 2,multiply,5,5
+"""
+LABELS = """tokens,first_odd,has_zero
+0 14 2 10 16 2,0,1
+3 15 2 10 1,1,0
+3 13 4 11 5 2,1,0
+"""
 LAST = {"pretrain": (0.4, 0.5, 0.6)}
 
 
@@ -95,7 +105,11 @@ def write_page(
         collect_metrics(paths[phase], phase, directory / f"{phase}.csv")
     pretrain, finetune = directory / "pretrain.csv", directory / "finetune.csv"
     summary, page = directory / "summary.csv", directory / "index.html"
-    summarize_metrics(pretrain, finetune, summary)
+    known = [
+        baselines_table(directory, baselines(phase, accuracy), f"baselines_{phase}.csv")
+        for phase, accuracy in (("pretrain", 0.25), ("finetune", 0.55))
+    ]
+    summarize_metrics(pretrain, finetune, known, summary)
     files = [directory / f"run_{number}.json" for number in range(len(records))]
     for file, record in zip(files, records, strict=True):
         write_json(file, record)
@@ -108,7 +122,14 @@ def write_page(
     for manifest, version in zip(manifests, study["data"].values(), strict=True):
         counts = {"train": 1287, "valid": 560}
         write_json(manifest, {"vocabulary_size": version["digits"] + 8, "counts": counts})
-    write_index(pretrain, finetune, summary, manifests, files, figures, study, page)
+    equations, labels = directory / "equations.csv", directory / "labels.csv"
+    equations.write_text(EQUATIONS)
+    labels.write_text(LABELS)
+    write_index(
+        *(pretrain, finetune, summary, manifests, files, figures, study, page),
+        equations=equations,
+        labels=labels if study["domains"] else None,
+    )
     return page.read_text(encoding="utf-8")
 
 
@@ -123,11 +144,14 @@ class Outline(HTMLParser):
         self.open: list[str] = []
         self.figures: dict[str, str] = {}
         self.landmarks: list[str] = []
+        self.ids: list[str] = []
+        self.folds: list[str] = []
         self.feed(page)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag not in ("meta", "link", "br"):
             self.open.append(tag)
+        self.ids += [value for name, value in attrs if name == "id" and value]
         if tag == "a":
             self.links.append(dict(attrs)["href"] or "")
         if dict(attrs).get("class") == "plot":
@@ -148,22 +172,26 @@ class Outline(HTMLParser):
             self.tables[data] = []
         if tag in ("td", "th"):
             list(self.tables.values())[-1][-1][-1] += data
+        if tag == "summary":
+            self.folds.append(data)
         if re.fullmatch("h[1-6]", tag):
             self.headings.append((tag, data))
 
 
 def test_the_page_has_an_outline_and_closes_what_it_opens(tmp_path: Path) -> None:
-    outline = Outline(write_page(tmp_path, study()))
+    generalization = {"pretrain_generalization": ("pretrain", "generalization")}
+    outline = Outline(write_page(tmp_path, study(), sections=generalization))
     assert outline.open == []
     assert outline.landmarks == ["header", "nav", "main"]
     assert outline.headings == [
         ("h1", "GPT Math Domains: published"),
-        ("h2", "Study"),
+        ("h2", "What is learned"),
         ("h2", "Math Symbol Prediction"),
+        ("h3", "Training against validation"),
         ("h2", "Domain Prediction"),
         ("h2", "Does pretraining help?"),
         ("h2", "Summary"),
-        ("h2", "Provenance"),
+        ("h2", "How it was made"),
     ]
 
 
@@ -203,7 +231,7 @@ def test_the_tables_tell_what_was_run(tmp_path: Path) -> None:
         ["pretrain", "1", "2", "", "", "2,000", "none"],
         ["finetune", "1", "2", "1", "full", "40", "0.5"],
     ]
-    [together] = re.findall(r"The same in all of them:([^<]*)<", page)
+    [together] = re.findall(r"The same in all of them:([^<]*batch_size[^<]*)<", page)
     assert " ".join(together.split()) == (
         "eval_steps 1,000; batch_size 16; learning_rate 0.005; weight_decay 0.1; "
         "gradient_accumulation_steps 1; num_warmup_steps 5; shuffle yes; "
@@ -232,11 +260,10 @@ def test_each_figure_stands_inline_with_its_content_in_words_and_links_to_its_pa
 ) -> None:
     page = write_page(tmp_path, study())
     outline = Outline(page)
-    assert '<script src="plots/plotly.min.js"></script>' in page
+    assert '<script src="plots/plotly.min.js" defer></script>' in page
     assert outline.figures == {
         "pretrain_1_eval_math_acc": "model 2: 0.25 at 1,000, 0.5 at 12,000",
-        "finetune_1_pretrain_1_eval_domain_acc": "model 2 full: 0.25 at 1,000, 0.5 at 12,000; "
-        "model 2 frozen: 0.25 at 1,000, 0.5 at 12,000",
+        "finetune_1_pretrain_1_eval_domain_acc": "model 2, full: 0.25 at 1,000, 0.5 at 12,000",
     }
     assert [link for link in outline.links if not link.startswith("#")] == [
         "plots/pretrain_1_eval_math_acc.html",
@@ -248,6 +275,8 @@ def test_each_figure_stands_inline_with_its_content_in_words_and_links_to_its_pa
         "metrics/pretrain.csv",
         "metrics/finetune.csv",
         "metrics/summary.csv",
+        "plots/rules.html",
+        "plots/timeline.html",
     ]
 
 
@@ -267,9 +296,54 @@ def test_measures_of_each_phase_stand_below_its_accuracy(tmp_path: Path) -> None
         "finetune_1_pretrain_1_norms",
     ]
     assert [words for tag, words in outline.headings if tag == "h3"] == [
-        *("From training to validation", "When they have learned it", "Norms in pretraining"),
-        *("Labels in training and validation", "Norms in finetuning"),
+        *("Training against validation", "When they have learned it"),
+        "Labels in training and validation",
     ]
+    assert outline.folds[:2] == ["Norms in pretraining", "Norms in finetuning"]
+
+
+def test_figures_are_numbered_have_captions_and_places_to_link_to(tmp_path: Path) -> None:
+    sections = {"pretrain_generalization": ("pretrain", "generalization")}
+    page = write_page(tmp_path, study(), sections=sections)
+    numbers = re.findall(r'<figcaption><a href="#([^"]+)">Figure (\d+)</a>. (\w+)', page)
+    assert numbers == [
+        ("figure-pretrain_1", "1", "Pretraining"),
+        ("figure-pretrain_1_generalization", "2", "On"),
+        ("figure-finetune_1_pretrain_1", "3", "Finetuning"),
+    ]
+    assert set(Outline(page).ids) >= {anchor for anchor, _, _ in numbers}
+
+
+def test_the_page_of_a_figure_has_the_same_caption_and_leads_back_to_it(tmp_path: Path) -> None:
+    page = write_page(tmp_path, study())
+    for name in ("pretrain_1_eval_math_acc", "finetune_1_pretrain_1_eval_domain_acc"):
+        own = (tmp_path / f"{name}.html").read_text()
+        [caption] = re.findall(r'<p class="caption">([^<]*)</p>', own)
+        assert caption and caption in page
+        [anchor] = re.findall(r'<a href="../index.html#([^"]*)">', own)
+        assert anchor in Outline(page).ids
+
+
+def test_the_top_names_study_configuration_and_commit(tmp_path: Path) -> None:
+    header, _, _ = write_page(tmp_path, study()).partition("</header>")
+    assert "<h1>GPT Math Domains: published</h1>" in header
+    assert "data 1; models 2, 10; domains 1; protocols full, frozen, scratch" in header
+    assert "Commit ffffffffffff." in header
+
+
+def test_examples_of_each_kind_stand_there_with_their_labels(tmp_path: Path) -> None:
+    page = write_page(tmp_path, study())
+    tables = Outline(page).tables
+    assert tables["Without a modulus"] == [
+        ["equation", "meaning", "labels that hold"],
+        ["0 - 2 = - 2", "0 \N{MINUS SIGN} 2 = \N{MINUS SIGN}2", "has_zero"],
+        ["3 / 2 = 1", "3 // 2 = 1", "first_odd"],
+    ]
+    assert tables["With a modulus"][1:] == [
+        ["3 * 4 =(m) 5 2", "(3 \N{MULTIPLICATION SIGN} 4) mod 5 = 2", "first_odd"]
+    ]
+    assert "first_odd and has_zero, always exactly one" in " ".join(page.split())
+    assert "So 2 labels ask 1\nquestions" in page
 
 
 def test_links_within_the_page_lead_to_its_headings(tmp_path: Path) -> None:
@@ -282,52 +356,79 @@ def test_links_within_the_page_lead_to_its_headings(tmp_path: Path) -> None:
 def test_what_the_seeds_tell_is_stated_and_what_they_do_not_is_not(tmp_path: Path) -> None:
     far = {"full": (0.95, 0.96, 0.97), "scratch": (0.6, 0.62, 0.61)}
     page = write_page(tmp_path, study(), protocols=("full", "scratch"), last=far)
+    assert "<p>Pretraining helps here.</p>" in page
     assert "ends at a higher domain_acc than from random weights (scratch)" in page
-    assert '<ul class="findings">' in page
+    assert "false discovery rate of 5%" in page
     assert Outline(page).tables["Pretrained and random starts compared"][1][:5] == [
         *("1", "1", "2", "full", "scratch")
     ]
     near = {"full": (0.5, 0.7, 0.6), "scratch": (0.6, 0.5, 0.7)}
     page = write_page(tmp_path, study(), protocols=("full", "scratch"), last=near)
-    assert "ends at a" not in page
-    assert '<ul class="findings">' not in page
+    assert "<p>This study does not show that pretraining helps.</p>" in page
+    assert "ends at a higher" not in page
 
 
 def test_one_seed_proves_nothing_and_the_page_says_so(tmp_path: Path) -> None:
     one = {"pretrain": (0.5,), "full": (0.95,), "scratch": (0.6,)}
     page = write_page(tmp_path, study(seeds=[0]), protocols=("full", "scratch"), last=one)
+    assert (
+        "<p>One seed cannot tell whether pretraining helps; here is what was observed.</p>" in page
+    )
     assert "With one seed there are no intervals" in page
+    assert "0.350" in Outline(page).tables["Pretrained and random starts compared"][1]
     assert '<ul class="findings">' not in page
 
 
-def test_a_study_without_both_starts_says_what_is_missing(tmp_path: Path) -> None:
-    page = write_page(tmp_path, study(), protocols=("full",))
-    assert "a study needs runs with a pretrained and with a random start" in page
-    assert "Pretrained and random starts compared" not in page
+@pytest.mark.parametrize(
+    ("protocols", "question", "compared"),
+    [
+        (["full", "scratch"], "Does learning arithmetic first help", True),
+        (["full"], "How well does a small GPT-2 that has learned arithmetic tell", False),
+        (["scratch"], "How well does a small GPT-2 learn from random weights to tell", False),
+        ([], "How well does a small GPT-2 learn arithmetic?", False),
+    ],
+)
+def test_question_and_sections_follow_from_what_runs(
+    tmp_path: Path, protocols: list[str], question: str, compared: bool
+) -> None:
+    told = study(protocols=protocols, **({} if protocols else {"domains": {}}))
+    page = write_page(tmp_path, told, protocols=tuple(protocols))
+    assert f'<p class="lead">{question}' in page
+    headings = [words for _, words in Outline(page).headings]
+    assert ("Does pretraining help?" in headings) == compared
+    assert ("Domain Prediction" in headings) == bool(protocols)
+    assert ("this study does not ask" in page) == (bool(protocols) and not compared)
 
 
 def test_the_results_are_rounded_for_reading(tmp_path: Path) -> None:
     tables = Outline(write_page(tmp_path, study())).tables
-    [columns, pretrain, *finetune] = tables["Results"]
+    [columns, pretrain] = tables["Results: pretrain, data 1"]
     assert dict(zip(columns, pretrain, strict=True)) == {
-        "phase": "pretrain",
-        "data": "1",
         "model": "2",
-        "domain": "",
-        "protocol": "",
-        "metric": "math_acc",
-        "seeds": "3",
+        "math_acc at the end": "0.500 [0.252, 0.748]",
+        "baseline": "0.250",
+        "step at 0.5": "2 of 3 seeds",
+        "step at 0.9": "0 of 3 seeds",
+        "step at 0.99": "0 of 3 seeds",
         "steps": "12,000",
-        "final": "0.500 [0.252, 0.748]",
-        "best": "0.500 [0.252, 0.748]",
-        "best at step": "12,000 [12,000 to 12,000]",
-        "first step at 0.5": "2 of 3 seeds",
-        "first step at 0.9": "0 of 3 seeds",
-        "first step at 0.99": "0 of 3 seeds",
+        "seeds": "3",
     }
-    assert [row[3:6] for row in finetune] == [
-        ["1", "frozen", "domain_acc"],
-        ["1", "full", "domain_acc"],
+    [columns, *finetune] = tables["Results: finetune, domain 1, data 1"]
+    assert columns[:3] == ["model", "protocol", "domain_acc at the end"]
+    assert [row[:3] for row in finetune] == [
+        ["2", "frozen", "0.500 [0.252, 0.748]"],  # though both end alike
+        ["2", "full", "0.500 [0.252, 0.748]"],
+    ]
+
+
+def test_no_table_is_cut_and_each_fold_says_what_is_in_it(tmp_path: Path) -> None:
+    page = write_page(tmp_path, study())
+    assert "max-height" not in page
+    assert Outline(page).folds == [
+        "pretrain, data 1: 1 run, math_acc 0.500, baseline 0.250",
+        "finetune, domain 1, data 1: 2 runs, domain_acc 0.500, baseline 0.550",
+        "How each run trains: 2 runs",
+        "What each run was trained with and on: 1 run",
     ]
 
 
@@ -389,8 +490,10 @@ def test_a_file_that_is_no_record_is_refused_by_name(tmp_path: Path, record: obj
 
 def test_a_study_of_pretraining_alone_says_so(tmp_path: Path) -> None:
     page = write_page(tmp_path, study(domains={}, training=[]), protocols=())
-    assert "This study has no such runs." in page
-    assert "domain" not in Outline(page).tables["Results"][0]
+    assert "Domain Prediction" not in page
+    assert [name for name in Outline(page).tables if name.startswith("Results")] == [
+        "Results: pretrain, data 1"
+    ]
 
 
 def test_the_same_study_gives_the_same_page_whenever_and_however_long_it_ran(

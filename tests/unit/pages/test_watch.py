@@ -94,7 +94,7 @@ def test_the_page_draws_runs_that_go_on_and_concludes_from_those_that_ended(
     page = live_page(read_study(["mine.yaml"]), "mine", NOW)
     assert "2 runs: 1 done, 1 running." in page
     assert "model 2: 0.5 at 100; model 4: 0.5 at 41, 0.5 at 82" in page
-    assert page.count("<td>math_acc</td>") == 1  # a row of the summary
+    assert page.count("pretrain, data 1: 1 run, math_acc 0.500") == 1  # a table of the summary
 
 
 def test_runs_at_points_of_a_grid_are_counted_and_stand_in_the_progress(

@@ -1,21 +1,18 @@
 """What is found, and that nothing is found where the metrics do not say so."""
 
 from collections.abc import Mapping, Sequence
+from math import isnan
 
 import pandas as pd
 import pytest
 from scipy.stats import ttest_ind
 
-from gpt_math_domains.results.findings import (
-    comparison_rows,
-    in_steps,
-    pretraining_findings,
-    protocol_findings,
-    saved_steps,
-    verdict,
-)
+from gpt_math_domains.results.baselines import COLUMNS as BASELINES
+from gpt_math_domains.results.findings import Findings, find, in_steps, saved_steps
+from gpt_math_domains.results.metrics import columns
 from gpt_math_domains.results.statistics import difference
-from gpt_math_domains.run import ACCURACY
+from gpt_math_domains.results.summary import summarize
+from gpt_math_domains.results.tables import empty_table, typed
 from metric_rows import row
 
 Curves = Sequence[Sequence[float]]  # accuracies by seed and evaluation
@@ -50,6 +47,34 @@ def finetuned(**protocols: Curves) -> pd.DataFrame:
     return frame("finetune", {(2, protocol): curves for protocol, curves in protocols.items()})
 
 
+BASELINE = typed(
+    pd.DataFrame(
+        [
+            {"phase": "pretrain", "data": 1, "accuracy": 0.25},
+            {"phase": "finetune", "data": 1, "domain": 1, "accuracy": 0.55},
+        ],
+        columns=list(BASELINES),
+    ).fillna({"equations": 100}),
+    BASELINES,
+)
+
+
+def found(metrics: pd.DataFrame, other: pd.DataFrame | None = None) -> Findings:
+    """Return what metrics of one phase, or of both, say."""
+    tables = {phase: empty_table(columns(phase)) for phase in ("pretrain", "finetune")}
+    for frame in (metrics, *([] if other is None else [other])):
+        tables[frame["phase"].iloc[0]] = frame
+    return find(**tables, summary=summarize(tables.values(), BASELINE))
+
+
+def pretraining_findings(metrics: pd.DataFrame) -> list[str]:
+    return found(metrics).pretraining
+
+
+def protocol_findings(metrics: pd.DataFrame) -> list[str]:
+    return found(metrics).protocols
+
+
 def table(*curves: Sequence[float]) -> pd.DataFrame:
     """Return accuracies by step (10, 20 ...) and seed."""
     steps = [10 * (place + 1) for place in range(len(curves[0]))]
@@ -65,7 +90,6 @@ NEVER = [[0.5] * 10, [0.51] * 10, [0.52] * 10]
 def test_paired_differences_have_the_t_interval_of_the_textbook() -> None:
     """Differences 1, 2, 3: mean 2, standard error 1/sqrt(3), t of 2 degrees of freedom 4.3027."""
     found = difference(pd.Series([5.0, 5.0, 5.0]), pd.Series([4.0, 3.0, 2.0]))
-    assert found is not None
     assert (found.mean, found.low, found.high) == pytest.approx(
         (2, 2 - 2.48414, 2 + 2.48414), abs=1e-5
     )
@@ -76,9 +100,10 @@ def test_other_seeds_are_compared_by_welchs_t() -> None:
     values = pd.Series([1.0, 2.0, 3.0], index=[0, 1, 2])
     others = pd.Series([9.0, 11.0, 13.0, 11.0], index=[5, 6, 7, 8])
     found = difference(values, others)
-    expected = ttest_ind(values, others, equal_var=False).confidence_interval(0.95)
-    assert found is not None
+    tested = ttest_ind(values, others, equal_var=False)
+    expected = tested.confidence_interval(0.95)
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    assert found.p == pytest.approx(tested.pvalue)
     assert found.sign == -1
 
 
@@ -95,7 +120,10 @@ def test_other_seeds_are_compared_by_welchs_t() -> None:
 def test_where_nothing_varies_or_one_seed_stands_alone_there_is_no_interval(
     values: dict[int, float], others: dict[int, float]
 ) -> None:
-    assert difference(pd.Series(values), pd.Series(others)) is None
+    found = difference(pd.Series(values), pd.Series(others))
+    assert found.mean == pytest.approx(pd.Series(values).mean() - pd.Series(others).mean())
+    assert isnan(found.low) and isnan(found.high) and isnan(found.p)
+    assert found.sign == 0
 
 
 def test_saved_steps_lie_between_the_evaluations_before_and_after() -> None:
@@ -123,10 +151,18 @@ def test_seeds_that_never_get_there_give_a_bound() -> None:
     assert in_steps(lost) == "at least 78"
 
 
-def test_nothing_is_known_where_both_miss_it_or_seeds_differ_or_stand_alone() -> None:
+def test_nothing_is_known_where_both_miss_it_or_seeds_differ() -> None:
     assert saved_steps(table(*NEVER), table(*NEVER), 0.9) is None
     assert saved_steps(table(*EARLY), table(*EARLY).rename(columns={0: 7}), 0.9) is None
-    assert saved_steps(table(EARLY[0]), table(LATE[0]), 0.9) is None
+
+
+def test_one_seed_has_an_observed_difference_without_an_interval() -> None:
+    found = saved_steps(table(EARLY[0]), table(LATE[0]), 0.9)
+    assert found is not None
+    assert (found.mean, found.sign, isnan(found.low)) == (60, 0, True)
+    bound = saved_steps(table(EARLY[0]), table(NEVER[0]), 0.9)
+    assert bound is not None
+    assert in_steps(bound) == "at least 85"
 
 
 def test_the_highest_model_is_named_with_those_that_it_is_surely_above() -> None:
@@ -179,9 +215,7 @@ def test_a_pretrained_start_that_is_behind_is_told_too() -> None:
     ],
 )
 def test_what_the_runs_do_not_support_is_not_told(protocols: dict[str, Curves]) -> None:
-    metrics = finetuned(**protocols)
-    assert protocol_findings(metrics) == []
-    assert verdict(metrics) is None
+    assert protocol_findings(finetuned(**protocols)) == []
 
 
 def test_runs_of_other_lengths_are_not_compared_at_their_ends() -> None:
@@ -208,26 +242,106 @@ def test_models_and_versions_are_told_apart() -> None:
     )
 
 
-def test_the_verdict_counts_all_comparisons_also_those_that_tell_nothing() -> None:
-    runs = {(2, "full"): EARLY, (2, "scratch"): LATE, (4, "full"): NEVER, (4, "scratch"): NEVER}
-    assert verdict(frame("finetune", runs)) == (
-        "Of 2 comparisons of a pretrained with a random start, all weights trained, the pretrained "
-        "one reaches a domain_acc of 0.9 earlier in 1, later in 0, and in 1 the seeds do not tell."
+def test_findings_are_those_that_hold_among_all_comparisons() -> None:
+    """Three models of which one differs at p = 0.03: alone a finding, among ten it is none."""
+    close = [[0.1, 0.5], [0.1, 0.52], [0.1, 0.51]]
+    apart = [[0.1, 0.56], [0.1, 0.55], [0.1, 0.57]]
+    alone = pretrained(close, apart)
+    assert pretraining_findings(alone) != []
+    noise = [[[0.1, 0.4 + d], [0.1, 0.42 - d], [0.1, 0.41 + d]] for d in (0.001, 0.011, 0.019)]
+    among = pretrained(close, apart, *noise)
+    gap = difference(pd.Series([0.56, 0.55, 0.57]), pd.Series([0.5, 0.52, 0.51]))
+    assert 0.01 < gap.p < 0.05
+    assert not any("above model 2" in told for told in pretraining_findings(among))
+
+
+def test_the_verdict_says_in_plain_words_that_pretraining_helps_and_names_the_baseline() -> None:
+    verdict = found(finetuned(full=EARLY, scratch=LATE)).verdict
+    assert verdict == [
+        "Pretraining helps here.",
+        "Finetuning all weights reaches a domain_acc of 0.9 after about 15 steps from a pretrained "
+        "start (full) and after about 75 steps from random weights (scratch); it ends at 0.980 and "
+        "0.950, where always telling a label as most training equations have it gets 0.550.",
+        "A pretrained start saves 60 steps; 1 of 2 differences stands out from 3 seeds.",
+    ]
+
+
+def test_the_verdict_says_when_nothing_stands_out_and_how_many_seeds_would_tell() -> None:
+    shaken = [LATE[0], EARLY[1], LATE[2]]
+    verdict = found(finetuned(full=[EARLY[0], LATE[1], EARLY[2]], scratch=shaken)).verdict
+    assert verdict[0] == "This study does not show that pretraining helps."
+    assert verdict[2] == (
+        "A pretrained start saves 20 steps; none of 2 differences stands out from 3 "
+        "seeds; to tell whether such differences in steps are real takes 97 "
+        "seeds."
     )
+
+
+def test_a_pretrained_start_that_holds_back_is_called_so() -> None:
+    verdict = found(finetuned(full=LATE, scratch=EARLY)).verdict
+    assert verdict[0] == "Pretraining holds finetuning back here."
+    assert verdict[2].startswith("A pretrained start takes 60 more steps; ")
+
+
+def test_what_a_head_alone_reads_is_told_for_both_backbones() -> None:
+    *_, told = found(finetuned(frozen=NEVER, random_frozen=EARLY)).verdict
+    assert told == (
+        "With the head alone trained, a pretrained backbone ends at a domain_acc of 0.510 "
+        "(frozen), a random one at 0.980 (random_frozen); 1 of 1 differences stands out."
+    )
+
+
+def test_a_start_from_which_seeds_do_not_get_there_is_told() -> None:
+    verdict = found(finetuned(full=EARLY, scratch=NEVER)).verdict
+    assert "and not in all seeds from random weights (scratch)" in verdict[1]
+
+
+def test_the_verdict_of_one_seed_tells_what_was_observed_and_concludes_nothing() -> None:
+    verdict = found(finetuned(full=EARLY[:1], scratch=LATE[:1])).verdict
+    assert verdict == [
+        "One seed cannot tell whether pretraining helps; here is what was observed.",
+        "Finetuning all weights reaches a domain_acc of 0.9 after about 15 steps from a pretrained "
+        "start (full) and after about 75 steps from random weights (scratch); it ends at 0.990 and "
+        "0.990, where always telling a label as most training equations have it gets 0.550.",
+        "A pretrained start saves 60 steps; a second seed would tell how far seeds differ, and so "
+        "how many it takes.",
+    ]
+
+
+def test_a_study_of_one_start_is_told_beside_the_baseline_and_compares_nothing() -> None:
+    told = found(pretrained([[0.1, 0.4], [0.1, 0.5]]), finetuned(full=EARLY[:2]))
+    assert told.verdict == [
+        "Finetuning (full) ends at a domain_acc of 0.985 against 0.550 on data 1; the second "
+        "number is what always telling a label as most training equations have it gets.",
+        "Pretraining ends at a math_acc of 0.450 against 0.250 on data 1; the second number is "
+        "what always giving the most frequent answer of an operation and modulus gets.",
+    ]
+    assert told.comparisons == []
+
+
+def test_overfitting_is_told_with_both_accuracies_and_the_turn_of_the_loss() -> None:
+    metrics = pretrained([[0.1, 0.3, 0.4], [0.1, 0.3, 0.4]])
+    metrics["train_math_acc"] = 0.75
+    metrics["eval_loss"] = metrics["step"].map({10: 2.0, 20: 1.0, 30: 1.5})
+    assert found(metrics).overfitting == [
+        "On data 1, models end at 0.750 of the training equations right and at 0.400 of the "
+        "validation equations; the validation loss of model 2 is lowest at step 20, 1.00, and "
+        "rises to 1.50."
+    ]
 
 
 def test_the_table_shows_every_comparison_told_or_not() -> None:
     runs = {(2, "full"): EARLY, (2, "scratch"): NEVER, (4, "full"): LATE, (4, "scratch"): LATE}
-    first, second = comparison_rows(frame("finetune", runs))
+    first, second = found(frame("finetune", runs)).comparisons
     assert (first["model"], first["pretrained"], first["random"]) == (2, "full", "scratch")
     assert first["steps saved to 0.9"] == "≥ 78"
     assert first["final difference"].startswith("0.470 [")
     assert second["steps saved to 0.9"] == "0 [-10, 10]"
-    assert second["final difference"] == ""
+    assert second["final difference"] == "0.000"
 
 
-def test_a_table_without_runs_finds_nothing() -> None:
-    for phase, find in (("pretrain", pretraining_findings), ("finetune", protocol_findings)):
-        assert find(pd.DataFrame(columns=[*row(phase)])) == []
-    empty = pd.DataFrame(columns=[*row("finetune"), ACCURACY["finetune"]])
-    assert verdict(empty.loc[:, ~empty.columns.duplicated()]) is None
+def test_a_study_without_finished_runs_says_nothing() -> None:
+    pretrain, finetune = (empty_table(columns(phase)) for phase in ("pretrain", "finetune"))
+    assert find(pretrain, finetune, summarize([pretrain, finetune])) == Findings(
+        [], [], [], [], [], 0
+    )

@@ -161,6 +161,19 @@ def test_a_page_hears_only_of_the_versions_that_run() -> None:
     assert len(tables["training"]) == 2 * 2 + 2 * 2 * 4
 
 
+def test_the_published_study_has_its_colours_and_the_quick_study_those_for_any_eyes() -> None:
+    published = load_study(default()).figures
+    assert published.line_colors("pretrain") == ["#00BBBB", "#FF4444", "#00BBFF"]
+    assert published.line_colors("finetune") == ["#BBBBBB", "#888888", "#000000"]
+    assert quick().figures.line_colors("pretrain") is None
+    assert quick().figures.line_colors("finetune") is None
+
+
+def test_a_study_is_named_after_its_directory() -> None:
+    assert quick().tables()["name"] == "quick"
+    assert load_study(default()).tables()["name"] == ""
+
+
 def test_lists_of_operations_and_moduli_mean_the_same_in_any_order() -> None:
     version = {"digits": 7, "operations": ["divide", "add"], "moduli": [7, 3]}
     other = {"digits": 7, "operations": ["add", "divide"], "moduli": [3, 7]}
@@ -390,6 +403,7 @@ PATH_RULE = "= '{}': must be a path of printable characters without {{, }}, < an
             ".0 = 'red': string should match pattern '^#[0-9A-Fa-f]{6}$'",
         ),
         ("figures.finetune_colors", [], "= []: must have at least one item"),
+        ("figures.colors", "greys", "= 'greys': input should be 'published' or 'accessible'"),
         (
             "figures.reference_curves",
             {"pretrain": "points.csv"},

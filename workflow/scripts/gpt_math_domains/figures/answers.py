@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -17,9 +18,13 @@ from gpt_math_domains.figures.looks import (
     set_layout,
 )
 from gpt_math_domains.results.answers import SPLITS, read_answers
+from gpt_math_domains.results.baselines import of_families, read_baselines
 
 PARTS = dict(zip(SPLITS, ("training", "validation"), strict=True))
 ALL = "all operations"
+CHOICES = ("accuracy", ABOVE := "accuracy minus baseline")
+BASELINES = dict(zip(SPLITS, ("train_accuracy", "accuracy"), strict=True))
+MISSING = "#DDDDDD"  # where there are no equations
 CELLS = 64  # in a row of a plot, at most: with more operands, a cell is of several
 _SCALE = {
     "colorscale": "Viridis",  # for any colour vision
@@ -30,40 +35,72 @@ _SCALE = {
         "title": {"text": "right answers", "side": "right"},
     },
 }
+_ABOVE_SCALE = _SCALE | {
+    "colorscale": "RdBu",  # red below, blue above, for most colour vision
+    "cmin": -1,
+    "colorbar": {
+        **{"tickformat": "+.0%", "thickness": 14, "outlinewidth": 0},
+        "title": {"text": "above baseline", "side": "right"},
+    },
+}
 
 
-def operation_heatmap(answers: pd.DataFrame, title: str) -> go.Figure:
+def operation_heatmap(
+    answers: pd.DataFrame, title: str, baselines: pd.DataFrame | None = None
+) -> go.Figure:
     """Draw the share of right answers by operation and modulus.
 
     Each model version has a plot of the training equations and one of the validation equations.
-    Shares are over equations and seeds.
+    Shares are over equations and seeds. A menu chooses how far they lie above the baseline.
 
     Args:
         answers: of one data version, as `answers.read_answers` returns them.
         title: the figure's title.
+        baselines: of the data version, as `baselines.read_baselines` returns them.
     """
     moduli = sorted(answers["modulo"].dropna().unique().tolist())
     order = [*(["none"] if answers["modulo"].isna().any() else []), *map(str, moduli)]
     named = answers.assign(modulo=answers["modulo"].astype("string").fillna("none"))
-    figure = _grid(named)
-    for row, column, model, split, part in _panels(named):
-        share, count = _shares(part, ["operation", "modulo"])
-        figure.add_heatmap(
-            z=share.reindex(OPERATIONS, columns=order).to_numpy(),
-            customdata=count.reindex(OPERATIONS, columns=order).to_numpy(),
-            x=order,
-            y=OPERATIONS,
-            coloraxis="coloraxis",
-            xgap=2,
-            ygap=2,
-            texttemplate="%{z:.2f}",
-            hovertemplate=f"model {model}, {PARTS[split]}<br>%{{y}}, modulus %{{x}}<br>"
-            "%{z:.4f} of %{customdata:,} answers are right<extra></extra>",
-            row=row,
-            col=column,
-        )
+    figure, shown = _grid(named), []
+    known = (
+        {split: pd.DataFrame() for split in SPLITS}
+        if baselines is None
+        else {split: of_families(baselines, column) for split, column in BASELINES.items()}
+    )
+    for choice in CHOICES[: 1 if baselines is None else None]:
+        for row, column, model, split, part in _panels(named):
+            share, count = (
+                table.reindex(OPERATIONS, columns=order)
+                for table in _shares(part, ["operation", "modulo"])
+            )
+            baseline = known[split].reindex(OPERATIONS, columns=order)
+            above = choice == ABOVE
+            told = np.dstack([count, share, baseline])
+            figure.add_heatmap(
+                z=(share - baseline if above else share).to_numpy(),
+                customdata=told,
+                x=order,
+                y=OPERATIONS,
+                coloraxis="coloraxis2" if above else "coloraxis",
+                xgap=2,
+                ygap=2,
+                texttemplate="%{z:+.2f}" if above else "%{z:.2f}",
+                hoverongaps=False,
+                hovertemplate=f"model {model}, {PARTS[split]}<br>%{{y}}, modulus %{{x}}<br>"
+                "%{customdata[1]:.4f} of %{customdata[0]:,} answers are right"
+                + ("" if baselines is None else "<br>baseline %{customdata[2]:.4f}")
+                + "<extra></extra>",
+                visible=not above,
+                row=row,
+                col=column,
+            )
+            shown.append(choice)
     _set_layout(figure, title, "modulus", "operation")
+    figure.update_layout(plot_bgcolor=MISSING)
     figure.update_xaxes(type="category")
+    if baselines is not None:
+        figure.update_layout(coloraxis2=_ABOVE_SCALE)
+        choice_menu(figure, CHOICES, shown, below=60)
     return figure
 
 
@@ -102,19 +139,25 @@ def operand_heatmap(answers: pd.DataFrame, title: str) -> go.Figure:
             )
             shown.append(choice)
     _set_layout(figure, title, "second operand", "first operand")
-    figure.update_layout(plot_bgcolor="#DDDDDD")  # of pairs without an equation
+    figure.update_layout(plot_bgcolor=MISSING)
     choice_menu(figure, [ALL, *OPERATIONS], shown, below=60)
     return figure
 
 
 def plot_answers(
-    inputs: Sequence[str | Path], data: int, *, operations: str | Path, operands: str | Path
+    inputs: Sequence[str | Path],
+    data: int,
+    *,
+    baselines: str | Path,
+    operations: str | Path,
+    operands: str | Path,
 ) -> None:
     """Write the two pages about what the models of a data version answer.
 
     Args:
         inputs: the models' answers.
         data: the data version.
+        baselines: of the data version.
         operations: the page by operation and modulus.
         operands: the page by operand pair.
 
@@ -123,8 +166,8 @@ def plot_answers(
     """
     answers = read_answers(inputs)
     require_only(answers, "data", data)
-    title = pretrain_title(data)
-    write_figure(operation_heatmap(answers, f"{title}, operations"), operations)
+    title, known = pretrain_title(data), read_baselines([baselines])
+    write_figure(operation_heatmap(answers, f"{title}, operations", known), operations)
     write_figure(operand_heatmap(answers, f"{title}, operands"), operands)
 
 

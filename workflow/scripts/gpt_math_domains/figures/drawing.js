@@ -5,6 +5,7 @@
 const Drawing = (() => {
   const DARK = matchMedia("(prefers-color-scheme: dark)");
   const PAPER = "#181818"; // behind dark figures
+  const MISSING = "#6e6e6e"; // behind heatmaps: what has no cell is no 0%
   const GREYS = { "font.color": "#e4e4e4", "gridcolor": "#3a3a3a" };
   const NARROW = 480; // pixels, of a figure
   const NARROW_TITLE = 32; // letters that it has room for
@@ -49,7 +50,8 @@ const Drawing = (() => {
   function themed(figure) {
     if (!DARK.matches || printing) return figure;
     const { data, layout } = darken({ data: figure.data, layout: figure.layout });
-    layout.paper_bgcolor = layout.plot_bgcolor = PAPER;
+    layout.paper_bgcolor = PAPER;
+    layout.plot_bgcolor = figure.layout.plot_bgcolor ? MISSING : PAPER;
     layout.hoverlabel = { bgcolor: "#333333", ...layout.hoverlabel, font: { color: "#ffffff" } };
     for (const menu of layout.updatemenus || []) {
       // plotly.js has a light background for the chosen button, whatever the others have.
@@ -79,12 +81,12 @@ const Drawing = (() => {
     const below = { orientation: "h", x: 0, xanchor: "left", yref: "container", y: 0, yanchor: "bottom" };
     const fit = { ...layout, legend: { ...layout.legend, ...below }, margin: { ...layout.margin } };
     fit.margin.b += Number(place.dataset.legend || 0);
-    if (layout.coloraxis) {
-      const colorbar = { ...layout.coloraxis.colorbar, ...below };
+    for (const axis of ["coloraxis", "coloraxis2"].filter((name) => layout[name])) {
+      const colorbar = { ...layout[axis].colorbar, ...below };
       colorbar.title = { text: `${colorbar.title.text}<br> `, side: "top" }; // clear of the bar
-      fit.coloraxis = { ...layout.coloraxis, colorbar };
-      fit.margin.b += 3 * line;
+      fit[axis] = { ...layout[axis], colorbar };
     }
+    if (layout.coloraxis) fit.margin.b += 3 * line;
     if (layout.updatemenus) {
       const lower = (menu) => ({ ...menu, pad: { ...menu.pad, t: menu.pad.t + line } });
       fit.updatemenus = layout.updatemenus.map(lower);
@@ -147,12 +149,52 @@ const Drawing = (() => {
     makeReachable(place);
   }
 
+  // An entry of the legend may be a switch: it turns off all traces that name it among their keys,
+  // such as those of a protocol, or of a model.
+  const off = new WeakMap(); // the switches that are off, by figure
+
+  function switched(place, { data, layout }) {
+    const entry = (trace) => (trace.meta || {}).switch;
+    if (!off.has(place)) {
+      const waiting = data.filter((trace) => entry(trace) && trace.visible === "legendonly");
+      off.set(place, new Set(waiting.map(entry)));
+    }
+    const shown = (trace) => {
+      if (entry(trace)) return off.get(place).has(entry(trace)) ? "legendonly" : true;
+      return !trace.meta.keys.some((key) => off.get(place).has(key));
+    };
+    const now = (trace) =>
+      entry(trace) || (trace.meta || {}).keys ? { ...trace, visible: shown(trace) } : trace;
+    return { data: data.map(now), layout };
+  }
+
+  function turn(place, { curveNumber, data }) {
+    const key = (data[curveNumber].meta || {}).switch;
+    if (!key) return true; // plotly.js hides or shows the entry's own group
+    off.get(place)[off.get(place).has(key) ? "delete" : "add"](key);
+    redraw(place);
+    return false;
+  }
+
+  // The choice of linear or logarithmic steps is that of all figures of the page.
+  function tellOthers(place, { menu, button }) {
+    if (menu.type !== "buttons") return;
+    for (const other of all()) {
+      const menus = other.dataset.drawn && other !== place ? other.layout.updatemenus || [] : [];
+      menus.forEach((own, number) => {
+        const active = own.buttons.findIndex(({ label }) => label === button.label);
+        if (own.type !== "buttons" || active < 0 || own.active === active) return;
+        Plotly.relayout(other, { ...own.buttons[active].args[0], [`updatemenus[${number}].active`]: active });
+      });
+    }
+  }
+
   function read(place) {
-    return JSON.parse(place.nextElementSibling.textContent);
+    return switched(place, JSON.parse(place.nextElementSibling.textContent));
   }
 
   function draw(place) {
-    if (place.dataset.drawn) return;
+    if (place.dataset.drawn || folded(place)) return;
     place.dataset.drawn = "yes";
     const { data, layout } = fitted(place, themed(read(place)));
     const config = {
@@ -163,6 +205,9 @@ const Drawing = (() => {
     Plotly.newPlot(place, data, { ...layout, uirevision: "kept" }, config);
     describe(place);
     place.on("plotly_afterplot", () => describe(place));
+    place.on("plotly_buttonclicked", (event) => tellOthers(place, event));
+    place.on("plotly_legendclick", (event) => turn(place, event));
+    place.on("plotly_legenddoubleclick", (event) => !(event.data[event.curveNumber].meta || {}).switch);
     makeRoom(place);
   }
 
@@ -177,7 +222,7 @@ const Drawing = (() => {
 
   // Draw again what may have become narrow or wide.
   function renew(place) {
-    if (!place.dataset.drawn) return;
+    if (!place.dataset.drawn || folded(place)) return;
     if (place.dataset.narrow === String(place.clientWidth < NARROW)) {
       redraw(place);
       return;
@@ -189,13 +234,14 @@ const Drawing = (() => {
 
   function resize(place) {
     renew(place);
-    if (place.dataset.drawn) Plotly.Plots.resize(place);
+    if (place.dataset.drawn && !folded(place)) Plotly.Plots.resize(place);
   }
 
   const all = () => [...document.querySelectorAll(".plot")];
+  const folded = (place) => place.offsetParent === null; // within a `details` that is closed
 
   function drawWhenIdle() {
-    const next = all().find((place) => !place.dataset.drawn);
+    const next = all().find((place) => !place.dataset.drawn && !folded(place));
     if (!next) return;
     draw(next);
     (window.requestIdleCallback || setTimeout)(drawWhenIdle);

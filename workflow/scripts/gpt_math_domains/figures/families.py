@@ -10,7 +10,7 @@ from plotly.subplots import make_subplots
 
 from gpt_math_domains.data.vocabulary import OPERATIONS
 from gpt_math_domains.figures.drawing import write_figure
-from gpt_math_domains.figures.lines import seed_lines, seed_values
+from gpt_math_domains.figures.lines import baseline_line, seed_lines, seed_values
 from gpt_math_domains.figures.looks import (
     ACCURACY_RANGE,
     COLORS,
@@ -21,6 +21,7 @@ from gpt_math_domains.figures.looks import (
     require_only,
     set_layout,
 )
+from gpt_math_domains.results.baselines import of_families, read_baselines
 from gpt_math_domains.results.metrics import read_parts
 
 _COLUMN = 230  # pixels that the plots of an operation need
@@ -31,16 +32,21 @@ _LEGEND = {
 }
 
 
-def family_curves(table: pd.DataFrame, title: str) -> go.Figure:
+def family_curves(
+    table: pd.DataFrame, title: str, baselines: pd.DataFrame | None = None
+) -> go.Figure:
     """Draw the accuracy of each family: a row for each model version, a column for each operation.
 
     A plot has a line for each modulus: the mean over seeds, with a band from the lowest to the
-    highest. Families without a validation equation have no line.
+    highest; a thin dotted line of the same colour is its baseline. Families without a validation
+    equation have no line.
 
     Args:
         table: runs of one data version, as `metrics.read_parts` returns them.
         title: the figure's title.
+        baselines: of the data version, as `baselines.read_baselines` returns them.
     """
+    known = {} if baselines is None else of_families(baselines).stack().dropna().to_dict()
     models = sorted(table["model"].unique().tolist())
     operations = [name for name in OPERATIONS if name in set(table["operation"])]
     moduli = table["modulo"].astype("string").fillna("none")
@@ -77,6 +83,17 @@ def family_curves(table: pd.DataFrame, title: str) -> go.Figure:
                 legendgroup=modulus,
             )
             figure.add_traces(list(lines), rows=row, cols=column)
+            if (operation, modulus) in known:
+                line = baseline_line(
+                    family["step"],
+                    known[operation, modulus],
+                    f"{operation}, modulus {modulus}",
+                    color=color,
+                    in_legend=False,
+                    legendgroup=modulus,
+                    meta=None,
+                )
+                figure.add_trace(line, row=row, col=column)
             named.add(modulus)
     set_layout(figure, title, legend="modulus", height=panel_height(len(models)))
     figure.update_layout(_LEGEND, meta={"min_width": _COLUMN * len(operations)})
@@ -88,17 +105,21 @@ def family_curves(table: pd.DataFrame, title: str) -> go.Figure:
     return figure
 
 
-def plot_families(inputs: Sequence[str | Path], data: int, output: str | Path) -> None:
+def plot_families(
+    inputs: Sequence[str | Path], data: int, output: str | Path, *, baselines: str | Path
+) -> None:
     """Write the page about the families of a data version's equations.
 
     Args:
         inputs: the models' accuracies of each family.
         data: the data version.
         output: the page.
+        baselines: of the data version.
 
     Raises:
         ValueError: a table is malformed or of other runs.
     """
     table = read_parts(inputs, "pretrain")
     require_only(table, "data", data)
-    write_figure(family_curves(table, f"{pretrain_title(data)}, families"), output)
+    title = f"{pretrain_title(data)}, families"
+    write_figure(family_curves(table, title, read_baselines([baselines])), output)

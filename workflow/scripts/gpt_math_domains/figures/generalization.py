@@ -12,22 +12,32 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from gpt_math_domains.figures.drawing import write_figure
-from gpt_math_domains.figures.lines import read_versions, seed_lines, seed_values
+from gpt_math_domains.figures.lines import (
+    baseline_line,
+    read_versions,
+    seed_lines,
+    seed_values,
+)
 from gpt_math_domains.figures.looks import (
     ACCURACY_RANGE,
     AXES,
     add_step_buttons,
     choice_menu,
-    model_looks,
     protocols,
+    run_looks,
     set_layout,
     text_of,
 )
+from gpt_math_domains.results.baselines import overall, read_baselines
 from gpt_math_domains.run import ACCURACY
 
 
 def generalization_curves(
-    metrics: pd.DataFrame, accuracy: str, colors: Sequence[str], title: str
+    metrics: pd.DataFrame,
+    accuracy: str,
+    colors: Sequence[str] | None,
+    title: str,
+    baseline: float | None = None,
 ) -> go.Figure:
     """Draw training beside validation, and mirrored beside other validation equations.
 
@@ -39,8 +49,9 @@ def generalization_curves(
     Args:
         metrics: runs of one data (and domain) version, as `metrics.read_metrics` returns them.
         accuracy: `math_acc` or `domain_acc`.
-        colors: colours of the model versions in ascending order; repeated if they are too few.
+        colors: see `looks.run_looks`.
         title: the figure's title.
+        baseline: the accuracy to beat on all validation equations.
     """
     panels = {
         "accuracy: validation solid, training dashed": (accuracy, f"train_{accuracy}"),
@@ -53,11 +64,12 @@ def generalization_curves(
     figure = make_subplots(
         rows=len(panels), shared_xaxes=True, vertical_spacing=0.09, subplot_titles=list(panels)
     )
-    looks, shown = model_looks(metrics, colors), []
+    looks, shown = run_looks(metrics, colors), []
     for protocol in protocols(metrics):
         runs = metrics[metrics["protocol"].fillna("") == protocol]
         for row, pair in enumerate(panels.values(), start=1):
-            for (model, look), metric in product(looks.items(), pair):
+            own = {model: look for (name, model), look in looks.items() if name == protocol}
+            for (model, look), metric in product(own.items(), pair):
                 values = seed_values(runs[runs["model"] == model], metric)
                 if values.isna().all(axis=None):  # no such run, or no such equations
                     continue
@@ -78,6 +90,13 @@ def generalization_curves(
                 )
                 figure.add_traces(lines, rows=row, cols=1)
                 shown += [protocol] * len(lines)
+        if baseline is not None:
+            visible = protocol == protocols(metrics)[0]
+            line = baseline_line(
+                metrics["step"], baseline, AXES[accuracy], visible=visible, meta=None
+            )
+            figure.add_trace(line, row=1, col=1)
+            shown.append(protocol)
     set_layout(figure, title, height=960)
     figure.update_xaxes(showticklabels=True)
     figure.update_xaxes(title_text="step", row=len(panels))
@@ -91,8 +110,10 @@ def generalization_curves(
 def plot_generalization(
     inputs: Sequence[str | Path],
     data: int,
-    colors: Sequence[str],
+    colors: Sequence[str] | None,
     output: str | Path,
+    *,
+    baselines: str | Path,
     domain: int | None = None,
 ) -> None:
     """Write the page about what a data version's runs generalize to: pretraining, or a domain's.
@@ -102,6 +123,7 @@ def plot_generalization(
         data: the data version.
         colors: see `generalization_curves`.
         output: the page.
+        baselines: of the data (and domain) version.
         domain: the domain version, in finetuning.
 
     Raises:
@@ -109,5 +131,6 @@ def plot_generalization(
     """
     metrics, title = read_versions(inputs, data, domain)
     accuracy = ACCURACY["pretrain" if domain is None else "finetune"]
-    figure = generalization_curves(metrics, accuracy, colors, f"{title}, generalization")
+    baseline = overall(read_baselines([baselines]), metrics.iloc[0].to_dict())
+    figure = generalization_curves(metrics, accuracy, colors, f"{title}, generalization", baseline)
     write_figure(figure, output)

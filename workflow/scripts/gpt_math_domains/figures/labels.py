@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from gpt_math_domains.figures.drawing import write_figure
-from gpt_math_domains.figures.lines import seed_line, seed_values
+from gpt_math_domains.figures.lines import baseline_line, seed_line, seed_values
 from gpt_math_domains.figures.looks import (
     ACCURACY_RANGE,
     COLORS,
@@ -23,19 +23,24 @@ from gpt_math_domains.figures.looks import (
     set_layout,
     text_of,
 )
+from gpt_math_domains.results.baselines import of_labels, read_baselines
 from gpt_math_domains.results.metrics import read_parts
 
 
-def label_curves(table: pd.DataFrame, title: str) -> go.Figure:
+def label_curves(
+    table: pd.DataFrame, title: str, baselines: pd.DataFrame | None = None
+) -> go.Figure:
     """Draw the accuracy of each label, a plot for each model version and a line for each label.
 
-    A line is the mean over seeds. Of several protocols, `full` (or else the first) is drawn and a
-    menu chooses another.
+    A line is the mean over seeds; a thin dotted line of the same colour is the label's baseline. Of
+    several protocols, `full` (or else the first) is drawn and a menu chooses another.
 
     Args:
         table: runs of one data and domain version, as `metrics.read_parts` returns them.
         title: the figure's title.
+        baselines: of the domain and data version, as `baselines.read_baselines` returns them.
     """
+    known = {} if baselines is None else of_labels(baselines)
     models = sorted(table["model"].unique().tolist())
     labels = list(dict.fromkeys(table["label"]))
     looks = dict(zip(labels, zip(cycle(COLORS), cycle(SYMBOLS), strict=False), strict=False))
@@ -63,6 +68,19 @@ def label_curves(table: pd.DataFrame, title: str) -> go.Figure:
                 )
                 figure.add_trace(line, row=row, col=1)
                 shown.append(protocol)
+                if label in known:
+                    line = baseline_line(
+                        table["step"],
+                        known[label],
+                        text_of(label),
+                        color=color,
+                        in_legend=False,
+                        legendgroup=label,
+                        meta=None,
+                        visible=protocol == protocols(table)[0],
+                    )
+                    figure.add_trace(line, row=row, col=1)
+                    shown.append(protocol)
     set_layout(figure, title, legend="label", height=panel_height(len(models)))
     figure.update_xaxes(title_text="step", row=len(models))
     figure.update_yaxes(range=ACCURACY_RANGE)
@@ -72,7 +90,14 @@ def label_curves(table: pd.DataFrame, title: str) -> go.Figure:
     return figure
 
 
-def plot_labels(inputs: Sequence[str | Path], domain: int, data: int, output: str | Path) -> None:
+def plot_labels(
+    inputs: Sequence[str | Path],
+    domain: int,
+    data: int,
+    output: str | Path,
+    *,
+    baselines: str | Path,
+) -> None:
     """Write the page about the labels of a domain version on a data version.
 
     Args:
@@ -80,6 +105,7 @@ def plot_labels(inputs: Sequence[str | Path], domain: int, data: int, output: st
         domain: the domain version.
         data: the data version.
         output: the page.
+        baselines: of the domain and data version.
 
     Raises:
         ValueError: a table is malformed or of other runs.
@@ -87,4 +113,5 @@ def plot_labels(inputs: Sequence[str | Path], domain: int, data: int, output: st
     table = read_parts(inputs, "finetune")
     require_only(table, "domain", domain)
     require_only(table, "data", data)
-    write_figure(label_curves(table, f"{finetune_title(domain, data)}, labels"), output)
+    title = f"{finetune_title(domain, data)}, labels"
+    write_figure(label_curves(table, title, read_baselines([baselines])), output)

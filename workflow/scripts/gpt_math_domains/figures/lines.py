@@ -6,6 +6,7 @@ Learning curves are made of them, and the figures of generalization, norms, labe
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,12 +19,14 @@ from gpt_math_domains.figures.looks import (
     AXES,
     DASHES,
     MARKERS,
+    NEUTRAL,
     add_step_buttons,
+    drawn_first,
     finetune_title,
-    model_looks,
     pretrain_title,
     protocols,
     require_only,
+    run_looks,
     set_layout,
     text_of,
 )
@@ -54,11 +57,12 @@ def read_versions(
 def stacked_lines(
     metrics: pd.DataFrame,
     names: Sequence[str],
-    colors: Sequence[str],
+    colors: Sequence[str] | None,
     title: str,
     *,
     height: int,
     row_heights: Sequence[float] | None = None,
+    baseline: float | None = None,
 ) -> go.Figure:
     """Draw several metrics below each other, as `model_lines` has them; one legend rules all.
 
@@ -69,56 +73,153 @@ def stacked_lines(
         title: the figure's title.
         height: of the figure, in pixels.
         row_heights: shares of it; equal if None.
+        baseline: of the first metric; see `model_lines`.
     """
     figure = make_subplots(
         rows=len(names), shared_xaxes=True, row_heights=row_heights, vertical_spacing=40 / height
     )
     for row, metric in enumerate(names, start=1):
         figure.add_traces(
-            list(model_lines(metrics, metric, colors, in_legend=row == 1)), rows=row, cols=1
+            list(
+                model_lines(
+                    metrics,
+                    metric,
+                    colors,
+                    baseline if row == 1 else None,
+                    in_legend=row == 1,
+                )
+            ),
+            rows=row,
+            cols=1,
         )
-    set_step_layout(figure, names, title, height=height)
+    set_step_layout(figure, names, title, has_protocols(metrics), height=height)
     figure.update_xaxes(showticklabels=True)  # most windows do not show all at once
     return figure
 
 
 def model_lines(
-    metrics: pd.DataFrame, metric: str, colors: Sequence[str], in_legend: bool = True
+    metrics: pd.DataFrame,
+    metric: str,
+    colors: Sequence[str] | None,
+    baseline: float | None = None,
+    in_legend: bool = True,
 ) -> Iterator[go.Scatter]:
-    """Yield the lines of a metric for each protocol and model version.
+    """Yield the lines of a metric for each protocol and model version, and the legend's entries.
 
-    Of several protocols, `full` (or else the first) is drawn and the others wait in the legend.
+    Of several protocols, `full` (or else the first) is drawn with the one that starts at random
+    and trains the same; the others wait in the legend. There, one entry switches a protocol, and
+    one a model: `drawing.js` draws what no entry has switched off.
 
     Args:
         metrics: runs of one data (and domain) version, as `metrics.read_metrics` returns them.
         metric: a measure of `AXES`.
-        colors: colours of the model versions in ascending order; repeated if they are too few.
-        in_legend: whether the legend names them.
+        colors: see `looks.run_looks`.
+        baseline: a value to beat, drawn as a thin dotted line; None or NaN for none.
+        in_legend: whether the legend has its entries here.
     """
-    looks = model_looks(metrics, colors)
-    drawn, *others = protocols(metrics)
-    for protocol, dash in zip([drawn, *others], cycle(DASHES), strict=False):
-        runs = metrics[metrics["protocol"].fillna("") == protocol]
-        heading = text_of(protocol) if others or protocol not in ("", "full") else None
-        unheaded = heading  # a legend heading stands once, above its first entry
-        for model, look in looks.items():
-            run = runs[runs["model"] == model]
-            if run.empty:
-                continue
-            *band, line = seed_lines(
-                seed_values(run, metric),
-                look,
-                f"model {model}" if heading is None else f"model {model}, {heading}",
-                metric,
-                dash=dash,
-                in_legend=in_legend,
-                name=str(model),
-                legendgroup=f"{protocol} {model}",
-                visible=True if protocol == drawn else "legendonly",
+    looks, names = run_looks(metrics, colors), protocols(metrics)
+    shown, dashes = drawn_first(names), _dashes(names, colors)
+    for (protocol, model), look in looks.items():
+        run = metrics[(metrics["protocol"].fillna("") == protocol) & (metrics["model"] == model)]
+        if run.empty:
+            continue
+        told = f"model {model}" + (f", {text_of(protocol)}" if protocol else "")
+        yield from seed_lines(
+            seed_values(run, metric),
+            look,
+            told,
+            metric,
+            dash=dashes[protocol],
+            in_legend=False,
+            name=told if has_protocols(metrics) else str(model),
+            meta={"keys": [f"protocol {protocol}", f"model {model}"]},
+            visible=protocol in shown,
+        )
+    if in_legend:
+        yield from _switches(metrics, colors)
+    if baseline is not None and not np.isnan(baseline):
+        yield baseline_line(metrics["step"], baseline, AXES[metric], in_legend=in_legend)
+
+
+def baseline_line(
+    steps: "pd.Series[int]",
+    baseline: float,
+    axis: str,
+    *,
+    color: str = NEUTRAL,
+    in_legend: bool = True,
+    **style: object,
+) -> go.Scatter:
+    """Return a baseline as a thin dotted line with its name; see `results.baselines`.
+
+    Args:
+        steps: the line goes from the first to the last.
+        baseline: the accuracy.
+        axis: what the accuracy is called.
+        color: of the line.
+        in_legend: whether the legend names it.
+        style: what else the line is given.
+    """
+    return go.Scatter(
+        **{
+            "name": f"baseline {baseline:.3f}",
+            "meta": {"switch": "baseline"} if in_legend else {"keys": ["baseline"]},
+        }
+        | style,
+        x=[int(steps.min()), int(steps.max())],
+        y=[baseline, baseline],
+        mode="lines",
+        line={"color": color, "width": 1.5, "dash": "dot"},
+        showlegend=in_legend,
+        hovertemplate=f"baseline: an answer without a look at the operands<br>{axis} %{{y:.4f}}"
+        "<extra></extra>",
+    )
+
+
+def has_protocols(metrics: pd.DataFrame) -> bool:
+    """Tell whether runs need the names of their protocols: all but pretraining and `full` alone."""
+    return protocols(metrics) not in ([""], ["full"])
+
+
+def _dashes(names: Sequence[str], colors: Sequence[str] | None) -> dict[str, str]:
+    """Return the dash of each protocol: where colours tell the models, dashes tell these."""
+    every = cycle(["solid"] if colors is None else DASHES)
+    return dict(zip(names, every, strict=False))
+
+
+def _switches(metrics: pd.DataFrame, colors: Sequence[str] | None) -> Iterator[go.Scatter]:
+    """Yield the entries of the legend that switch protocols, if there are several, and models."""
+    looks, names = run_looks(metrics, colors), protocols(metrics)
+    shown, dashes = drawn_first(names), _dashes(names, colors)
+    by_protocol = colors is None and len(names) > 1
+    kinds: dict[str, dict[str, dict[str, Any]]] = {"protocol": {}, "model": {}}
+    for protocol in names if has_protocols(metrics) else []:
+        [color, *_] = [look["color"] for (name, _), look in looks.items() if name == protocol]
+        line = {"color": color if by_protocol else NEUTRAL, "width": 3, "dash": dashes[protocol]}
+        kinds["protocol"][protocol] = {"mode": "lines", "line": line}
+    for model in sorted(metrics["model"].unique().tolist()):
+        look = looks[names[0], model] | ({"color": NEUTRAL} if by_protocol else {})
+        kinds["model"][str(model)] = {
+            "mode": "markers" if by_protocol else "lines+markers",
+            "line": {"color": look["color"], "width": 3},
+            "marker": {**look, "size": 9},
+        }
+    for kind, entries in kinds.items():
+        heading = kind if has_protocols(metrics) else None
+        for name, style in entries.items():
+            off = kind == "protocol" and name not in shown
+            yield go.Scatter(
+                x=[None],
+                y=[None],
+                name=text_of(name),
+                meta={"switch": f"{kind} {name}"},
+                legendgroup=kind,
+                legendgrouptitle={"text": heading},
+                visible="legendonly" if off else True,
+                hoverinfo="skip",
+                **style,
             )
-            line.update(legendgrouptitle={"text": unheaded})
-            yield from (*band, line)
-            unheaded = None
+            heading = None
 
 
 def seed_values(rows: pd.DataFrame, column: str) -> pd.DataFrame:
@@ -182,10 +283,17 @@ def seed_line(
 
 
 def set_step_layout(
-    figure: go.Figure, metrics: Sequence[str], title: str, height: int | None = None
+    figure: go.Figure,
+    metrics: Sequence[str],
+    title: str,
+    headings: bool = False,
+    height: int | None = None,
 ) -> None:
-    """Give a figure its title, axes and looks; plot `i` from the top shows `metrics[i]`."""
-    set_layout(figure, title, height=height)
+    """Give a figure its title, axes and looks; plot `i` from the top shows `metrics[i]`.
+
+    With `headings`, the legend has them in place of a title.
+    """
+    set_layout(figure, title, legend="" if headings else "model", height=height)
     figure.update_xaxes(title_text="step", row=len(metrics) if len(metrics) > 1 else None)
     for metric, axis in zip(metrics, figure.select_yaxes(), strict=True):
         axis.update(title_text=AXES[metric])

@@ -27,18 +27,20 @@ AXES = {
     "weight_norm": "weight norm",
 }
 """What measures are called on axes and in hover texts."""
-DASHES = ("solid", "dash", "dashdot", "12px,4px")  # dots are for reference curves
+DASHES = ("solid", "14px,6px", "14px,5px,3px,5px", "5px,5px")  # dots are for references
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star")
 MARKERS = 12  # shown on a line, at most
-# Told apart with any colour vision (Okabe and Ito 2008, "Color Universal Design"); not yellow,
-# which is too pale on white.
-COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000")
+# Told apart with any colour vision (Okabe and Ito 2008, "Color Universal Design"), the strongest on
+# white first; not yellow, which is too pale there.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#E69F00")
+PROTOCOL_COLORS = dict(zip(("full", "scratch", "frozen", "random_frozen"), COLORS, strict=False))
+NEUTRAL = "#6B6B6B"  # of what stands for all colours in a legend, and of baselines
 LAYOUT = {
     "template": "none",
     "font": {"family": "system-ui, sans-serif", "size": 14, "color": "#222222"},
     # Right above the plot, below plotly's buttons, and at the left edge: fits narrow screens.
     "title": {"x": 0, "pad": {"b": 12, "l": 12}, "y": 1, "yref": "paper", "yanchor": "bottom"},
-    "legend": {"title": {"text": "model"}, "tracegroupgap": 2},
+    "legend": {"title": {"text": "model"}, "tracegroupgap": 6, "itemwidth": 48},
     "hovermode": "closest",
     "hoverlabel": {"align": "left"},
     "margin": {"l": 70, "r": 20, "t": 80, "b": 60},
@@ -76,7 +78,44 @@ def finetune_title(domain: int, data: int) -> str:
 def protocols(metrics: pd.DataFrame) -> list[str]:
     """Return the protocols in a metrics table, the one to draw first; in pretraining `[""]`."""
     found = metrics["protocol"].fillna("").unique().tolist()
-    return sorted(found, key=lambda protocol: protocol != "full")
+    order = list(PROTOCOL_COLORS)
+    return sorted(found, key=lambda name: order.index(name) if name in order else len(order))
+
+
+def drawn_first(names: Sequence[str]) -> list[str]:
+    """Return the protocols to draw first: one, and what starts at random and trains the same."""
+    first, others = names[0], set(names)
+    pairs = {"full": "scratch", "frozen": "random_frozen"}
+    return [first, *others.intersection([pairs.get(first, "")])]
+
+
+def run_looks(
+    metrics: pd.DataFrame, colors: Sequence[str] | None
+) -> dict[tuple[str, int], dict[str, str]]:
+    """Return `color` and `symbol` of each protocol and model version.
+
+    The symbol tells the model. With colours given, so does the colour; without, it tells the
+    protocol, where there are several.
+
+    Args:
+        metrics: with the columns `protocol` and `model`.
+        colors: of the model versions in ascending order, repeated if they are too few; None for
+            those that are told apart with any colour vision.
+    """
+    names = protocols(metrics)
+    looks = {
+        (protocol, model): dict(look)
+        for protocol in names
+        for model, look in model_looks(metrics, COLORS if colors is None else colors).items()
+    }
+    if colors is None and len(names) > 1:
+        spare = cycle(COLORS[len(PROTOCOL_COLORS) :])
+        for protocol in names:
+            color = PROTOCOL_COLORS.get(protocol) or next(spare)
+            for (name, _), look in looks.items():
+                if name == protocol:
+                    look["color"] = color
+    return looks
 
 
 def model_looks(metrics: pd.DataFrame, colors: Sequence[str]) -> dict[int, dict[str, str]]:

@@ -13,12 +13,12 @@ from gpt_math_domains.figures.looks import panel_height
 NORMS = ("grad_norm", "weight_norm")
 
 
-def norm_curves(metrics: pd.DataFrame, colors: Sequence[str], title: str) -> go.Figure:
+def norm_curves(metrics: pd.DataFrame, colors: Sequence[str] | None, title: str) -> go.Figure:
     """Draw the norm of the gradient, on a logarithmic axis, above that of the weights.
 
     Args:
         metrics: runs of one data (and domain) version, as `metrics.read_metrics` returns them.
-        colors: colours of the model versions in ascending order; repeated if they are too few.
+        colors: see `looks.run_looks`.
         title: the figure's title.
     """
     figure = stacked_lines(metrics, NORMS, colors, title, height=panel_height(len(NORMS)))
@@ -29,7 +29,7 @@ def norm_curves(metrics: pd.DataFrame, colors: Sequence[str], title: str) -> go.
 def plot_norms(
     inputs: Sequence[str | Path],
     data: int,
-    colors: Sequence[str],
+    colors: Sequence[str] | None,
     output: str | Path,
     domain: int | None = None,
 ) -> None:

@@ -1,9 +1,7 @@
 """The rules of the workflow and which uses whose files, as Snakemake tells them."""
 
-from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import igraph
 import plotly.graph_objects as go
@@ -16,6 +14,7 @@ from gpt_math_domains.results.rules import read_graph
 Edge = tuple[str, str]
 
 _WIDE = 14  # characters
+_BOX = 0.4  # of a column, from the middle of a box to where arrows end
 _COLUMN = 100  # pixels, at least
 
 
@@ -35,24 +34,21 @@ def rule_graph(edges: list[Edge], title: str) -> go.Figure:
     columns = _columns(edges)
     paths, places = _place(reduced(edges), columns)
     lines: list[tuple[float | None, float | None]] = []
-    heads = []
     for path in paths:
-        lines += [*(places[point] for point in path), (None, None)]
-        (x_0, y_0), (x_1, y_1) = places[path[-2]], places[path[-1]]
-        heads.append(((x_0 + x_1) / 2, (y_0 + y_1) / 2))
+        x, y = places[path[-1]]
+        lines += [*(places[point] for point in path[:-1]), (x - _BOX, y), (None, None)]
+    sizes = [0 if after[0] is not None else 9 for _, after in pairwise(lines)] + [0]
     figure = go.Figure()
-    traces: list[tuple[Sequence[tuple[float | None, float | None]], dict[str, Any]]] = [
-        (lines, {"mode": "lines", "line": {"color": "#999999", "width": 1.5}}),
-        (heads, {"mode": "markers", "marker": {"color": "#666666", "symbol": "triangle-right"}}),
-    ]
-    for points, style in traces:
-        figure.add_scatter(
-            x=[x for x, _ in points],
-            y=[y for _, y in points],
-            hoverinfo="skip",
-            showlegend=False,
-            **style,
-        )
+    figure.add_scatter(
+        x=[x for x, _ in lines],
+        y=[y for _, y in lines],
+        mode="lines+markers",
+        line={"color": "#999999", "width": 1.5},
+        # A head at the end of each arrow, turned the way that the arrow goes.
+        marker={"color": "#888888", "symbol": "arrow", "angleref": "previous", "size": sizes},
+        hoverinfo="skip",
+        showlegend=False,
+    )
     set_layout(figure, title)
     for rule in columns:
         x, y = places[rule]

@@ -13,6 +13,7 @@ from plotly.subplots import make_subplots
 from gpt_math_domains.data.manifest import read_sizes
 from gpt_math_domains.data.vocabulary import POSITIONS
 from gpt_math_domains.figures.drawing import write_figure
+from gpt_math_domains.figures.lines import baseline_line
 from gpt_math_domains.figures.looks import (
     ACCURACY_RANGE,
     AXES,
@@ -30,6 +31,8 @@ MEASURES = {
     "steps": "optimizer steps",
     "flops": "FLOPs of training",
 }
+POINTS = 3  # of a line, at least
+NOTHING = "Three models or more are needed to compare."
 # Where a point's model is written: models may have the same cost and accuracy.
 CORNERS = ("bottom right", "bottom left", "top right", "top left")
 
@@ -37,9 +40,10 @@ CORNERS = ("bottom right", "bottom left", "top right", "top left")
 def scale(runs: pd.DataFrame, metric: str, title: str) -> go.Figure:
     """Draw the final accuracy against parameters, steps and FLOPs, one line for each data version.
 
+    A measure has a plot if three runs or more of a line differ in it; two points tell no trend.
     A point is the mean over a run's seeds, with its 95% interval (Student t); lines join the models
-    in ascending order of the measure. Of several protocols, `full` (or else the first) is drawn
-    and the others wait in the legend.
+    in ascending order of the measure, and thin dotted ones are baselines. Of several protocols,
+    `full` (or else the first) is drawn and the others wait in the legend.
 
     Args:
         runs: the summary of the runs of one phase (and domain version), as `summary.read_summary`
@@ -47,7 +51,14 @@ def scale(runs: pd.DataFrame, metric: str, title: str) -> go.Figure:
         metric: `math_acc` or `domain_acc`.
         title: the figure's title.
     """
-    figure = make_subplots(rows=len(MEASURES), vertical_spacing=0.13)
+    measures = [measure for measure in MEASURES if _differ(runs, measure)]
+    figure = make_subplots(rows=max(1, len(measures)), vertical_spacing=0.13)
+    if not measures:
+        set_layout(figure, title, legend="")
+        figure.add_annotation(text=NOTHING, showarrow=False, xref="paper", yref="paper", x=0, y=1)
+        figure.update_xaxes(visible=False)
+        figure.update_yaxes(visible=False)
+        return figure
     data_colors = dict(zip(sorted(set(runs["data"])), cycle(COLORS), strict=False))
     symbols = dict(zip(sorted(set(runs["model"])), cycle(SYMBOLS), strict=False))
     corners = dict(zip(symbols, cycle(CORNERS), strict=False))
@@ -56,7 +67,7 @@ def scale(runs: pd.DataFrame, metric: str, title: str) -> go.Figure:
         heading = text_of(protocol) if others else None
         for data, color in data_colors.items():
             chosen = runs[(runs["data"] == data) & (runs["protocol"].fillna("") == protocol)]
-            for row, measure in enumerate(MEASURES, start=1):
+            for row, measure in enumerate(measures, start=1):
                 points = chosen.sort_values([measure, "model"])
                 mean = points["final_mean"]
                 figure.add_scatter(
@@ -84,12 +95,33 @@ def scale(runs: pd.DataFrame, metric: str, title: str) -> go.Figure:
                     col=1,
                 )
             heading = None
-    set_layout(figure, title, legend="", height=960)
-    for row, (measure, words) in enumerate(MEASURES.items(), start=1):
+    for row, measure in enumerate(measures, start=1):
+        for data, color in data_colors.items():
+            own = runs[runs["data"] == data]
+            line = baseline_line(
+                own[measure],
+                float(own["baseline"].iloc[0]),
+                f"data {data}",
+                color=color,
+                in_legend=row == 1,
+                name=f"baseline, data {data}",
+                legendgroup=f"baseline {data}",
+                meta=None,
+            )
+            figure.add_trace(line, row=row, col=1)
+    set_layout(figure, title, legend="", height=max(480, 320 * len(measures)))
+    for row, measure in enumerate(measures, start=1):
+        words = MEASURES[measure]
         figure.update_xaxes(title_text=words, range=_log_range(runs[measure]), row=row)
     figure.update_xaxes(type="log", exponentformat="SI")
     figure.update_yaxes(title_text=AXES[metric], range=ACCURACY_RANGE)
     return figure
+
+
+def _differ(runs: pd.DataFrame, measure: str) -> bool:
+    """Tell whether a line has enough points of a measure."""
+    counts = runs.groupby(["data", "protocol"], dropna=False)[measure].nunique()
+    return bool(counts.ge(POINTS).any())
 
 
 def plot_scale(

@@ -68,22 +68,24 @@ def timeline(jobs: Iterable[Job], title: str) -> go.Figure:
             base=[job.started.strftime("%Y-%m-%d %H:%M:%S.%f") for job in own],
             y=[text_of(job.name) for job in own],
             orientation="h",
+            width=0.4,
             marker={"color": color, "line": {"color": color, "width": 1}},  # seen if very short
             name=text_of(kind),
+            offset=0,  # below the name of the job
             customdata=[(_duration(job.seconds), _memory(job.memory)) for job in own],
             hovertemplate="%{y}<br>started %{base}<br>took %{customdata[0]}%{customdata[1]}"
             "<extra></extra>",
         )
-    set_layout(figure, title, legend="", height=160 + 22 * len(jobs))
-    figure.update_layout(barmode="overlay", bargap=0.25, meta={"min_width": 720})
+    set_layout(figure, title, legend="", height=160 + 30 * len(jobs))
+    figure.update_layout(barmode="overlay")
     figure.update_xaxes(type="date", title_text="time (UTC)", rangemode="normal")
     figure.update_yaxes(
         categoryorder="array",
         categoryarray=[text_of(job.name) for job in jobs],
         autorange="reversed",
         showgrid=False,
-        automargin=True,
         tickfont={"size": 11},
+        ticklabelposition="inside top",  # leaves the width to the bars, on a phone too
         dtick=1,
     )
     return figure

@@ -9,35 +9,41 @@ from plotly.subplots import make_subplots
 
 from gpt_math_domains.figures.drawing import write_figure
 from gpt_math_domains.figures.looks import (
+    NEUTRAL,
     finetune_title,
-    model_looks,
     panel_height,
     protocols,
     require_only,
+    run_looks,
     set_layout,
     text_of,
 )
 from gpt_math_domains.results.metrics import accuracy_curves, read_runs
-from gpt_math_domains.results.statistics import first_steps
+from gpt_math_domains.results.statistics import crossings
 from gpt_math_domains.results.summary import summarize
 
 THRESHOLDS = (0.9, 0.99)  # of those in the summary
+_MEAN = {"mean": "at", "low": "after", "high": "by"}
+_LEAST = 0.5  # step that is shown
 _BAND = 0.7  # height of a protocol's band, in which the models lie below each other
 
 
-def transfer(metrics: pd.DataFrame, colors: Sequence[str], title: str) -> go.Figure:
-    """Draw the first evaluated step with a domain_acc of at least 0.9, and of at least 0.99.
+def transfer(metrics: pd.DataFrame, colors: Sequence[str] | None, title: str) -> go.Figure:
+    """Draw the first step with a domain_acc of at least 0.9, and of at least 0.99.
 
-    Each protocol and model version has a small point for each seed and, if all of them got there,
-    their mean with its 95% interval (Student t). A seed that did not get there is an open triangle
-    at its last step: it needs more than that.
+    Each protocol and model version has a small point for each seed, in the middle of a bar between
+    the two evaluations between which it gets there and, if all of them do, their mean with its 95%
+    interval; see `statistics.first_step`. A seed that did not get there is an open triangle at its
+    last step: it needs more than that.
 
     Args:
         metrics: runs of one data and domain version, as `metrics.read_metrics` returns them.
-        colors: colours of the model versions in ascending order; repeated if they are too few.
+        colors: see `looks.run_looks`.
         title: the figure's title.
     """
-    names, looks = protocols(metrics), model_looks(metrics, colors)
+    names, looks = protocols(metrics), run_looks(metrics, colors)
+    models = sorted({model for _, model in looks})
+    by_protocol = colors is None and len(names) > 1
     figure = make_subplots(
         rows=len(THRESHOLDS),
         shared_xaxes=True,
@@ -47,57 +53,64 @@ def transfer(metrics: pd.DataFrame, colors: Sequence[str], title: str) -> go.Fig
     summary = summarize([metrics])
     for row, limit in enumerate(THRESHOLDS, start=1):
         seeds = seed_steps(metrics, limit)
-        for place, (model, look) in enumerate(looks.items()):
-            offset = ((place + 0.5) / len(looks) - 0.5) * _BAND
-            means = summary[(summary["model"] == model) & summary[f"step_{limit}_mean"].notna()]
-            mean, low, high = (means[f"step_{limit}_{part}"] for part in ("mean", "low", "high"))
-            own = seeds[seeds["model"] == model]
-            reached, not_reached = own[own["reached"]], own[~own["reached"]]
-            small = {"size": 6, "symbol": f"{look['symbol']}-open"}
-            censored = {"size": 10, "symbol": "triangle-right-open"}
-            for table, steps, marker, errors, words in (
-                (reached, reached["step"], small, None, "seed %{customdata[1]}: step %{x:,}"),
+        means = summary[summary[f"step_{limit}_mean"].notna()].assign(seed=-1)
+        means = means.rename(columns={f"step_{limit}_{part}": name for part, name in _MEAN.items()})
+        for (protocol, model), look in looks.items():
+            place = names.index(protocol) + _offset(models.index(model), len(models))
+            own, mean = (
+                table[(table["protocol"] == protocol) & (table["model"] == model)]
+                for table in (seeds, means)
+            )
+            reached, not_reached = own[own["by"].notna()], own[own["by"].isna()]
+            between = "between steps %{customdata[1]:,} and %{customdata[2]:,}"
+            for table, steps, marker, words in (
                 (
-                    not_reached,
-                    not_reached["step"],
-                    censored,
-                    None,
-                    "seed %{customdata[1]}: not by its last step, %{x:,}",
+                    reached,
+                    reached["at"],
+                    {"size": 6, "symbol": f"{look['symbol']}-open"},
+                    f"seed %{{customdata[0]}}: {between}",
                 ),
                 (
-                    means.assign(seed=0),
+                    not_reached.assign(by=not_reached["after"]),
+                    not_reached["after"],
+                    {"size": 10, "symbol": "triangle-right-open"},
+                    "seed %{customdata[0]}: not by its last step, %{x:,}",
+                ),
+                (
                     mean,
+                    mean["at"],
                     {"size": 12, "symbol": look["symbol"]},
-                    {"array": high - mean, "arrayminus": mean - low, "thickness": 2},
-                    "mean step %{x:,.0f}",
+                    "mean step %{x:,.0f} (%{customdata[1]:,.0f} to %{customdata[2]:,.0f})",
                 ),
             ):
+                ends = table[["after", "by"]].clip(lower=_LEAST)  # the axis is logarithmic
                 figure.add_scatter(
                     x=steps.to_numpy(),
-                    y=[names.index(protocol) + offset for protocol in table["protocol"]],
-                    error_x=errors,
+                    y=[place] * len(table),
+                    error_x={
+                        "array": ends["by"] - steps,
+                        "arrayminus": steps - ends["after"],
+                        "thickness": 2 if marker["size"] == 12 else 1,
+                    },
                     mode="markers",
                     marker=marker | {"color": look["color"]},
                     name=str(model),
                     legendgroup=str(model),
                     showlegend=False,
-                    customdata=[
-                        (text_of(protocol), seed)
-                        for protocol, seed in zip(table["protocol"], table["seed"], strict=True)
-                    ],
-                    hovertemplate=f"model {model}, %{{customdata[0]}}<br>domain_acc ≥ {limit}<br>"
+                    customdata=table[["seed", "after", "by"]].to_numpy(),
+                    hovertemplate=f"model {model}, {text_of(protocol)}<br>domain_acc ≥ {limit}<br>"
                     f"{words}<extra></extra>",
                     row=row,
                     col=1,
                 )
-    for model, look in looks.items():  # in the legend, also where no mean is drawn
-        marker = look | {"size": 12}
+    for model in models:  # in the legend, also where no mean is drawn
+        look = looks[names[0], model] | ({"color": NEUTRAL} if by_protocol else {})
         figure.add_scatter(
             x=[None],
             hoverinfo="skip",
             y=[None],
             mode="markers",
-            marker=marker,
+            marker=look | {"size": 12},
             name=str(model),
             legendgroup=str(model),
             row=1,
@@ -105,7 +118,7 @@ def transfer(metrics: pd.DataFrame, colors: Sequence[str], title: str) -> go.Fig
         )
     set_layout(figure, title, height=panel_height(len(THRESHOLDS)))
     figure.update_xaxes(type="log", rangemode="normal", showticklabels=True, dtick=1)
-    figure.update_xaxes(title_text="first step (▷ not reached: more)", row=len(THRESHOLDS))
+    figure.update_xaxes(title_text="step (▷ not reached: more)", row=len(THRESHOLDS))
     figure.update_yaxes(
         tickvals=list(range(len(names))),
         ticktext=[text_of(name) for name in names],
@@ -116,29 +129,30 @@ def transfer(metrics: pd.DataFrame, colors: Sequence[str], title: str) -> go.Fig
     return figure
 
 
+def _offset(place: int, count: int) -> float:
+    """Return where one of some models lies in the band of its protocol."""
+    return ((place + 0.5) / count - 0.5) * _BAND
+
+
 def seed_steps(metrics: pd.DataFrame, limit: float) -> pd.DataFrame:
-    """Return when each seed of finetuning runs first had an accuracy.
+    """Return when each seed of finetuning runs first has an accuracy.
 
     Returns:
-        `protocol`, `model`, `seed`, `step` and `reached`; where that is False, the step is the
-        last that was evaluated.
+        `protocol`, `model`, `seed` and the columns of `statistics.crossings`.
     """
-    rows = []
-    for (protocol, model), run in metrics.groupby(["protocol", "model"]):
-        curves = accuracy_curves(run)
-        for seed, step in first_steps(curves, limit).items():
-            reached = not pd.isna(step)
-            rows.append((protocol, model, seed, step if reached else curves.index[-1], reached))
-    return pd.DataFrame(rows, columns=["protocol", "model", "seed", "step", "reached"]).astype(
-        {"step": "int64", "reached": bool}
-    )
+    frames = []
+    for _, run in metrics.groupby(["protocol", "model"]):
+        found = crossings(accuracy_curves(run), limit).rename_axis("seed").reset_index()
+        keys = {name: run[name].iloc[0] for name in ("protocol", "model")}
+        frames.append(found.assign(**keys))
+    return pd.concat(frames)
 
 
 def plot_transfer(
     inputs: Sequence[str | Path],
     domain: int,
     data: int,
-    colors: Sequence[str],
+    colors: Sequence[str] | None,
     output: str | Path,
 ) -> None:
     """Write the page about the steps that finetuning on a domain and data version needs.

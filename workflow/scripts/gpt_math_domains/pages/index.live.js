@@ -1,5 +1,5 @@
-"use strict";
 // Brings this page up to date without losing where its reader is.
+const SHOWN = new Map(); // what each part was last told to show; its reader may have opened folds
 async function update() {
   const response = await fetch("/").catch(() => null);
   const told = document.querySelector("#connection");
@@ -13,7 +13,11 @@ async function update() {
   }
   for (const part of document.querySelectorAll("[data-live]")) {
     const now = fresh.querySelector(`[data-live="${part.dataset.live}"]`);
-    if (part.innerHTML !== now.innerHTML) part.innerHTML = now.innerHTML;
+    if (SHOWN.get(part) === now.innerHTML) continue;
+    SHOWN.set(part, now.innerHTML);
+    const open = [...part.querySelectorAll("details")].map((fold) => fold.open);
+    part.innerHTML = now.innerHTML;
+    part.querySelectorAll("details").forEach((fold, place) => (fold.open = open[place] ?? fold.open));
   }
   for (const plot of document.querySelectorAll(".plot")) {
     const now = fresh.getElementById(plot.id);

@@ -1,6 +1,6 @@
 """The study's page: its question, what was run, what came out, and where that comes from."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ import pandas as pd
 
 from gpt_math_domains.data.manifest import read_sizes
 from gpt_math_domains.data.vocabulary import POSITIONS
+from gpt_math_domains.figures.captions import anchor_of, caption_of
 from gpt_math_domains.figures.drawing import (
     Drawing,
     drawing_script,
@@ -17,18 +18,14 @@ from gpt_math_domains.figures.drawing import (
     templates,
 )
 from gpt_math_domains.files import read_json, write_text
-from gpt_math_domains.results.findings import (
-    comparison_rows,
-    pretraining_findings,
-    protocol_findings,
-    verdict,
-)
+from gpt_math_domains.results.examples import Examples, read_examples
+from gpt_math_domains.results.findings import COMPARISONS, find
 from gpt_math_domains.results.grid import grid_keys
 from gpt_math_domains.results.metrics import read_metrics
 from gpt_math_domains.results.reference import read_comparison
 from gpt_math_domains.results.statistics import THRESHOLDS
-from gpt_math_domains.results.summary import read_summary
-from gpt_math_domains.run import ACCURACY, RUN, ModelSize, describe_point
+from gpt_math_domains.results.summary import own_runs, read_summary
+from gpt_math_domains.run import ACCURACY, PROTOCOLS, RUN, ModelSize, describe_point
 
 _HERE = Path(__file__).parent
 _MODEL = [
@@ -76,6 +73,7 @@ _TRAINING = [
     "checkpoints",
     "finetune_from",
 ]
+_KEYS = {*RUN, "pretrained", "random"}  # of a row; on a phone, numbers stand before them
 _NULL = {"max_grad_norm": "none", "train_eval_rows": "all"}  # what these mean where they are null
 _PROVENANCE = [
     *RUN,
@@ -101,6 +99,8 @@ def write_index(
     figures: Mapping[str, Sequence[str | Path]],
     study: Mapping[str, Any],
     output: str | Path,
+    equations: str | Path | None = None,
+    labels: str | Path | None = None,
     comparison_csv: str | Path | None = None,
 ) -> None:
     """Write the page that shows a whole study; the same files and study give the same bytes.
@@ -113,10 +113,12 @@ def write_index(
         summary_csv: the summary of both.
         manifests: of the data versions, in the order of `study`'s.
         records: what each run's job told of itself, `run.json`.
-        figures: the pages of figures to show, by section; sections that the template does not name
-            come after those that it does.
+        figures: the pages of figures to show, by section; those that have nothing to show are left
+            out, and sections that the template does not name come after those that it does.
         study: see `render`.
         output: the page.
+        equations: some of the first data version, to show examples of; None for no examples.
+        labels: theirs, of the first domain version, if there is one.
         comparison_csv: the runs against reference curves, if there are any.
 
     Raises:
@@ -129,11 +131,14 @@ def write_index(
         read_metrics(finetune_csv),
         read_summary(summary_csv),
         {
-            section: [(Path(path).stem, read_drawing(path)) for path in paths]
+            section: [
+                (Path(path).stem, drawing) for path in paths if (drawing := read_drawing(path)).data
+            ]
             for section, paths in figures.items()
         },
         map(read_provenance, records),
         None if comparison_csv is None else read_comparison(comparison_csv),
+        examples=None if equations is None else read_examples(equations, labels),
     )
     write_text(output, page)
 
@@ -147,14 +152,16 @@ def render(
     provenance: Iterable[Mapping[str, Any]],
     comparison: pd.DataFrame | None = None,
     live: Mapping[str, Any] | None = None,
+    examples: Examples | None = None,
 ) -> str:
     """Return the page of a study.
 
     Args:
         study: `name`, if it has one; `models`, `data` and `domains`, mappings from version to
             settings (a model may have `parameters`, a data version `vocabulary`, `train` and
-            `valid`); `seeds`; `pretrain_seeds`, or None; `training`, a mapping for each run with
-            its keys and settings; `grid`, if there is one, a mapping from key to values.
+            `valid`); `protocols`; `seeds`; `pretrain_seeds`, or None; `training`, a mapping for
+            each run with its keys and settings; `grid`, if there is one, a mapping from key to
+            values.
         pretrain: metrics of the finished pretraining runs.
         finetune: metrics of the finished finetuning runs.
         summary: of these runs, as `summary.summarize` returns it.
@@ -162,10 +169,16 @@ def render(
         provenance: of each run, as `read_provenance` returns it.
         comparison: with reference curves, as `reference.read_comparison` returns it.
         live: of a study that still runs; see `watch`.
+        examples: of the first data version's equations.
 
     Raises:
         KeyError: `study` lacks a key.
     """
+    told, starts, runs = (
+        find(pretrain, finetune, own_runs(summary)),
+        _starts(study),
+        list(provenance),
+    )
     return (
         templates(_HERE)
         .get_template("index.html.jinja")
@@ -174,6 +187,12 @@ def render(
             script=drawing_script(),
             live=live,
             seeds=study["seeds"],
+            question=_QUESTIONS[starts],
+            compared=starts == "both",
+            finetuned=starts != "none",
+            configuration=_configuration(study),
+            commits=_commits(runs),
+            examples=_examples(study, examples),
             sources=study["pretrain_seeds"],
             tables=[
                 _table("Models", _MODEL, _versions("model", study["models"])),
@@ -186,15 +205,73 @@ def render(
                 section: [_shown(name, drawing) for name, drawing in shown]
                 for section, shown in figures.items()
             },
-            verdict=verdict(finetune),
-            pretraining_findings=pretraining_findings(pretrain),
-            protocol_findings=protocol_findings(finetune),
-            comparisons=_comparisons(comparison_rows(finetune)),
+            told=told,
+            comparisons=_comparisons(told.comparisons),
             results=_results(summary),
             reference=_reference(comparison),
-            provenance=_table("Provenance", _PROVENANCE, provenance, fold=True),
+            provenance=_table("Provenance", _PROVENANCE, runs, fold=True),
         )
     )
+
+
+_QUESTIONS = {
+    "both": "Does learning arithmetic first help a small GPT-2 to tell what kind of equation it "
+    "reads?",
+    "pretrained": "How well does a small GPT-2 that has learned arithmetic tell what kind of "
+    "equation it reads?",
+    "random": "How well does a small GPT-2 learn from random weights to tell what kind of equation "
+    "it reads?",
+    "none": "How well does a small GPT-2 learn arithmetic?",
+}
+
+
+def _starts(study: Mapping[str, Any]) -> str:
+    """Return what a study can answer about how finetuning starts, a key of `_QUESTIONS`."""
+    protocols = set(study["protocols"]) if study["domains"] else set()
+    if any({pretrained, random} <= protocols for pretrained, random, *_ in COMPARISONS):
+        return "both"
+    if not protocols:
+        return "none"
+    known = [PROTOCOLS[protocol].pretrained for protocol in protocols if protocol in PROTOCOLS]
+    return "pretrained" if any(known) else "random"
+
+
+def _configuration(study: Mapping[str, Any]) -> str:
+    """Return what a study runs in one line."""
+    parts = {key: sorted(study[key], key=int) for key in ("data", "models", "domains")}
+    parts |= {"protocols": study["protocols"] if study["domains"] else []}
+    parts |= {"seeds": study["seeds"]}
+    return "; ".join(
+        f"{key} {', '.join(map(str, values))}" for key, values in parts.items() if values
+    )
+
+
+def _commits(runs: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the commits that runs were made with, each once, with changes if a run had some."""
+    told = {run["commit"] for run in runs} - {""}
+    return sorted(commit for commit in told if f"{commit} and changes" not in told)
+
+
+def _examples(study: Mapping[str, Any], examples: Examples | None) -> dict[str, Any]:
+    """Return the words and tables that explain what is learnt."""
+    data = study["data"]
+    version = next(iter(data), None)
+    labels = [domain["labels"] for domain in study["domains"].values()]
+    plain, modular = (examples.plain, examples.modular) if examples else ([], [])
+    return {
+        "data": version,
+        "digits": {number: settings["digits"] for number, settings in data.items()},
+        "shared": [
+            number for number, settings in data.items() if settings.get("split") == "shared"
+        ],
+        "tables": [
+            _table(caption, list(rows[0]), rows)
+            for caption, rows in (("Without a modulus", plain), ("With a modulus", modular))
+            if rows
+        ],
+        "complements": examples.complements if examples else [],
+        "labels": len(labels[0]) if labels else 0,
+    }
 
 
 def _sizes(study: Mapping[str, Any], manifests: Iterable[str | Path]) -> dict[str, Any]:
@@ -235,13 +312,14 @@ def _table(
     caption: str,
     columns: Sequence[str],
     rows: Iterable[Mapping[str, Any]],
-    fold: bool = False,
+    fold: bool | Collection[str] = False,
 ) -> dict[str, Any]:
     """Return a table of text, without the columns that are empty in every row.
 
-    With `fold`, columns of settings with one value in all of several rows are told once, in
-    `common`.
+    With `fold`, columns (or those that it names) with one value in all of several rows are told
+    once, in `common`; the keys of a run stay.
     """
+    folded = columns if fold is True else fold or ()
     cells = [
         [_cell(row[column], column) if column in row else "" for column in columns] for row in rows
     ]
@@ -250,12 +328,13 @@ def _table(
         values = {row[place] for row in cells}
         if values <= {""}:
             continue
-        if fold and column not in RUN and len(cells) > 1 and len(values) == 1:
+        if column in folded and column not in RUN and len(cells) > 1 and len(values) == 1:
             common.append((column, values.pop()))
         else:
             kept.append(place)
     return {
         "caption": caption,
+        "keys": [columns[i] for i in kept if columns[i] in _KEYS],
         "columns": [columns[i] for i in kept],
         "rows": [[row[i] for i in kept] for row in cells],
         "common": common,
@@ -299,6 +378,8 @@ def _shown(name: str, drawing: Drawing) -> dict[str, Any]:
         "title": drawing.title,
         "description": drawing.description,
         "links": {text: f"plots/{page}.html" for text, page in pages.items()},
+        "caption": caption_of(name),
+        "anchor": anchor_of(name),
         "element": figure_element(replace(drawing, layout=layout), name),
     }
 
@@ -325,22 +406,40 @@ def _reference(comparison: pd.DataFrame | None) -> dict[str, Any]:
     return _table("Reference and reproduced", list(rows[0]) if rows else [], rows)
 
 
-def _results(summary: pd.DataFrame) -> dict[str, Any]:
-    """Return the summary as a table of text."""
-    rows, keys = [], grid_keys(summary)
-    for row in summary.to_dict("records"):
-        shown = {column: row[column] for column in [*RUN, *keys, "metric", "seeds", "steps"]}
-        for column in ("final", "best"):
-            shown[column] = _interval(row, column, ".3f", ", ")
-        shown["best at step"] = _interval(row, "best_step", ",.0f", " to ")
-        for threshold in THRESHOLDS:
-            shown[f"first step at {threshold}"] = (
-                _interval(row, f"step_{threshold}", ",.0f", " to ")
-                if row[f"reached_{threshold}"] == row["seeds"]
-                else f"{row[f'reached_{threshold}']} of {row['seeds']} seeds"
-            )
-        rows.append(shown)
-    return _table("Results", list(rows[0]) if rows else [], rows)
+def _results(summary: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the summary as tables of text, one for each phase, domain and data version.
+
+    Each has a `heading` in words, with how many runs it has and where they end.
+    """
+    tables, keys = [], grid_keys(summary)
+    for _, runs in summary.groupby(["phase", "domain", "data"], sort=False, dropna=False):
+        phase, data, domain, metric = runs[["phase", "data", "domain", "metric"]].iloc[0]
+        rows = []
+        for row in runs.to_dict("records"):
+            shown = {column: row[column] for column in ("model", "protocol", *keys)}
+            shown[f"{metric} at the end"] = _interval(row, "final", ".3f", ", ")
+            shown["baseline"] = "" if pd.isna(row["baseline"]) else f"{row['baseline']:.3f}"
+            for threshold in THRESHOLDS:
+                shown[f"step at {threshold}"] = (
+                    _interval(row, f"step_{threshold}", ",.0f", " to ")
+                    if row[f"reached_{threshold}"] == row["seeds"]
+                    else f"{row[f'reached_{threshold}']} of {row['seeds']} seeds"
+                )
+            rows.append(shown | {column: row[column] for column in ("steps", "seeds")})
+        place = (
+            f"{phase}, data {data}" if pd.isna(domain) else f"{phase}, domain {domain}, data {data}"
+        )
+        ends = dict.fromkeys(
+            f"{end:.3f}" for end in (runs["final_mean"].min(), runs["final_mean"].max())
+        )
+        told = [f"{len(runs)} run{'s' if len(runs) > 1 else ''}", f"{metric} {' to '.join(ends)}"]
+        if runs["baseline"].notna().all():
+            told.append(f"baseline {runs['baseline'].iloc[0]:.3f}")
+        tables.append(
+            _table(f"Results: {place}", list(rows[0]), rows, fold=("baseline", "steps", "seeds"))
+            | {"heading": f"{place}: {', '.join(told)}"}
+        )
+    return tables
 
 
 def _interval(row: Mapping[Any, Any], name: str, digits: str, between: str) -> str:

@@ -257,7 +257,7 @@ def _figures(study: Study, phase: str, runs: pd.DataFrame) -> Iterator[tuple[str
             figure = learning_curves(
                 runs[runs["data"] == data],
                 metric,
-                study.figures.pretrain_colors,
+                study.figures.line_colors("pretrain"),
                 pretrain_title(data),
             )
             yield f"pretrain_{data}_eval_{metric}", drawing_of(figure)
@@ -266,7 +266,7 @@ def _figures(study: Study, phase: str, runs: pd.DataFrame) -> Iterator[tuple[str
         figure = learning_curves(
             runs[(runs["domain"] == domain) & (runs["data"] == data)],
             metric,
-            study.figures.finetune_colors,
+            study.figures.line_colors("finetune"),
             finetune_title(domain, data),
         )
         yield f"finetune_{domain}_pretrain_{data}_eval_{metric}", drawing_of(figure)

@@ -1,24 +1,28 @@
-"""What the metrics of finished runs support, in sentences with 95% intervals over seeds.
+"""What the metrics of finished runs say, in sentences.
 
-A finding is stated only where its interval leaves out 0. Runs with the same seeds are compared seed
-by seed (paired Student t with n - 1 degrees of freedom); other runs by Welch's t. With one seed
-there is no interval, so nothing is found.
+A finding is stated only where its 95% interval over seeds leaves out 0, and where it is among those
+whose false discovery rate, over all comparisons of the study, is at most 5% (Benjamini and
+Hochberg). Runs with the same seeds are compared seed by seed (paired Student t with n - 1 degrees
+of freedom); other runs by Welch's t. With one seed there is no interval, so there are no findings;
+the verdict then tells what was observed.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import inf, isfinite, nan
+from math import inf, isfinite, isnan, nan
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from gpt_math_domains.results.metrics import accuracy_curves
 from gpt_math_domains.results.statistics import (
+    LEVEL,
+    MOST_SEEDS,
     Interval,
+    crossings,
     difference,
-    first_steps,
-    paired_difference,
+    false_discovery,
+    seeds_needed,
 )
 from gpt_math_domains.run import PROTOCOLS, Protocol
 
@@ -33,14 +37,77 @@ COMPARISONS = [
     (_NAMES[Protocol(True, head_only)], _NAMES[Protocol(False, head_only)], *words)
     for head_only, words in _WORDS.items()
 ]
+_BASELINE = {
+    "math_acc": "always giving the most frequent answer of an operation and modulus gets",
+    "domain_acc": "always telling a label as most training equations have it gets",
+}
+FINAL = "final"
+Key = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a study's metrics say.
+
+    Attributes:
+        verdict: the answer to the study's question in a few sentences, from all that was seen.
+        pretraining: which models end highest, where the seeds tell.
+        overfitting: training beside validation, and how the validation loss goes on.
+        protocols: what a pretrained start changes, where the seeds tell.
+        comparisons: the differences between starts as rows of a table, also where the seeds do not
+            tell. Columns: `domain`, `data`, `model`, `pretrained`, `random` (the two protocols),
+            for each threshold `steps saved to {threshold}`, and `final difference`; positive where
+            the pretrained start is ahead, empty where nothing can be said.
+        compared: how many differences have an interval.
+    """
+
+    verdict: list[str]
+    pretraining: list[str]
+    overfitting: list[str]
+    protocols: list[str]
+    comparisons: list[dict[str, Any]]
+    compared: int
+
+
+def find(pretrain: pd.DataFrame, finetune: pd.DataFrame, summary: pd.DataFrame) -> Findings:
+    """Return what the metrics of finished runs say.
+
+    Args:
+        pretrain: metrics of pretraining runs, as `metrics.read_metrics` returns them.
+        finetune: metrics of finetuning runs.
+        summary: of both, as `summary.summarize` returns it.
+    """
+    pairs = [
+        pair
+        for pretrained, random, *_ in COMPARISONS
+        for pair in _pairs(finetune, pretrained, random)
+    ]
+    gaps = _gaps_of_models(pretrain) | {
+        pair.key(measure): gap
+        for pair in pairs
+        for measure in (*THRESHOLDS, FINAL)
+        if (gap := pair.gap(measure)) is not None
+    }
+    sure = _sure(gaps)
+    return Findings(
+        verdict=[
+            *_starts_verdict(pairs, gaps, sure, summary),
+            *_baseline_verdict(summary, "pretrain", "pretraining"),
+            *_heads_verdict(pairs, gaps, sure, summary),
+        ],
+        pretraining=list(_pretraining_findings(pretrain, gaps, sure)),
+        overfitting=list(_overfitting(pretrain)),
+        protocols=list(_protocol_findings(pairs, gaps, sure)),
+        comparisons=[_comparison_row(pair, gaps) for pair in pairs],
+        compared=sum(not isnan(gap.p) for gap in gaps.values()),
+    )
 
 
 def saved_steps(curves: pd.DataFrame, others: pd.DataFrame, threshold: float) -> Interval | None:
     """Return how many steps earlier runs reach an accuracy than others do, paired by seed.
 
-    A seed gets there between two evaluations: the middle is taken, and the variance of a uniform
-    place between the two is added to that over seeds. If a seed does not get there, its last step
-    is a bound, and only one limit of the difference is known.
+    When a seed gets there is known as `statistics.crossings` tells. If a seed does not get there,
+    its last step is a bound, and only one limit of the difference is known.
 
     Args:
         curves: accuracies, a row for each step and a column for each seed.
@@ -48,130 +115,23 @@ def saved_steps(curves: pd.DataFrame, others: pd.DataFrame, threshold: float) ->
         threshold: the accuracy.
 
     Returns:
-        None where nothing can be said: fewer than two seeds, other seeds, or seeds on both sides
-        that do not get there.
+        None where nothing can be said: other seeds, or seeds on both sides that do not get there.
     """
     if set(curves) != set(others):
         return None
-    (at, width, there), (others_at, others_width, others_there) = (
-        _crossing(side, threshold) for side in (curves, others)
-    )
-    if not there.all() and not others_there.all():
+    own, other = crossings(curves, threshold), crossings(others, threshold)
+    there, other_there = (bool(side["by"].notna().all()) for side in (own, other))
+    if not there and not other_there:
         return None
-    found = paired_difference(others_at - at, float((width**2 + others_width**2).mean() / 12))
-    if found is None or (there.all() and others_there.all()):
+    at, other_at = (side["at"].fillna(side["after"]) for side in (own, other))
+    variance = float((own["variance"].fillna(0) + other["variance"].fillna(0)).mean())
+    found = difference(other_at, at, variance)
+    if there and other_there:
         return found
-    if there.all():
-        return Interval(nan, found.low, inf)
-    return Interval(nan, -inf, found.high)
-
-
-def pretraining_findings(pretrain: pd.DataFrame) -> list[str]:
-    """Return which model ends highest on each data version, where the seeds tell.
-
-    Args:
-        pretrain: metrics of finished runs, as `metrics.read_metrics` returns them.
-    """
-    found = []
-    for data, runs in _split(pretrain, "data"):
-        finals = {model: accuracy_curves(run).iloc[-1] for model, run in _split(runs, "model")}
-        best, _ = max(finals.items(), key=lambda item: item[1].mean())
-        lower = [
-            f"{in_accuracy(gap)} above model {model}"
-            for model in finals
-            if model != best
-            and (gap := difference(finals[best], finals[model])) is not None
-            and gap.sign > 0
-        ]
-        if lower:
-            found.append(
-                f"On data {data}, model {best} ends at the highest math_acc, "
-                f"{finals[best].mean():.3f}: {_listed(lower)}."
-            )
-    return found
-
-
-def protocol_findings(finetune: pd.DataFrame) -> list[str]:
-    """Return what a pretrained start changes, on each domain and data version.
-
-    Args:
-        finetune: metrics of finished runs, as `metrics.read_metrics` returns them.
-    """
-    found: list[str] = []
-    for pretrained, random, doing, start in COMPARISONS:
-        pairs = list(_pairs(finetune, pretrained, random))
-        for place in dict.fromkeys(pair.place for pair in pairs):
-            here = [pair for pair in pairs if pair.place == place]
-            what = f"{place}, {doing} ({pretrained})"
-            for threshold in THRESHOLDS:
-                steps = [(pair, pair.saved(threshold)) for pair in here]
-                for sign, word in ((1, "earlier"), (-1, "later")):
-                    parts = [
-                        f"model {pair.model} by {in_steps(gap)} steps{pair.missing(threshold)}"
-                        for pair, gap in steps
-                        if gap is not None and gap.sign == sign
-                    ]
-                    if parts:
-                        found.append(
-                            f"{what} reaches a domain_acc of {threshold} {word} than {start} "
-                            f"({random}): {_listed(parts)}."
-                        )
-            ends = [(pair, pair.final()) for pair in here]
-            for sign, word in ((1, "higher"), (-1, "lower")):
-                parts = [
-                    f"model {pair.model} by {in_accuracy(gap)}"
-                    for pair, gap in ends
-                    if gap is not None and gap.sign == sign
-                ]
-                if parts:
-                    found.append(
-                        f"{what} ends at a {word} domain_acc than {start} ({random}): "
-                        f"{_listed(parts)}."
-                    )
-    return found
-
-
-def verdict(finetune: pd.DataFrame, threshold: float = THRESHOLDS[0]) -> str | None:
-    """Answer in one sentence whether pretraining saves steps; None where nothing was compared.
-
-    Args:
-        finetune: metrics of finished runs, as `metrics.read_metrics` returns them.
-        threshold: the domain_acc to reach.
-    """
-    pretrained, random, *_ = COMPARISONS[0]
-    gaps = [pair.saved(threshold) for pair in _pairs(finetune, pretrained, random)]
-    known = [gap.sign for gap in gaps if gap is not None]
-    if not known:
-        return None
-    counts = f"earlier in {known.count(1)}, later in {known.count(-1)}"
-    rest = len(gaps) - known.count(1) - known.count(-1)
-    return (
-        f"Of {len(gaps)} {'comparison' if len(gaps) == 1 else 'comparisons'} of a pretrained with "
-        f"a random start, all weights trained, the pretrained one reaches a domain_acc of "
-        f"{threshold} {counts}, and in {rest} the seeds do not tell."
-    )
-
-
-def comparison_rows(finetune: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return what is compared as rows of a table, also where the seeds do not tell.
-
-    Columns: `domain`, `data`, `model`, `pretrained`, `random` (the two protocols), for each
-    threshold `steps saved to {threshold}`, and `final difference`. Steps saved and differences are
-    positive where the pretrained start is ahead; empty where there is no interval.
-
-    Args:
-        finetune: metrics of finished runs, as `metrics.read_metrics` returns them.
-    """
-    rows = []
-    for pretrained, random, *_ in COMPARISONS:
-        for pair in _pairs(finetune, pretrained, random):
-            row: dict[str, Any] = {"domain": pair.domain, "data": pair.data, "model": pair.model}
-            row |= {"pretrained": pretrained, "random": random}
-            for threshold in THRESHOLDS:
-                row[f"steps saved to {threshold}"] = _signed(pair.saved(threshold), ",.0f")
-            row["final difference"] = _signed(pair.final(), ".3f")
-            rows.append(row)
-    return rows
+    low, high = (found.mean if isnan(end) else end for end in (found.low, found.high))
+    if there:
+        return Interval(nan, low, inf, found.p if found.mean > 0 else 1.0)
+    return Interval(nan, -inf, high, found.p if found.mean < 0 else 1.0)
 
 
 @dataclass(frozen=True)
@@ -181,23 +141,30 @@ class _Pair:
     domain: int
     data: int
     model: int
+    pretrained: str
+    random: str
     curves: pd.DataFrame
     others: pd.DataFrame
-    others_name: str
     place: str
 
-    def saved(self, threshold: float) -> Interval | None:
-        return saved_steps(self.curves, self.others, threshold)
+    def key(self, measure: float | str) -> Key:
+        """Return the key of a threshold's or the final difference."""
+        return (self.pretrained, self.domain, self.data, self.model, measure)
 
-    def final(self) -> Interval | None:
-        """Return the difference of the last accuracies, None if they are of other steps."""
+    def gap(self, measure: float | str) -> Interval | None:
+        """Return the steps saved to a threshold, or the difference of the last accuracies.
+
+        None where nothing can be said, such as of last accuracies after other numbers of steps.
+        """
+        if isinstance(measure, float):
+            return saved_steps(self.curves, self.others, measure)
         if self.curves.index[-1] != self.others.index[-1]:
             return None
         return difference(self.curves.iloc[-1], self.others.iloc[-1])
 
     def missing(self, threshold: float) -> str:
         """Return in parentheses how many seeds of which side do not get there."""
-        for name, side in ((self.others_name, self.others), ("it", self.curves)):
+        for name, side in ((self.random, self.others), ("it", self.curves)):
             there = int((side >= threshold).any().sum())
             if there < side.shape[1]:
                 within = f"{side.index[-1]:,} steps"
@@ -217,29 +184,267 @@ def _pairs(finetune: pd.DataFrame, pretrained: str, random: str) -> Iterator[_Pa
                 if {pretrained, random} <= set(found):
                     place = f"On domain {domain}, data {data}" if several else f"On data {data}"
                     sides = found[pretrained], found[random]
-                    yield _Pair(domain, data, model, *sides, random, place)
+                    yield _Pair(domain, data, model, pretrained, random, *sides, place)
+
+
+def _gaps_of_models(pretrain: pd.DataFrame) -> dict[Key, Interval]:
+    """Return how far each model ends above each other one, by data version and the two models.
+
+    Of each two, the difference is that of the one that ends higher.
+    """
+    gaps = {}
+    for data, runs in _split(pretrain, "data"):
+        finals = {model: accuracy_curves(run).iloc[-1] for model, run in _split(runs, "model")}
+        order = sorted(finals, key=lambda model: -finals[model].mean())
+        for place, higher in enumerate(order):
+            for lower in order[place + 1 :]:
+                gaps["math_acc", data, higher, lower] = difference(finals[higher], finals[lower])
+    return gaps
+
+
+def _sure(gaps: Mapping[Key, Interval]) -> set[Key]:
+    """Return the differences that stand out of all of them; see `false_discovery`."""
+    known = {key: gap.p for key, gap in gaps.items() if not isnan(gap.p)}
+    adjusted = false_discovery(list(known.values()))
+    return {
+        key
+        for key, p in zip(known, adjusted, strict=True)
+        if p <= 1 - LEVEL + 1e-12 and gaps[key].sign
+    }
+
+
+def _starts_verdict(
+    pairs: Sequence[_Pair], gaps: Mapping[Key, Interval], sure: set[Key], summary: pd.DataFrame
+) -> Iterator[str]:
+    """Yield what finetuning of all weights shows: whether pretraining helps, and how sure that is.
+
+    Without both starts, what the protocols that ran end at.
+    """
+    pretrained, random, *_ = COMPARISONS[0]
+    here = [pair for pair in pairs if pair.pretrained == pretrained]
+    if not here:
+        for protocol in (pretrained, random):
+            yield from _baseline_verdict(summary, "finetune", f"finetuning ({protocol})", protocol)
+        return
+    measures = (THRESHOLDS[0], FINAL)
+    keys = [pair.key(measure) for pair in here for measure in measures if pair.key(measure) in gaps]
+    signs = {gaps[key].sign for key in sure.intersection(keys)}
+    seeds = max(pair.curves.shape[1] for pair in here)
+    if seeds == 1:
+        yield "One seed cannot tell whether pretraining helps; here is what was observed."
+    else:
+        yield {
+            frozenset[int](): "This study does not show that pretraining helps.",
+            frozenset({1}): "Pretraining helps here.",
+            frozenset({-1}): "Pretraining holds finetuning back here.",
+            frozenset({1, -1}): "Pretraining helps in some of these runs and hurts in others.",
+        }[frozenset(signs)]
+    runs = [summary[summary["protocol"] == protocol] for protocol in (pretrained, random)]
+    steps, ends = map(_steps, runs), (_range(side["final_mean"], ".3f") for side in runs)
+    starts = f"from a pretrained start ({pretrained})", f"from random weights ({random})"
+    told = " and ".join(f"{step} {start}" for step, start in zip(steps, starts, strict=True))
+    baseline = _range(runs[0]["baseline"], ".3f")
+    against = f", where {_BASELINE['domain_acc']} {baseline}" if baseline else ""
+    yield (
+        f"Finetuning all weights reaches a domain_acc of {THRESHOLDS[0]} {told}; it ends at "
+        f"{' and '.join(ends)}{against}."
+    )
+    yield _sureness(here, keys, gaps, sure, seeds)
+
+
+def _steps(runs: pd.DataFrame) -> str:
+    """Return in words when runs reach the first threshold."""
+    steps = runs[f"step_{THRESHOLDS[0]}_mean"]
+    missing = int(steps.isna().sum())
+    if missing == len(steps):
+        return "not in all seeds"
+    rest = f" (not in all seeds in {missing} of {len(steps)} runs)" if missing else ""
+    return f"after about {_range(steps, ',.0f')} steps{rest}"
+
+
+def _sureness(
+    pairs: Sequence[_Pair],
+    keys: Sequence[Key],
+    gaps: Mapping[Key, Interval],
+    sure: set[Key],
+    seeds: int,
+) -> str:
+    """Return how sure the verdict on starts is, and how many seeds would tell more."""
+    steps = {key: gaps[key] for pair in pairs if (key := pair.key(THRESHOLDS[0])) in gaps}
+    saved = [gap.mean for gap in steps.values() if isfinite(gap.mean)]
+    seen = f"A pretrained start {_saved(saved)}" if saved else ""
+    if seeds == 1:
+        rest = "a second seed would tell how far seeds differ, and so how many it takes."
+        return f"{seen}; {rest}" if seen else rest.capitalize()
+    known = [key for key in keys if not isnan(gaps[key].p)]
+    found = len(sure.intersection(keys))
+    certain = _certain(found, len(known), f" from {seeds} seeds")
+    told = f"{seen}; {certain}" if seen else certain.capitalize()
+    open_steps = [
+        gap
+        for key, gap in steps.items()
+        if key not in sure and isfinite(gap.mean) and gap.mean and not isnan(gap.p)
+    ]
+    if not open_steps:
+        return f"{told}."
+    needed = [seeds_needed(gap, seeds) for gap in open_steps]
+    enough = sorted(number for number in needed if number is not None)
+    most = [f"more than {MOST_SEEDS}"] if None in needed else []
+    ends = dict.fromkeys([*map(str, enough[:1]), *(most or map(str, enough[-1:]))])
+    return (
+        f"{told}; to tell whether such differences in steps are real takes "
+        f"{' to '.join(ends)} seeds."
+    )
+
+
+def _certain(found: int, compared: int, seeds: str = "") -> str:
+    """Return how many of some differences stand out."""
+    stand = "stand" if found > 1 else "stands"
+    return f"{found or 'none'} of {compared} differences {stand} out{seeds}"
+
+
+def _saved(steps: Sequence[float]) -> str:
+    """Return what a pretrained start saves, from the mean steps saved in each comparison."""
+    low, high = min(steps), max(steps)
+    if low >= 0 or high <= 0:
+        ends = sorted({f"{abs(low):,.0f}", f"{abs(high):,.0f}"}, key=lambda end: (len(end), end))
+        told = " to ".join(ends)
+        return f"saves {told} steps" if high > 0 else f"takes {told} more steps"
+    return f"saves up to {high:,.0f} steps and takes up to {-low:,.0f} more"
+
+
+def _baseline_verdict(
+    summary: pd.DataFrame, phase: str, doing: str, protocol: str | None = None
+) -> Iterator[str]:
+    """Yield what runs end at on each data version, beside the baseline."""
+    runs = summary[summary["phase"] == phase]
+    if protocol is not None:
+        runs = runs[runs["protocol"] == protocol]
+    if runs.empty:
+        return
+    metric = runs["metric"].iloc[0]
+    parts = []
+    for data, rows in _split(runs, "data"):
+        baseline = _range(rows["baseline"], ".3f")
+        beside = f" against {baseline}" if baseline else ""
+        parts.append(f"{_range(rows['final_mean'], '.3f')}{beside} on data {data}")
+    named = (
+        f"; the second number is what {_BASELINE[metric]}" if runs["baseline"].notna().any() else ""
+    )
+    yield f"{doing[0].upper()}{doing[1:]} ends at a {metric} of {_listed(parts)}{named}."
+
+
+def _heads_verdict(
+    pairs: Sequence[_Pair], gaps: Mapping[Key, Interval], sure: set[Key], summary: pd.DataFrame
+) -> Iterator[str]:
+    """Yield what training the head alone ends at, where both starts ran."""
+    pretrained, random, *_ = COMPARISONS[1]
+    finals = {
+        protocol: summary[summary["protocol"] == protocol]["final_mean"]
+        for protocol in (pretrained, random)
+    }
+    keys = [pair.key(FINAL) for pair in pairs if pair.pretrained == pretrained]
+    known = [key for key in keys if key in gaps and not isnan(gaps[key].p)]
+    certain = f"; {_certain(len(sure.intersection(known)), len(known))}" if known else ""
+    if all(len(values) for values in finals.values()):
+        yield (
+            "With the head alone trained, a pretrained backbone ends at a domain_acc of "
+            f"{_range(finals[pretrained], '.3f')} ({pretrained}), a random one at "
+            f"{_range(finals[random], '.3f')} ({random}){certain}."
+        )
+
+
+def _pretraining_findings(
+    pretrain: pd.DataFrame, gaps: Mapping[Key, Interval], sure: set[Key]
+) -> Iterator[str]:
+    """Yield which model ends highest on each data version, where the seeds tell."""
+    for data, runs in _split(pretrain, "data"):
+        finals = {model: accuracy_curves(run).iloc[-1] for model, run in _split(runs, "model")}
+        best = max(finals, key=lambda model: finals[model].mean())
+        lower = [
+            f"{in_accuracy(gaps[key])} above model {model}"
+            for model in finals
+            if (key := ("math_acc", data, best, model)) in sure
+        ]
+        if lower:
+            yield (
+                f"On data {data}, model {best} ends at the highest math_acc, "
+                f"{finals[best].mean():.3f}: {_listed(lower)}."
+            )
+
+
+def _overfitting(pretrain: pd.DataFrame) -> Iterator[str]:
+    """Yield of each data version training beside validation, and where the loss turns."""
+    for data, runs in _split(pretrain, "data"):
+        last = runs[runs["step"] == runs.groupby("model")["step"].transform("max")]
+        ends = last.groupby("model")[["train_math_acc", "math_acc"]].mean()
+        told = (
+            f"On data {data}, models end at {_range(ends['train_math_acc'], '.3f')} of the "
+            f"training equations right and at {_range(ends['math_acc'], '.3f')} of the validation "
+            "equations"
+        )
+        losses = {
+            model: run.groupby("step")["eval_loss"].mean() for model, run in _split(runs, "model")
+        }
+        rises = {model: loss for model, loss in losses.items() if loss.iloc[-1] > loss.min()}
+        if rises:
+            turns = [
+                f"of model {model} is lowest at step {loss.idxmin():,}, {loss.min():.2f}, and "
+                f"rises to {loss.iloc[-1]:.2f}"
+                for model, loss in rises.items()
+            ]
+            told += f"; the validation loss {_listed(turns)}"
+        yield f"{told}."
+
+
+def _protocol_findings(
+    pairs: Sequence[_Pair], gaps: Mapping[Key, Interval], sure: set[Key]
+) -> Iterator[str]:
+    """Yield what a pretrained start changes, on each domain and data version."""
+    for pretrained, random, doing, start in COMPARISONS:
+        own = [pair for pair in pairs if pair.pretrained == pretrained]
+        for place in dict.fromkeys(pair.place for pair in own):
+            here = [pair for pair in own if pair.place == place]
+            what = f"{place}, {doing} ({pretrained})"
+            for threshold in THRESHOLDS:
+                for sign, word in ((1, "earlier"), (-1, "later")):
+                    parts = [
+                        f"model {pair.model} by {in_steps(gaps[key])} steps"
+                        f"{pair.missing(threshold)}"
+                        for pair in here
+                        if (key := pair.key(threshold)) in sure and gaps[key].sign == sign
+                    ]
+                    if parts:
+                        yield (
+                            f"{what} reaches a domain_acc of {threshold} {word} than {start} "
+                            f"({random}): {_listed(parts)}."
+                        )
+            for sign, word in ((1, "higher"), (-1, "lower")):
+                parts = [
+                    f"model {pair.model} by {in_accuracy(gaps[key])}"
+                    for pair in here
+                    if (key := pair.key(FINAL)) in sure and gaps[key].sign == sign
+                ]
+                if parts:
+                    yield (
+                        f"{what} ends at a {word} domain_acc than {start} ({random}): "
+                        f"{_listed(parts)}."
+                    )
+
+
+def _comparison_row(pair: _Pair, gaps: Mapping[Key, Interval]) -> dict[str, Any]:
+    """Return the row of two runs in the table of comparisons."""
+    row: dict[str, Any] = {"domain": pair.domain, "data": pair.data, "model": pair.model}
+    row |= {"pretrained": pair.pretrained, "random": pair.random}
+    for threshold in THRESHOLDS:
+        row[f"steps saved to {threshold}"] = _signed(gaps.get(pair.key(threshold)), ",.0f")
+    return row | {"final difference": _signed(gaps.get(pair.key(FINAL)), ".3f")}
 
 
 def _split(frame: pd.DataFrame, column: str) -> Iterator[tuple[int, pd.DataFrame]]:
     """Yield the versions in a column, ascending, each with its rows."""
     for version in sorted(frame[column].unique().tolist()):
         yield version, frame[frame[column] == version]
-
-
-def _crossing(
-    curves: pd.DataFrame, threshold: float
-) -> tuple["pd.Series[float]", "pd.Series[float]", "pd.Series[bool]"]:
-    """Return by seed about when it first has an accuracy, how well that is known, and if it does.
-
-    That is the middle between two evaluations and their distance; the last step and 0 for a seed
-    that never has it.
-    """
-    first = first_steps(curves, threshold)
-    steps = curves.index.to_numpy(dtype=float)
-    before = pd.Series(np.concatenate([[0.0], steps[:-1]]), curves.index).reindex(first).to_numpy()
-    there = first.notna()
-    at = ((first + before) / 2).where(there, steps[-1])
-    return at, (first - before).where(there, 0.0), there
 
 
 def in_steps(gap: Interval) -> str:
@@ -263,12 +468,22 @@ def _unsigned(gap: Interval, digits: str) -> str:
 
 
 def _signed(gap: Interval | None, digits: str) -> str:
-    """Return a difference and its interval for a table."""
+    """Return a difference and its interval, where it has one, for a table."""
     if gap is None:
         return ""
     if isfinite(gap.mean):
-        return f"{gap.mean:{digits}} [{gap.low:{digits}}, {gap.high:{digits}}]"
+        limits = "" if isnan(gap.low) else f" [{gap.low:{digits}}, {gap.high:{digits}}]"
+        return f"{gap.mean:{digits}}{limits}"
     return f"≥ {gap.low:{digits}}" if isfinite(gap.low) else f"≤ {gap.high:{digits}}"
+
+
+def _range(values: "pd.Series[float]", digits: str) -> str:
+    """Return the least and the greatest of some values, or the one; nothing where there is none."""
+    known = values.dropna()
+    if known.empty:
+        return ""
+    ends = dict.fromkeys(f"{value:{digits}}" for value in (known.min(), known.max()))
+    return " to ".join(ends)
 
 
 def _listed(parts: Sequence[str]) -> str:

@@ -1,18 +1,21 @@
-"""What seeds say together: means and differences with intervals, and first steps at a threshold.
+"""What seeds say together: means, differences and first steps with some accuracy, with intervals.
 
 Intervals are Student's t, two-sided. `scipy.stats` has the same, and takes a second to import, for
 which each job that draws or sums up would wait; tests hold these against it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import nan
 
 import numpy as np
 import pandas as pd
-from scipy.special import stdtrit
+from scipy.special import stdtr, stdtrit
 
 LEVEL = 0.95
 THRESHOLDS = (0.5, 0.9, 0.99)  # accuracies of which tables tell the first step
 NOISE = 1e-18  # a variance below this is that of rounding
+MOST_SEEDS = 200  # more are not worth naming
 
 
 @dataclass(frozen=True)
@@ -21,13 +24,15 @@ class Interval:
 
     Attributes:
         mean: NaN where only a bound is known.
-        low: lower limit, minus infinity where none is known.
-        high: upper limit, infinity where none is known.
+        low: lower limit, minus infinity where none is known, NaN where there is no interval.
+        high: upper limit, infinity where none is known, NaN where there is no interval.
+        p: probability of a mean at least as far from 0 if the true one is 0; NaN without interval.
     """
 
     mean: float
     low: float
     high: float
+    p: float = nan
 
     @property
     def sign(self) -> int:
@@ -46,8 +51,39 @@ def mean_interval(values: "pd.Series[float]", added_variance: float = 0.0) -> In
     """
     mean = float(values.mean(skipna=False))
     deviation = np.hypot(values.std(skipna=False), np.sqrt(added_variance))
-    half = _quantile(len(values) - 1) * float(deviation / np.sqrt(len(values)))
-    return Interval(mean, mean - half, mean + half)
+    return _interval(mean, float(deviation / np.sqrt(len(values))), len(values) - 1)
+
+
+def difference(
+    values: "pd.Series[float]", others: "pd.Series[float]", added_variance: float = 0.0
+) -> Interval:
+    """Return the mean of `values` minus that of `others`, with its interval.
+
+    With the same seeds, that of the paired differences; else Welch's, whose degrees of freedom are
+    those of Welch and Satterthwaite. There is no interval with fewer than two seeds on a side, or
+    where nothing varies.
+
+    Args:
+        values: one for each seed, by seed.
+        others: the same for what is compared.
+        added_variance: of each paired difference, beside that over seeds.
+    """
+    mean = float(values.mean() - others.mean())
+    if set(values.index) == set(others.index):
+        paired = values - others
+        if len(paired) < 2 or float(paired.var(ddof=1)) + added_variance < NOISE:
+            return Interval(mean, nan, nan)
+        return mean_interval(paired, added_variance)
+    groups = [values.to_numpy(), others.to_numpy()]
+    if min(map(len, groups)) < 2:
+        return Interval(mean, nan, nan)
+    parts = np.array([group.var(ddof=1) / len(group) for group in groups])
+    if parts.sum() < NOISE:
+        return Interval(mean, nan, nan)
+    freedom = parts.sum() ** 2 / sum(
+        p**2 / (len(g) - 1) for p, g in zip(parts, groups, strict=True)
+    )
+    return _interval(mean, float(np.sqrt(parts.sum())), freedom)
 
 
 def paired_difference(
@@ -62,33 +98,91 @@ def paired_difference(
     return mean_interval(differences, added_variance)
 
 
-def difference(values: "pd.Series[float]", others: "pd.Series[float]") -> Interval | None:
-    """Return the mean of `values` minus that of `others`, with its interval.
+def false_discovery(p_values: Sequence[float]) -> list[float]:
+    """Return p-values adjusted for their number; those up to q have a false discovery rate of q.
 
-    With the same seeds, that of the paired differences; else Welch's, whose degrees of freedom are
-    those of Welch and Satterthwaite.
+    The procedure is that of Benjamini and Hochberg (1995, "Controlling the False Discovery Rate"),
+    which `scipy.stats.false_discovery_control` has too.
+    """
+    values = np.asarray(p_values, dtype=float)
+    order = np.argsort(values)[::-1]
+    ranks = np.arange(len(values), 0, -1)
+    adjusted = np.empty_like(values)
+    adjusted[order] = np.minimum(1, np.minimum.accumulate(values[order] * len(values) / ranks))
+    return [float(value) for value in adjusted]
+
+
+def seeds_needed(gap: Interval, seeds: int) -> int | None:
+    """Return how many seeds would show a mean difference, if it and the spread stay as seen.
+
+    That is the least n for which a paired t-test at the 5% level finds it four times in five:
+
+        n >= ((t(0.975) + t(0.8)) deviation / mean)^2
+
+    with quantiles of n - 1 degrees of freedom (Cohen 1988, "Statistical Power Analysis for the
+    Behavioral Sciences", chapter 2; with t in place of normal quantiles).
 
     Args:
-        values: one for each seed, by seed.
-        others: the same for what is compared.
+        gap: the difference over `seeds` seeds, paired.
+        seeds: 2 or more.
 
     Returns:
-        None where there is no interval: fewer than two seeds, or values that do not vary.
+        None where there is no interval, or `MOST_SEEDS` would not do.
     """
-    if set(values.index) == set(others.index):
-        return paired_difference(values - others)
-    groups = [values.to_numpy(), others.to_numpy()]
-    if min(map(len, groups)) < 2:
+    half = (gap.high - gap.low) / 2
+    if not np.isfinite(half) or gap.mean == 0:
         return None
-    parts = np.array([group.var(ddof=1) / len(group) for group in groups])
-    if parts.sum() < NOISE:
-        return None
-    freedom = parts.sum() ** 2 / sum(
-        p**2 / (len(g) - 1) for p, g in zip(parts, groups, strict=True)
+    deviation = half / _quantile(seeds - 1) * np.sqrt(seeds)
+    for number in range(2, MOST_SEEDS + 1):
+        quantiles = _quantile(number - 1) + float(stdtrit(number - 1, 0.8))
+        if number >= (quantiles * deviation / gap.mean) ** 2:
+            return number
+    return None
+
+
+def crossings(curves: pd.DataFrame, threshold: float) -> pd.DataFrame:
+    """Return by seed when it first has at least some accuracy.
+
+    A seed gets there between two evaluations, and nothing is known of where: the middle is taken,
+    and 1/12 of the squared distance, the variance of a uniform place between the two, is how
+    uncertain it is.
+
+    Args:
+        curves: accuracies, a row for each step and a column for each seed.
+        threshold: the accuracy.
+
+    Returns:
+        `after` and `by`, the steps of the two evaluations (0 is the start), `at`, their middle,
+        and `variance`, by seed. Of a seed that does not get there, `after` is its last step and
+        the others are missing.
+    """
+    there = curves >= threshold
+    steps = curves.index.to_numpy(dtype=float)
+    before = pd.Series([0.0, *steps[:-1]], curves.index)
+    by = there.idxmax().where(there.any()).astype(float)
+    after = pd.Series(before.reindex(by).to_numpy(), by.index).where(by.notna(), steps[-1])
+    return pd.DataFrame(
+        {"after": after, "by": by, "at": (after + by) / 2, "variance": (by - after) ** 2 / 12}
     )
-    mean = float(groups[0].mean() - groups[1].mean())
-    half = _quantile(freedom) * float(np.sqrt(parts.sum()))
-    return Interval(mean, mean - half, mean + half)
+
+
+def first_step(reached: pd.DataFrame) -> Interval:
+    """Return the mean first step over seeds with some accuracy, as `crossings` returns them.
+
+    The variance between two evaluations is added to that over seeds; with one seed, the limits are
+    the two evaluations. All is NaN where a seed does not get there.
+    """
+    if len(reached) == 1:
+        [(after, by, at)] = reached[["after", "by", "at"]].to_numpy()
+        return Interval(at, after if by == by else by, by)
+    return mean_interval(reached["at"], float(reached["variance"].mean()))
+
+
+def _interval(mean: float, error: float, freedom: float) -> Interval:
+    """Return a mean's interval, from its standard error and degrees of freedom."""
+    half = _quantile(freedom) * error
+    p = 2 * float(stdtr(freedom, -abs(mean) / error)) if error > 0 else nan
+    return Interval(mean, mean - half, mean + half, p)
 
 
 def first_steps(curves: pd.DataFrame, threshold: float) -> "pd.Series[float]":
@@ -98,9 +192,7 @@ def first_steps(curves: pd.DataFrame, threshold: float) -> "pd.Series[float]":
         curves: accuracies, a row for each step and a column for each seed.
         threshold: the accuracy.
     """
-    there = curves >= threshold
-    steps: pd.Series[float] = there.idxmax().where(there.any()).astype(float)
-    return steps
+    return crossings(curves, threshold)["by"]
 
 
 def seed_results(curves: pd.DataFrame) -> pd.DataFrame:

@@ -8,14 +8,23 @@ import numpy as np
 import pandas as pd
 
 from gpt_math_domains.files import errors_name
+from gpt_math_domains.results.baselines import COLUMNS as BASELINES
+from gpt_math_domains.results.baselines import overall, read_baselines
 from gpt_math_domains.results.grid import POINT, grid_keys, read_grid, with_keys
 from gpt_math_domains.results.metrics import accuracy_curves, read_metrics
-from gpt_math_domains.results.statistics import THRESHOLDS, mean_interval, seed_results
+from gpt_math_domains.results.statistics import (
+    THRESHOLDS,
+    Interval,
+    crossings,
+    first_step,
+    mean_interval,
+)
 from gpt_math_domains.results.tables import (
     NUMBER,
     RUN_COLUMNS,
     TEXT,
     WHOLE,
+    empty_table,
     parse_fields,
     read_fields,
     typed,
@@ -29,14 +38,15 @@ def _interval_columns(name: str) -> dict[str, str]:
 
 
 _MEASURED: dict[str, str] = {"metric": TEXT, "seeds": WHOLE, "steps": WHOLE}
-for _name in ("final", "best", "best_step"):
-    _MEASURED |= _interval_columns(_name)
+_MEASURED |= _interval_columns("final") | {"baseline": NUMBER}
 for _threshold in THRESHOLDS:
     _MEASURED |= {f"reached_{_threshold}": WHOLE} | _interval_columns(f"step_{_threshold}")
 COLUMNS = RUN_COLUMNS | _MEASURED
 
 
-def summarize(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
+def summarize(
+    frames: Iterable[pd.DataFrame], baselines: pd.DataFrame | None = None
+) -> pd.DataFrame:
     """Return one row for each run, in the order of the frames.
 
     `seeds` counts the seeds and `steps` is the last evaluated step. The columns `_mean`, `_low`
@@ -44,21 +54,30 @@ def summarize(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
     of freedom, cut off at the least and greatest possible value; empty with one seed) of
 
     * `final`: the accuracy that `metric` names, at the last step;
-    * `best`, `best_step`: its highest value, and the first step that attains it;
-    * `step_0.5`, `step_0.9`, `step_0.99`: the first step with at least that accuracy. These are
-      empty unless every seed got there, since a mean over those that did would flatter slow runs;
-      `reached_0.5`, `reached_0.9` and `reached_0.99` count the seeds that did.
+    * `step_0.5`, `step_0.9`, `step_0.99`: the first step with at least that accuracy, as
+      `statistics.first_step` tells it. These are empty unless every seed got
+      there, since a mean over those that did would flatter slow runs; `reached_0.5`,
+      `reached_0.9` and `reached_0.99` count the seeds that did.
+
+    `baseline` is the accuracy to beat; see `baselines`.
 
     Args:
         frames: tables as `read_metrics` returns them; empty ones add nothing.
+        baselines: as `read_baselines` returns them; where there is none, it is empty.
     """
-    rows = [_summarize_run(run) for frame in frames for _, run in frame.groupby(RUN, dropna=False)]
+    known = empty_table(BASELINES) if baselines is None else baselines
+    rows = [
+        _summarize_run(run) | {"baseline": overall(known, run.iloc[0].to_dict())}
+        for frame in frames
+        for _, run in frame.groupby(RUN, dropna=False)
+    ]
     return typed(pd.DataFrame(rows, columns=list(COLUMNS)), COLUMNS)
 
 
 def summarize_metrics(
     pretrain: str | Path,
     finetune: str | Path,
+    baselines: Iterable[str | Path],
     output: str | Path,
     grid_csv: str | Path | None = None,
     own: Sequence[Mapping[str, object]] = (),
@@ -66,11 +85,13 @@ def summarize_metrics(
     """Write the summary of all runs in two collected tables, and of a grid; see `summarize`.
 
     With a grid, there are columns after those that tell the run: its `point`, missing in runs of
-    the study itself, and one for each key, missing where the key does not concern the run.
+    the study itself, and one for each key, missing where the key does not concern the run. Its
+    steps are the first evaluated ones, as `grid.csv` has them.
 
     Args:
         pretrain: the metrics of the study's own pretraining runs.
         finetune: those of its finetuning runs.
+        baselines: of their data and domain versions.
         output: the summary.
         grid_csv: the table of the grid, if there is one.
         own: of each of the study's own runs, its keys and those of the grid, the latter as text or
@@ -79,7 +100,8 @@ def summarize_metrics(
     Raises:
         ValueError: a file is no such table.
     """
-    summary = summarize([read_metrics(pretrain), read_metrics(finetune)])
+    known = read_baselines(baselines)
+    summary = summarize([read_metrics(pretrain), read_metrics(finetune)], known)
     if grid_csv is None:
         write_table(summary, output)
         return
@@ -93,7 +115,8 @@ def summarize_metrics(
     beside = grid[grid["point"].notna()]
     for _, run in beside.groupby(list(POINT), dropna=False, sort=False):
         first = run.iloc[0]
-        rows.append({name: first[name] for name in [*POINT, *keys]} | _summary_row(first, run))
+        told_of = {name: first[name] for name in [*POINT, *keys]} | _grid_row(first, run)
+        rows.append(told_of | {"baseline": overall(known, first.to_dict())})
     names = with_keys(POINT, _MEASURED, keys)
     write_table(typed(pd.DataFrame(rows, columns=list(names)), names), output)
 
@@ -122,19 +145,30 @@ def own_runs(summary: pd.DataFrame) -> pd.DataFrame:
 def _summarize_run(run: pd.DataFrame) -> dict[str, object]:
     """Return the summary row of one run's metrics."""
     first = run.iloc[0]
-    results = seed_results(accuracy_curves(run))
-    return {name: first[name] for name in RUN} | _summary_row(first, results)
+    curves = accuracy_curves(run)
+    row = {name: first[name] for name in RUN} | {"metric": ACCURACY[first["phase"]]}
+    row |= {"seeds": curves.shape[1], "steps": curves.index[-1]}
+    row |= _interval("final", mean_interval(curves.iloc[-1]), 1)
+    for threshold in THRESHOLDS:
+        reached = crossings(curves, threshold)
+        row[f"reached_{threshold}"] = reached["by"].notna().sum()
+        row |= _interval(f"step_{threshold}", first_step(reached), row["steps"])
+    return row
 
 
-def _summary_row(run: "pd.Series[Any]", results: pd.DataFrame) -> dict[str, object]:
-    """Return what the summary tells of a run, from what its seeds came to."""
+def _grid_row(run: "pd.Series[Any]", results: pd.DataFrame) -> dict[str, object]:
+    """Return what the summary tells of a run of a grid, from what its seeds came to."""
     row: dict[str, Any] = {"metric": ACCURACY[run["phase"]]}
     row |= {"seeds": len(results), "steps": results["steps"].iloc[0]}
+    row |= _interval("final", mean_interval(results["final"].astype(float)), 1)
     for threshold in THRESHOLDS:
-        row[f"reached_{threshold}"] = results[f"step_{threshold}"].notna().sum()
-    for name in ("final", "best", "best_step", *(f"step_{limit}" for limit in THRESHOLDS)):
-        found = mean_interval(results[name].astype(float))
-        possible = (1, row["steps"]) if "step" in name else (0, 1)
-        low, high = np.clip([found.low, found.high], *possible)
-        row |= {f"{name}_mean": found.mean, f"{name}_low": low, f"{name}_high": high}
+        steps = results[f"step_{threshold}"].astype(float)
+        row[f"reached_{threshold}"] = steps.notna().sum()
+        row |= _interval(f"step_{threshold}", mean_interval(steps), row["steps"])
     return row
+
+
+def _interval(name: str, found: Interval, most: float) -> dict[str, object]:
+    """Return the columns of a mean, its limits cut off at 0 and the greatest possible value."""
+    low, high = np.clip([found.low, found.high], 0, most)
+    return {f"{name}_mean": found.mean, f"{name}_low": low, f"{name}_high": high}

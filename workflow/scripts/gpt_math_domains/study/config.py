@@ -11,6 +11,7 @@ import typing
 from collections.abc import Collection, Iterator, Mapping
 from itertools import product
 from math import prod
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -467,6 +468,11 @@ else:
 class Figures(Section):
     """How the figures look."""
 
+    colors: Literal["published", "accessible"] = Field(
+        description="published: the two lists below, by model, and dashes tell protocols; "
+        "accessible: told apart with any colour vision, colours tell protocols where there are "
+        "several, and markers tell models"
+    )
     pretrain_colors: list[Color] = Field(
         min_length=1, description="line colours in pretraining figures, by model"
     )
@@ -477,6 +483,12 @@ class Figures(Section):
         description="CSV tables (`model`, `step` and the accuracy) of curves to set beside the "
         "study's own, such as published ones, by figure: `{pretrain_1: published.csv}`"
     )
+
+    def line_colors(self, phase: Phase) -> list[str] | None:
+        """Return the colours of a phase's lines by model; None for those that are accessible."""
+        if self.colors == "accessible":
+            return None
+        return self.pretrain_colors if phase == "pretrain" else self.finetune_colors
 
 
 class Interpretability(Section):
@@ -759,7 +771,9 @@ class Study(Section):
             defined = getattr(self, key)
             return {version: defined[version].model_dump() for version in getattr(self.run, key)}
 
+        name = PurePath(self.pathvars.results).name
         tables = {
+            "name": "" if name == "results" else name,
             "models": selected("models"),
             "data": selected("data"),
             "domains": selected("domains"),
