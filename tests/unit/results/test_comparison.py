@@ -147,7 +147,7 @@ def test_the_page_has_both_curves_of_each_shared_run_and_escapes_what_it_shows(
         )
         for study in (one, other)
     ]
-    figure = comparison_curves(*tables, title="title")
+    figure = comparison_curves(tables[0], tables[1], "title")
     lines = {trace.name: trace for trace in figure.data if trace.fill is None}
     assert list(lines["first"].y) == pytest.approx([0.1, 0.6])
     assert list(lines["second"].y) == pytest.approx([0.1, 0.675])

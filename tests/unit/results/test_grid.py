@@ -29,13 +29,13 @@ def test_each_seed_has_a_row_with_the_value_of_the_key_and_what_it_came_to(tmp_p
     header, *lines = write_grid(tmp_path).read_text().splitlines()
     assert header == (
         f"phase,data,model,domain,protocol,point,{KEY},seed,metric,steps,final,final_loss,best,"
-        "best_step,step_0.5,step_0.9,step_0.99"
+        "best_step,after_0.5,step_0.5,after_0.9,step_0.9,after_0.99,step_0.99"
     )
     assert lines == [
-        "pretrain,1,2,,,,0.1,0,math_acc,20,0.6,1.25,0.6,20,20,,",
-        "pretrain,1,2,,,,0.1,1,math_acc,20,0.95,1.25,0.95,20,20,20,",
-        f"pretrain,1,2,,,{POINT},1,0,math_acc,20,0.4,1.25,0.5,10,10,,",
-        f"pretrain,1,2,,,{POINT},1,1,math_acc,20,0.3,1.25,0.3,10,,,",
+        "pretrain,1,2,,,,0.1,0,math_acc,20,0.6,1.25,0.6,20,10,20,20,,20,",
+        "pretrain,1,2,,,,0.1,1,math_acc,20,0.95,1.25,0.95,20,10,20,10,20,20,",
+        f"pretrain,1,2,,,{POINT},1,0,math_acc,20,0.4,1.25,0.5,10,0,10,20,,20,",
+        f"pretrain,1,2,,,{POINT},1,1,math_acc,20,0.3,1.25,0.3,10,20,,20,,20,",
     ]
     assert grid_keys(read_grid(tmp_path / "grid.csv")) == [KEY]
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pandas as pd
 
 from gpt_math_domains.jobs.progress import describe_run
 from gpt_math_domains.results.finished import FinishedRun, finished_runs
-from gpt_math_domains.results.statistics import Interval, paired_difference
+from gpt_math_domains.results.statistics import Interval, difference
 from gpt_math_domains.run import ACCURACY, RUN
 
 _PARTS = ("model", "settings", "versions")
@@ -85,8 +86,8 @@ def compare_studies(first: str | Path, second: str | Path) -> Comparison:
     pairs = {name: (studies[0][name], studies[1][name]) for name in shared}
     differences: dict[tuple[str, str, str], list[str]] = {}
     for name, (one, other) in pairs.items():
-        for difference in _differences(one.record, other.record):
-            differences.setdefault(difference, []).append(name)
+        for found in _differences(one.record, other.record):
+            differences.setdefault(found, []).append(name)
     return Comparison(
         first=Path(first),
         second=Path(second),
@@ -178,8 +179,9 @@ def _outcomes(name: str, first: FinishedRun, second: FinishedRun) -> Iterator[Ou
         seeds = sorted(set(ends[0].index) & set(ends[1].index))
         if seeds:
             one, other = (values[seeds] for values in ends)
-            difference = paired_difference(other - one)
-            yield Outcome(name, metric, len(seeds), one.mean(), other.mean(), difference)
+            gap = difference(other, one)
+            known = gap if isfinite(gap.low) else None
+            yield Outcome(name, metric, len(seeds), one.mean(), other.mean(), known)
 
 
 def _ends(metrics: pd.DataFrame, metric: str) -> "pd.Series[float]":

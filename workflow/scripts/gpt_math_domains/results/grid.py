@@ -35,8 +35,9 @@ RESULTS = {
     "final_loss": NUMBER,
     "best": NUMBER,
     "best_step": WHOLE,
-    **{f"step_{threshold}": WHOLE_OR_NOTHING for threshold in THRESHOLDS},
 }
+for _threshold in THRESHOLDS:
+    RESULTS |= {f"after_{_threshold}": WHOLE, f"step_{_threshold}": WHOLE_OR_NOTHING}
 
 
 def with_keys(before: Columns, after: Columns, keys: Iterable[str]) -> dict[str, str]:
@@ -53,8 +54,9 @@ def collect_grid(
     study itself, there is one for each key of the grid, missing where the key does not concern the
     run. `steps` is the last evaluated step, `final` the accuracy there that `metric` names and
     `final_loss` the loss on the validation equations; `best` and `best_step` tell the highest
-    accuracy and the first step that attains it; `step_0.5` and the like are the first step with at
-    least that accuracy, missing where there is none.
+    accuracy and the first step that attains it; `step_0.5` and the like are the first evaluated
+    step with at least that accuracy, missing where there is none, and `after_0.5` and the like the
+    step of the evaluation before it, or the last.
 
     Args:
         inputs: the runs' metrics.

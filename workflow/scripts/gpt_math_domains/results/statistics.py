@@ -86,18 +86,6 @@ def difference(
     return _interval(mean, float(np.sqrt(parts.sum())), freedom)
 
 
-def paired_difference(
-    differences: "pd.Series[float]", added_variance: float = 0.0
-) -> Interval | None:
-    """Return the mean of paired differences; None where it has no interval.
-
-    That is with fewer than two seeds, or differences that do not vary.
-    """
-    if len(differences) < 2 or float(differences.var(ddof=1)) + added_variance < NOISE:
-        return None
-    return mean_interval(differences, added_variance)
-
-
 def false_discovery(p_values: Sequence[float]) -> list[float]:
     """Return p-values adjusted for their number; those up to q have a false discovery rate of q.
 
@@ -161,6 +149,12 @@ def crossings(curves: pd.DataFrame, threshold: float) -> pd.DataFrame:
     before = pd.Series([0.0, *steps[:-1]], curves.index)
     by = there.idxmax().where(there.any()).astype(float)
     after = pd.Series(before.reindex(by).to_numpy(), by.index).where(by.notna(), steps[-1])
+    return between(after, by)
+
+
+def between(after: "pd.Series[float]", by: "pd.Series[float]") -> pd.DataFrame:
+    """Return what `crossings` does, from the steps of the two evaluations, by seed."""
+    after, by = after.astype(float), by.astype(float)
     return pd.DataFrame(
         {"after": after, "by": by, "at": (after + by) / 2, "variance": (by - after) ** 2 / 12}
     )
@@ -185,16 +179,6 @@ def _interval(mean: float, error: float, freedom: float) -> Interval:
     return Interval(mean, mean - half, mean + half, p)
 
 
-def first_steps(curves: pd.DataFrame, threshold: float) -> "pd.Series[float]":
-    """Return by seed the first evaluated step with at least some accuracy, NaN where there is none.
-
-    Args:
-        curves: accuracies, a row for each step and a column for each seed.
-        threshold: the accuracy.
-    """
-    return crossings(curves, threshold)["by"]
-
-
 def seed_results(curves: pd.DataFrame) -> pd.DataFrame:
     """Return what each seed of a run came to, a row for each.
 
@@ -203,13 +187,15 @@ def seed_results(curves: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         `steps`, the last evaluated step; `final`, the accuracy there; `best` and `best_step`, the
-        highest accuracy and the first step that attains it; and for each threshold `step_0.5` and
-        the like, see `first_steps`.
+        highest accuracy and the first step that attains it; and for each threshold `after_0.5`,
+        `step_0.5` and the like, `after` and `by` of `crossings`.
     """
-    reached = {f"step_{limit}": first_steps(curves, limit) for limit in THRESHOLDS}
-    final, best, best_step = curves.iloc[-1], curves.max(), curves.idxmax()
-    results = {"steps": curves.index[-1], "final": final, "best": best, "best_step": best_step}
-    return pd.DataFrame(results | reached, index=curves.columns)
+    results: dict[str, object] = {"steps": curves.index[-1], "final": curves.iloc[-1]}
+    results |= {"best": curves.max(), "best_step": curves.idxmax()}
+    for limit in THRESHOLDS:
+        reached = crossings(curves, limit)
+        results |= {f"after_{limit}": reached["after"], f"step_{limit}": reached["by"]}
+    return pd.DataFrame(results, index=curves.columns)
 
 
 def _quantile(freedom: float) -> float:

@@ -15,9 +15,10 @@ from gpt_math_domains.results.metrics import accuracy_curves, read_metrics
 from gpt_math_domains.results.statistics import (
     THRESHOLDS,
     Interval,
-    crossings,
+    between,
     first_step,
     mean_interval,
+    seed_results,
 )
 from gpt_math_domains.results.tables import (
     NUMBER,
@@ -85,12 +86,12 @@ def summarize_metrics(
     """Write the summary of all runs in two collected tables, and of a grid; see `summarize`.
 
     With a grid, there are columns after those that tell the run: its `point`, missing in runs of
-    the study itself, and one for each key, missing where the key does not concern the run. Its
-    steps are the first evaluated ones, as `grid.csv` has them.
+    the study itself, and one for each key, missing where the key does not concern the run. Points
+    that change the data have no baseline.
 
     Args:
-        pretrain: the metrics of the study's own pretraining runs.
-        finetune: those of its finetuning runs.
+        pretrain: the metrics of all pretraining runs.
+        finetune: the metrics of all finetuning runs.
         baselines: of their data and domain versions.
         output: the summary.
         grid_csv: the table of the grid, if there is one.
@@ -115,8 +116,10 @@ def summarize_metrics(
     beside = grid[grid["point"].notna()]
     for _, run in beside.groupby(list(POINT), dropna=False, sort=False):
         first = run.iloc[0]
-        told_of = {name: first[name] for name in [*POINT, *keys]} | _grid_row(first, run)
-        rows.append(told_of | {"baseline": overall(known, first.to_dict())})
+        told = {name: first[name] for name in [*POINT, *keys]} | _summary_row(first, run)
+        if "data." not in first["point"]:
+            told["baseline"] = overall(known, first.to_dict())
+        rows.append(told)
     names = with_keys(POINT, _MEASURED, keys)
     write_table(typed(pd.DataFrame(rows, columns=list(names)), names), output)
 
@@ -145,26 +148,19 @@ def own_runs(summary: pd.DataFrame) -> pd.DataFrame:
 def _summarize_run(run: pd.DataFrame) -> dict[str, object]:
     """Return the summary row of one run's metrics."""
     first = run.iloc[0]
-    curves = accuracy_curves(run)
-    row = {name: first[name] for name in RUN} | {"metric": ACCURACY[first["phase"]]}
-    row |= {"seeds": curves.shape[1], "steps": curves.index[-1]}
-    row |= _interval("final", mean_interval(curves.iloc[-1]), 1)
-    for threshold in THRESHOLDS:
-        reached = crossings(curves, threshold)
-        row[f"reached_{threshold}"] = reached["by"].notna().sum()
-        row |= _interval(f"step_{threshold}", first_step(reached), row["steps"])
-    return row
+    results = seed_results(accuracy_curves(run))
+    return {name: first[name] for name in RUN} | _summary_row(first, results)
 
 
-def _grid_row(run: "pd.Series[Any]", results: pd.DataFrame) -> dict[str, object]:
-    """Return what the summary tells of a run of a grid, from what its seeds came to."""
+def _summary_row(run: "pd.Series[Any]", results: pd.DataFrame) -> dict[str, object]:
+    """Return what the summary tells of a run, from what its seeds came to."""
     row: dict[str, Any] = {"metric": ACCURACY[run["phase"]]}
     row |= {"seeds": len(results), "steps": results["steps"].iloc[0]}
-    row |= _interval("final", mean_interval(results["final"].astype(float)), 1)
+    row |= _interval("final", mean_interval(results["final"]), 1)
     for threshold in THRESHOLDS:
-        steps = results[f"step_{threshold}"].astype(float)
-        row[f"reached_{threshold}"] = steps.notna().sum()
-        row |= _interval(f"step_{threshold}", mean_interval(steps), row["steps"])
+        reached = between(results[f"after_{threshold}"], results[f"step_{threshold}"])
+        row[f"reached_{threshold}"] = reached["by"].notna().sum()
+        row |= _interval(f"step_{threshold}", first_step(reached), row["steps"])
     return row
 
 
