@@ -42,7 +42,7 @@ TIMELINE = jobs("plot_timeline") | BUNDLE
 PAGE = jobs("write_index") | TIMELINE
 SCALE = jobs("plot_pretrain_scale") | jobs("plot_finetune_scale", domain=1) | PAGE
 REPORT = jobs("summarize_metrics") | SCALE | PAGE
-RULES = jobs("trace_rules") | jobs("plot_rules") | PAGE
+RULES = jobs("trace_rules") | jobs("plot_rules") | TIMELINE
 
 
 def grid_figures(*phases: str) -> set[str]:
@@ -385,7 +385,7 @@ CASES = [
     Case("comments in all code", NOTHING, append=dict.fromkeys(CODE, COMMENT)),
     Case("empty lines in all code", NOTHING, append=dict.fromkeys(CODE, "\n\n")),
     a_line_in("files.py", EVERYTHING),
-    a_line_in("run.py", TRAINING),
+    a_line_in("run.py", TRAINING | BASELINES | jobs("plot_rules")),
     a_line_in("jobs/logs.py", EVERYTHING),
     a_line_in("jobs/record.py", TRAINING),
     a_line_in("data/equations.py", equations() | labels() | TRAINING),

@@ -116,7 +116,7 @@ TRAIN_ENV = {"auto": "train", "cpu": "train-cpu", "cuda": "train-cuda"}[STUDY.de
 
 # Of files that records name, kept beside what Snakemake remembers.
 CHECKSUMS = Checksums(Path(".snakemake") / "gpt_math_domains" / "checksums.json")
-atexit.register(CHECKSUMS.save)
+atexit.register(lambda: workflow.dryrun or CHECKSUMS.save())
 
 # Where the files of data, labels and runs are. Their `point` is a part of one of the grid: the keys
 # that make the file another one than the study's own, for which it is empty.
