@@ -180,7 +180,7 @@ def test_a_setting_that_is_named_later_is_not_undone_by_earlier_overrides(
         target, "--dry-run", "--printshellcmds", "--configfile", "mine.yaml", smoke=False
     )
     assert ran.returncode == 0, ran.stdout
-    doubt = "config: pretrain.num_warmup_steps: data 1 model 2 and 4 more: the warmup does not end"
+    doubt = "config: pretrain.num_warmup_steps: data 1 model 2 and 5 more: the warmup does not end"
     assert ran.stdout.count(doubt) == 1
 
 

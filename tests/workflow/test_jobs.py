@@ -43,6 +43,8 @@ def test_the_published_study_is_these_jobs(untouched: Repository) -> None:
     assert rules == {
         "generate_equations": 2,
         "label_domains": 2,
+        "compute_pretrain_baselines": 2,
+        "compute_finetune_baselines": 2,
         "pretrain_model": 6,
         "judge_answers": 6,
         "trace_rules": 1,
@@ -63,6 +65,7 @@ def test_one_figure_asks_for_its_own_data_alone(untouched: Repository) -> None:
     assert jobs == runs | {
         "generate_equations data=3",
         "label_domains data=3 domain=1",
+        "compute_finetune_baselines data=3 domain=1",
         "plot_finetune_curves data=3 domain=1",
         "copy_plotly",
     }

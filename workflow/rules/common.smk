@@ -1,6 +1,7 @@
 import atexit
 import json
 import os
+import re
 import sys
 from functools import cache
 from itertools import chain
@@ -245,15 +246,17 @@ def longest_minutes():
     told = (workflow.resource_settings.default_resources or {}).get("max_runtime")
     if told is None:
         return None
-    value = told.value
+    text = str(told.raw).strip("'\"")
     try:
-        minutes = Resource.parse_human_friendly("runtime", value)
+        # Without a unit, humans mean minutes, and Snakemake's parser of fractions seconds.
+        known = re.fullmatch(r"\d+|[\d.]+ *[a-z]+", text)
+        minutes = Resource.parse_human_friendly("runtime", text) if known else 0
     except WorkflowError:
-        minutes = None
-    if type(minutes) is not int or minutes < 1:
+        minutes = 0
+    if minutes < 1:
         raise WorkflowError(
-            f"default-resources: max_runtime = {value!r}: must be minutes from 1, or a time such "
-            "as 24h or 1d"
+            f"default-resources: max_runtime = {text}: must be minutes from 1, or a time such as "
+            "24h or 1d"
         )
     return minutes
 
@@ -300,7 +303,7 @@ def rules_config():
     }
     grid = {}
     for key in STUDY.grid.values():
-        grid |= stand_ins[key.partition(".")[0]]
+        grid |= stand_ins[key.split(".")[0]]
     return [
         f"run={json.dumps(run)}",
         f"figures={json.dumps(references)}",

@@ -106,8 +106,8 @@ def test_runs_at_points_of_a_grid_are_counted_and_stand_in_the_progress(
     write_json(point / "model_4" / "resume" / "progress.json", told())
     page = live_page(read_study(["mine.yaml", "grid.yaml"]), "mine", NOW)
     assert "4 runs: 1 done, 1 running, 2 waiting." in page
-    assert page.count("<td>pretrain.weight_decay 1</td>") == 2
-    assert "<td>math_acc</td>" not in page  # the study's own have not ended
+    assert page.count(">pretrain.weight_decay 1</td>") == 2
+    assert ">math_acc</td>" not in page  # the study's own have not ended
 
 
 def telling(**changes: Any) -> bytes:
@@ -178,7 +178,7 @@ def test_a_file_that_cannot_be_read_is_told_of_its_run_alone(
     assert len(states[0].splitlines()) == 1
     assert states[1] == "done"
     page = live_page(study, "mine", NOW)
-    assert page.count("<td>unreadable: ") == 1
+    assert page.count(">unreadable: ") == 1
     assert "model 4: 0.5 at 41, 0.5 at 82" in page
 
 
@@ -214,16 +214,15 @@ def test_an_odd_record_is_told_of_its_run_alone(directory: Path, record: str) ->
         finish(directory / f"model_{model}")
     (directory / "model_2" / "run.json").write_text(record)
     page = live_page(read_study(["mine.yaml"]), "mine", NOW)
-    assert page.count("<td>unreadable: ") == 1
+    assert page.count(">unreadable: ") == 1
     assert "1 done" in page
 
 
 def test_before_a_run_is_done_a_table_without_rows_is_a_line(directory: Path) -> None:
     page = live_page(read_study(["mine.yaml"]), "mine", NOW)
-    assert "<p>Provenance: nothing yet.</p>" in page
     tables = re.findall(r"<table>.*?</table>", page, re.DOTALL)
     assert tables
-    assert all("<td>" in table for table in tables)
+    assert all("<td" in table for table in tables)
 
 
 @pytest.fixture

@@ -316,7 +316,7 @@ PATH_RULE = "= '{}': must be a path of printable characters without {{, }}, < an
         ("run.seeds", [], "= []: must have at least one item"),
         ("run.seeds", 0, "= 0: input should be a valid list"),
         ("run.seeds", [0, 1, 0], "= [0, 1, 0]: each value may stand there once"),
-        ("run.pretrain_seeds", [0], "= [0]: must have one seed for each of seeds = [0, 1]"),
+        ("run.pretrain_seeds", [0, 1], "= [0, 1]: must have one seed for each of seeds = [0]"),
         ("run.pretrain_seeds", [0, -1], ".1 = -1: input should be greater than or equal to 0"),
         ("run.seeds", [-1], ".0 = -1: input should be greater than or equal to 0"),
         ("run.seeds", [0, True], ".1 = True: input should be a valid integer"),
