@@ -46,8 +46,9 @@ def row_of(address: str) -> list[str]:
     """Return what the page tells of the run's progress."""
     with urlopen(f"{address}/", timeout=60) as response:  # noqa: S310 - on this machine
         page = response.read().decode()
-    [row] = re.findall(r"<tr><td>pretrain</td><td>4</td><td>2</td>(.*?)</tr>", page)[:1]
-    return re.findall(r"<td>(.*?)</td>", row)
+    rows = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in re.findall(r"<tr>(.*?)</tr>", page)]
+    [row] = [cells[3:] for cells in rows if cells[:3] == ["pretrain", "4", "2"]][:1]
+    return row
 
 
 def test_a_running_study_is_shown_and_neither_disturbed_nor_made_to_run_again(

@@ -57,7 +57,7 @@ def test_the_results_are_the_promised_files_and_no_others(finished: Repository) 
     for data in DATA:
         files = ("train.csv", "valid.csv", "vocabulary.json", "manifest.json", "baselines.csv")
         promised |= {f"data/{data}/{name}" for name in files}
-        labelled = ("train.csv", "valid.csv", "baselines.csv")
+        labelled = ("train.csv", "valid.csv", "manifest.json", "baselines.csv")
         promised |= {f"domains/1/data_{data}/{name}" for name in labelled}
         for figure, accuracy in (
             (f"pretrain_{data}", "math"),
@@ -230,7 +230,7 @@ def test_a_runs_record_tells_its_configuration_and_the_files_it_read(
     files = ("train.csv", "valid.csv", "vocabulary.json", "manifest.json")
     read = {f"data/4/{name}" for name in files}
     if phase == "finetune":
-        read |= {"domains/1/data_4/train.csv", "domains/1/data_4/valid.csv"}
+        read |= {f"domains/1/data_4/{name}" for name in ("train.csv", "valid.csv", "manifest.json")}
     if protocol == "full":
         weights = product(SEEDS, ("config.json", "model.safetensors"))
         read |= {f"{PRETRAINED[0]}/seed_{seed}/{name}" for seed, name in weights}
