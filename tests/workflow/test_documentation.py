@@ -36,7 +36,6 @@ TESTED = {
     "make test-browser": ".ci/run",
     "make test-conda": ".ci/run",
     "make test-slurm": ".ci/run",
-    "make test-tools": ".ci/run",
     "make lint": ".ci/run",
     "make watch": f"{WORKFLOW}/test_live_view.py::"
     "test_a_running_study_is_shown_and_neither_disturbed_nor_made_to_run_again",
@@ -80,6 +79,7 @@ TESTED = {
 NOT_RUN = {
     "source .venv/bin/activate": "it changes the shell; tests run in the environment already",
     "make stress": "it takes long; its tests run at fewer moments in `make test`",
+    "make test-tools": "it installs two more environments; it is to be run by hand for a release",
     ".ci/run": "it is what runs the tests",
     ".venv/bin/pre-commit install": "it writes into .git, which copies of the repository lack",
     "ssh -L 8000:127.0.0.1:8000 machine": "it needs another machine",
