@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 RUN = {"phase": "pretrain", "data": 1, "model": 2, "domain": None, "protocol": None}
 
 
+def of_one_seed(number: int) -> dict[str, Any]:
+    """Return an evaluation as a training of one seed tells it."""
+    told = asdict(evaluation(100 * (number + 1), accuracy=[number / 10]))
+    return {key: value[:1] if isinstance(value, list) else value for key, value in told.items()}
+
+
 def tell(evaluations: int) -> None:
     """Leave what a training tells after so many evaluations."""
     told = {
@@ -30,9 +36,7 @@ def tell(evaluations: int) -> None:
         "total_steps": 1000,
         "steps_per_second": 20.0,
         "time": time.time(),
-        "evaluations": [
-            asdict(evaluation(100 * (n + 1), accuracy=[n / 10])) for n in range(evaluations)
-        ],
+        "evaluations": [of_one_seed(n) for n in range(evaluations)],
     }
     write_json(Path("out/pretrain/data_1/model_2/resume/progress.json"), told)
 
