@@ -55,6 +55,7 @@ def scale(runs: pd.DataFrame, metric: str, title: str) -> go.Figure:
     figure = make_subplots(rows=max(1, len(measures)), vertical_spacing=0.13)
     if not measures:
         set_layout(figure, title, legend="")
+        figure.update_layout(meta={"description": NOTHING})
         figure.add_annotation(text=NOTHING, showarrow=False, xref="paper", yref="paper", x=0, y=1)
         figure.update_xaxes(visible=False)
         figure.update_yaxes(visible=False)
