@@ -19,7 +19,14 @@ sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 from gpt_math_domains.data.settings import DataSettings
 from gpt_math_domains.figures.captions import caption_of
 from gpt_math_domains.jobs.stops import OWNER
-from gpt_math_domains.run import CHECKPOINT, DIRECTORIES, GENERATION_CONFIG, PROTOCOLS
+from gpt_math_domains.run import (
+    CHECKPOINT,
+    CONFIG,
+    DIRECTORIES,
+    GENERATION_CONFIG,
+    PROTOCOLS,
+    WEIGHTS,
+)
 from gpt_math_domains.study.config import ConfigError, load_study, shorten
 from gpt_math_domains.study.estimate import (
     checkpoint_bytes,
@@ -394,7 +401,7 @@ def pretrained_files(wildcards):
     files = expand(
         f"{PRETRAINED}/seed_{{seed}}/{{file}}",
         seed=SOURCES,
-        file=["config.json", "model.safetensors"],
+        file=[CONFIG, WEIGHTS],
         allow_missing=True,
     )
     return expand(files, **source(wildcards))
@@ -488,7 +495,7 @@ def checked_finetuning(wildcards):
         weights = [
             path
             for path in rules.pretrain_model.output.checkpoints
-            if Path(path).name in ("config.json", "model.safetensors")
+            if Path(path).name in (CONFIG, WEIGHTS)
         ]
         inputs += named(weights, source(wildcards))
     made = rules.finetune_model.output

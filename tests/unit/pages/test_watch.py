@@ -69,6 +69,8 @@ def test_a_run_waits_then_runs_then_falls_silent_then_is_done(directory: Path) -
         return look(study, NOW)[0].state
 
     assert state() == "waiting"
+    write_json(progress, told() | {"evaluations": []})  # before its first
+    assert state() == "running"
     write_json(progress, told())
     assert state() == "running"
     write_json(progress, told(ago=600))

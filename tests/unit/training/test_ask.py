@@ -165,7 +165,10 @@ def test_what_cannot_be_asked_is_told_in_one_line(
 ) -> None:
     valid = results / "data" / "5" / "valid.csv"
     for arguments, said in (
-        ([str(results / PRETRAINED), "2 + 1 =", "2 ^ 1 ="], "equation '2 ^ 1 =': '^' is no symbol"),
+        (
+            [str(results / PRETRAINED), "2 + 1 =", "2 ^ 1 ="],
+            "equation '2 ^ 1 =': has the symbol '^'",
+        ),
         ([str(results / FINETUNED), "4 + 4 ="], "its answer 8 has no symbol; add one that has"),
         ([str(tmp_path), "2 + 1 ="], f"{tmp_path}: is no finished run, which has a run.json"),
     ):

@@ -9,6 +9,7 @@ import numpy as np
 
 from gpt_math_domains.data.equations import ANSWERS
 from gpt_math_domains.data.vocabulary import OPERATIONS, Vocabulary
+from gpt_math_domains.data.written import token_of
 
 FORM = "`a op b =` or `a op b =(m) m`, then perhaps an answer"
 _SYMBOL = re.compile(r"=\s*\(m\)|=|[-+*/]|[0-9]+|\S")
@@ -45,12 +46,14 @@ def parse_question(text: str, vocabulary: Vocabulary) -> Question:
             line that names both.
     """
     symbols = [re.sub(r"=\s+", "=", symbol) for symbol in _SYMBOL.findall(text)]
-    tokens = [_token(symbol, text, vocabulary) for symbol in symbols]
+    try:
+        pairs = zip(["", *symbols], symbols, strict=False)
+        tokens = [token_of(symbol, before, vocabulary) for before, symbol in pairs]
+    except ValueError as error:
+        raise ValueError(f"equation {text!r}: {error}") from None
     modular = tokens[3:4] == [vocabulary.equal_mod]
     start = 5 if modular else 4
     prompt, given = tokens[:start], tokens[start:]
-    if not modular and given[:1] == [vocabulary.subtract]:
-        given[0] = vocabulary.negative
     if not (_is_prompt(prompt, vocabulary) and _is_answer(given, vocabulary)):
         raise ValueError(f"equation {text!r}: is not of the form {FORM}")
     first, sign, second, _, *moduli = prompt
@@ -78,15 +81,3 @@ def _is_answer(tokens: list[int], vocabulary: Vocabulary) -> bool:
     """Tell whether tokens are an answer, or none."""
     number = tokens[1:] if tokens[:1] == [vocabulary.negative] else tokens
     return tokens == [] or (len(number) == 1 and number[0] < vocabulary.digits)
-
-
-def _token(symbol: str, text: str, vocabulary: Vocabulary) -> int:
-    """Return the token id of a symbol; of `-`, that of the operation."""
-    written = vocabulary.symbols
-    if symbol in written:
-        return written.index(symbol)
-    largest = vocabulary.digits if vocabulary.has_modulus else vocabulary.digits - 1
-    raise ValueError(
-        f"equation {text!r}: {symbol!r} is no symbol of this data version; it has the numbers "
-        f"0 to {largest} and = =(m) + * - /"
-    )

@@ -23,7 +23,7 @@ def tokens_of(written: str, vocabulary: Vocabulary) -> list[int]:
             "as `3 + 4 =(m) 5 2` has 6"
         )
     return [
-        _token(symbol, before, vocabulary)
+        token_of(symbol, before, vocabulary)
         for before, symbol in zip(["", *symbols], symbols, strict=False)
     ]
 
@@ -34,8 +34,12 @@ def written_of(tokens: Iterable[int], vocabulary: Vocabulary) -> list[str]:
     return [names[token] for token in tokens]
 
 
-def _token(symbol: str, before: str, vocabulary: Vocabulary) -> int:
-    """Return the token id of a symbol that stands after another, or after none."""
+def token_of(symbol: str, before: str, vocabulary: Vocabulary) -> int:
+    """Return the token id of a symbol that stands after another, or after none.
+
+    Raises:
+        ValueError: the vocabulary has no such symbol.
+    """
     if symbol == "-":
         return vocabulary.negative if before == "=" else vocabulary.subtract
     signs = {

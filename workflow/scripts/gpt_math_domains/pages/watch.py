@@ -16,6 +16,7 @@ from http.server import (  # noqa: TID251 - listens, on this machine alone
     BaseHTTPRequestHandler,
     ThreadingHTTPServer,
 )
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -209,11 +210,12 @@ def _progress(path: Path) -> tuple[dict[str, Any], list[Evaluation]]:
         evaluations = [Evaluation(**fields) for fields in found]
     except TypeError:
         raise ValueError(f"{path}: evaluations have other keys") from None
-    for evaluation, after in zip(evaluations, [*evaluations[1:], None], strict=True):
+    for evaluation in evaluations:
         for fault in evaluation.faults(len(seeds)):
             raise ValueError(f"{path}: evaluations: {fault}")
-        if evaluation.step >= (after.step if after else total_steps + 1):
-            raise ValueError(f"{path}: evaluations: step is {evaluation.step} out of order")
+    for before, after in pairwise([*(found.step for found in evaluations), total_steps + 1]):
+        if before >= after:
+            raise ValueError(f"{path}: evaluations: step is {before} out of order")
     return told, evaluations
 
 

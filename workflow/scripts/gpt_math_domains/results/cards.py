@@ -8,15 +8,15 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 
-from gpt_math_domains.data.families import families_of, parts_of
+from gpt_math_domains.data.families import parts_of
 from gpt_math_domains.data.tables import read_equations, read_labels
 from gpt_math_domains.data.vocabulary import read_vocabulary
 from gpt_math_domains.files import read_json, sha256, write_text
 from gpt_math_domains.jobs.progress import describe_run
 from gpt_math_domains.results.answers import SPLITS
+from gpt_math_domains.results.baselines import answer_baselines, label_baselines
 from gpt_math_domains.results.finished import FinishedRun, finished_runs
 from gpt_math_domains.run import ACCURACY, CONFIG, WEIGHTS
 
@@ -241,22 +241,18 @@ _TRAPS = {
 
 
 def _baseline(results: Path, run: Mapping[str, Any]) -> float:
-    """Return the accuracy on validation equations of what is most frequent in training."""
+    """Return the accuracy on validation equations that a run has to beat; see `baselines`."""
     data = results / "data" / str(run["data"])
     if run["phase"] == "finetune":
         domain = results / "domains" / str(run["domain"]) / f"data_{run['data']}"
-        trained, judged = (read_labels(domain / f"{split}.csv")[1] for split in SPLITS)
-        return float((judged == (trained.mean(axis=0) > 0.5)).mean())
-    vocabulary = read_vocabulary(data / "vocabulary.json")
-    train, valid = (parts_of(read_equations(data / f"{split}.csv"), vocabulary) for split in SPLITS)
-    right = 0
-    families, members = families_of(valid)
-    for place, family in enumerate(families):
-        own = (train.operation == family["operation"]) & (train.modulo == (family["modulo"] or 0))
-        if own.any():
-            answers, counts = np.unique(train.answer[own], return_counts=True)
-            right += int((valid.answer[members[:, place]] == answers[counts.argmax()]).sum())
-    return right / len(valid)
+        (names, trained), (_, judged) = (read_labels(domain / f"{split}.csv") for split in SPLITS)
+        rows = label_baselines(names, trained, judged)
+    else:
+        vocabulary = read_vocabulary(data / "vocabulary.json")
+        rows = answer_baselines(
+            *(parts_of(read_equations(data / f"{split}.csv"), vocabulary) for split in SPLITS)
+        )
+    return float(next(rows)["accuracy"])
 
 
 def _card(metadata: Mapping[str, Any], *parts: str) -> str:
