@@ -51,7 +51,7 @@ full: .venv/installed ## run the published study (days on a CPU)
 	@echo "Figures and tables: results/index.html"
 
 test: .venv/developer ## run the tests that need nothing but Python and g++
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 test-browser: .venv/developer /usr/bin/chromium ## look at the page and the figures in Chromium
 	SCREENSHOTS=results/screenshots $(BIN)/pytest tests/browser

@@ -74,10 +74,13 @@ def open_page(browser: Browser) -> Open:
         page = context.new_page()
         faults: list[str] = []
 
+        def note(fault: str) -> None:
+            if expected is None or expected not in fault:
+                faults.append(fault)
+
         def hear(said: ConsoleMessage) -> None:
-            is_expected = expected is not None and expected in said.text
-            if said.type in ("error", "warning") and not is_expected:
-                faults.append(said.text)
+            if said.type in ("error", "warning"):
+                note(said.text)
 
         def see(request: Request) -> None:
             if not re.match("file:|data:|blob:|http://127.0.0.1:", request.url):
@@ -85,7 +88,7 @@ def open_page(browser: Browser) -> Open:
 
         page.on("console", hear)
         page.on("request", see)
-        page.on("requestfailed", lambda request: faults.append(f"failed: {request.url}"))
+        page.on("requestfailed", lambda request: note(f"{request.url}: {request.failure}"))
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.goto(address.as_uri() if isinstance(address, Path) else address)
         if unfolded:

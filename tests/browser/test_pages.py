@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,6 +76,22 @@ def test_every_page_opens_without_a_fault_fits_the_screen_and_is_accessible(
             assert wide <= window, path.name
             if is_index or width == "desktop":
                 assert serious_faults(page) == [], path.name
+
+
+def test_a_page_without_its_library_says_so_and_what_it_would_show(
+    finished: Repository, open_page: Open, tmp_path: Path
+) -> None:
+    figure = "pretrain_4_eval_math_acc"
+    alone = tmp_path / "index.html", tmp_path / f"{figure}.html"
+    shutil.copy(finished.results / "index.html", alone[0])
+    shutil.copy(finished.results / f"plots/{figure}.html", alone[1])
+    for path in alone:
+        with open_page(path, drawn="!window.Plotly", expected="ERR_FILE_NOT_FOUND") as page:
+            place = page.locator(f"#{figure if path == alone[0] else 'figure'}")
+            told = place.inner_text()
+            assert "plotly.min.js is missing beside this page" in told
+            assert "model 2" in told
+            assert serious_faults(page) == []
 
 
 def curves(repository: Repository, figure: str) -> tuple[pd.DataFrame, str]:

@@ -1,12 +1,11 @@
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from study import NO_NETWORK, Repository, copy_of_this_repository, permitted
-from training_job import TALLY, finish, outputs, prepare, start
+from training_job import finish, outputs, prepare, start
 
 
 @pytest.fixture(scope="session")
@@ -59,9 +58,3 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     directory = prepare(tmp_path_factory.mktemp("undisturbed"))
     finish(start(directory, save_seconds=1000))
     return outputs(directory)
-
-
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Say how many kill points and faults were tried, and how many bits differed."""
-    for what, count in TALLY.items():
-        terminalreporter.write_line(f"{count:5} {what}")

@@ -87,7 +87,26 @@ def other_equations(study: Repository) -> str:
     return "generate_equations data=4"
 
 
-@pytest.mark.parametrize("change", [other_weights, other_labels, other_equations])
+def other_metrics(study: Repository) -> str:
+    runs = study.results / "pretrain/data_4"
+    shutil.copy(runs / "model_2/metrics.csv", runs / "model_4/metrics.csv")
+    older(runs / "model_4/metrics.csv")
+    return "pretrain_model data=4 model=4"
+
+
+def other_run(study: Repository) -> str:
+    """Put all of a run in the place of one that differs by its protocol alone."""
+    runs = study.results / "finetune/domain_1/data_4/model_2"
+    record = json.loads((runs / "full/run.json").read_text())
+    record["run"]["protocol"] = "frozen"
+    (runs / "full/run.json").write_text(json.dumps(record))
+    older(runs / "full/run.json")
+    return "finetune_model data=4 domain=1 model=2 protocol=full"
+
+
+@pytest.mark.parametrize(
+    "change", [other_weights, other_labels, other_equations, other_metrics, other_run]
+)
 def test_a_file_that_is_another_is_seen_whatever_its_time(
     study: Repository, change: Callable[[Repository], str]
 ) -> None:

@@ -18,6 +18,7 @@ sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 
 from gpt_math_domains.data.settings import DataSettings
 from gpt_math_domains.figures.captions import caption_of
+from gpt_math_domains.jobs.logs import shorten
 from gpt_math_domains.jobs.stops import OWNER
 from gpt_math_domains.run import (
     CHECKPOINT,
@@ -27,7 +28,7 @@ from gpt_math_domains.run import (
     PROTOCOLS,
     WEIGHTS,
 )
-from gpt_math_domains.study.config import ConfigError, load_study, shorten
+from gpt_math_domains.study.config import ConfigError, load_study
 from gpt_math_domains.study.estimate import (
     checkpoint_bytes,
     cpu_warning,
@@ -465,7 +466,12 @@ def checked_labels(wildcards):
 def checked_run(phase, made, settings, inputs, wildcards):
     """Have a finished run made again that is not what its record says."""
     [record] = named([made.record], wildcards)
+    keys = dict(phase=phase, data=int(wildcards.data), model=int(wildcards.model))
+    if phase == "finetune":
+        keys |= dict(domain=int(wildcards.domain), protocol=wildcards.protocol)
     now = dict(
+        run=keys,
+        point=wildcards.point,
         model=version("model", "models")(wildcards),
         settings=settings(wildcards),
         seeds=SEEDS[phase],
@@ -512,7 +518,14 @@ def pretrain_seeds(wildcards):
 
 
 def report_category(wildcards):
-    """Return where `snakemake --report` shows a file of the bundle."""
+    """Return where `snakemake --report` shows a file of the bundle.
+
+    Snakemake itself would report whatever files there are.
+    """
+    if stale := len(list(workflow.dag.needrun_jobs())):
+        raise WorkflowError(
+            f"--report: {stale} jobs of this study have to run first; see them with --dry-run"
+        )
     figure = wildcards.get("figure", "")
     if figure.startswith("pretrain_"):
         return "Math Symbol Prediction"

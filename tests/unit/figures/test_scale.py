@@ -150,14 +150,16 @@ def test_finetuning_has_a_page_for_its_domain_version(tmp_path: Path) -> None:
     assert numbers(figure.data[0].x) == [size.parameters(6) for size in SIZES]
 
 
-def test_a_file_that_is_no_manifest_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"vocabulary_size": 18}',
+        '{"vocabulary_size": 1e999, "counts": {"train": 1e999, "valid": 1}}',
+    ],
+)
+def test_a_file_that_is_no_manifest_is_named(tmp_path: Path, content: str) -> None:
     study = write_study(tmp_path)
-    write_json(tmp_path / "manifest.json", {"vocabulary_size": 18})
+    (tmp_path / "manifest.json").write_text(content)
+    files = tmp_path / "summary.csv", [tmp_path / "manifest.json"]
     with pytest.raises(ValueError, match=r"manifest.json: expected a manifest"):
-        plot_scale(
-            tmp_path / "summary.csv",
-            [tmp_path / "manifest.json"],
-            "pretrain",
-            study,
-            tmp_path / "page.html",
-        )
+        plot_scale(*files, "pretrain", study, tmp_path / "page.html")

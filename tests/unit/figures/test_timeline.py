@@ -56,7 +56,19 @@ def test_without_jobs_there_is_an_empty_figure(tmp_path: Path) -> None:
     assert len(timeline(read_jobs(tmp_path), "Jobs").data) == 0
 
 
-@pytest.mark.parametrize("content", ["", "s\n", "name\tvalue\n1\t2\n", "s\nsoon\n"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "s\n",
+        "name\tvalue\n1\t2\n",
+        "s\nsoon\n",
+        "s\ninf\n",
+        "s\n1e300\n",
+        "s\nnan\n",
+        "s\n" + "9" * 200_000,  # more than a field of the csv module may have
+    ],
+)
 def test_a_file_that_is_no_benchmark_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / "job.tsv").write_text(content)
     with pytest.raises(ValueError, match=r"job.tsv: expected a benchmark file"):

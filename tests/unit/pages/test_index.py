@@ -488,6 +488,23 @@ def test_a_file_that_is_no_record_is_refused_by_name(tmp_path: Path, record: obj
     assert not (tmp_path / "index.html").exists()
 
 
+@pytest.mark.parametrize(
+    ("other", "why"),
+    [
+        ({"settings": {"num_train_epochs": 5}}, "num_train_epochs was 5, is 3"),
+        ({"seeds": [0, 1]}, r"seeds was \[0, 1\], is \[0, 1, 2\]"),
+        ({"model": RECORD["model"] | {"d_model": 64}}, "d_model was 64, is 128"),
+    ],
+)
+def test_a_run_that_is_not_of_the_study_is_not_shown_as_its(
+    tmp_path: Path, other: dict[str, Any], why: str
+) -> None:
+    of_study = study(training=[RECORD["run"] | {"num_train_epochs": 3}])
+    with pytest.raises(ValueError, match=rf"run_0\.json: is not of this study: {why}$"):
+        write_page(tmp_path, of_study, records=[RECORD | other])
+    assert not (tmp_path / "index.html").exists()
+
+
 def test_a_study_of_pretraining_alone_says_so(tmp_path: Path) -> None:
     page = write_page(tmp_path, study(domains={}, training=[]), protocols=())
     assert "Domain Prediction" not in page
@@ -523,7 +540,8 @@ HOSTILE = '</script><script>alert("1")</script><img src=x onerror=alert(2)>\'"&'
     ],
 )
 def test_hostile_text_in_the_study_stays_text(tmp_path: Path, other: dict[str, Any]) -> None:
-    plain, page = write_page(tmp_path, study()), write_page(tmp_path, study(**other))
+    plain = write_page(tmp_path, study())
+    page = write_page(tmp_path, study(**other), records=[])
     assert "<img" not in page
     assert page.count("<script") == plain.count("<script")
     assert "&lt;img src=x onerror=alert(2)&gt;" in page

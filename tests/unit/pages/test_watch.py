@@ -18,6 +18,7 @@ from gpt_math_domains.files import write_json
 from gpt_math_domains.pages import watch
 from gpt_math_domains.pages.watch import live_page, look, read_study, serve
 from gpt_math_domains.results.metrics import write_metrics
+from gpt_math_domains.run import run_at
 from metric_rows import evaluation, row
 
 NOW = 1_800_000_000.0
@@ -55,10 +56,13 @@ def told(ago: float = 5.0, step: int = 100) -> dict[str, Any]:
 
 def finish(directory: Path) -> None:
     """Leave what a finished run leaves."""
-    model = int(directory.name.removeprefix("model_"))
+    place = run_at(directory)
+    assert place is not None
+    model, point = place["model"], place["point"]
     rows = [row(seed=seed, step=step, model=model) for seed in (0, 1) for step in (41, 82)]
     write_metrics(rows, "pretrain", directory / "metrics.csv")
-    write_json(directory / "run.json", RECORD)
+    record = RECORD | {"run": RUN | {"model": model}, "point": point}
+    write_json(directory / "run.json", record)
 
 
 def test_a_run_waits_then_runs_then_falls_silent_then_is_done(directory: Path) -> None:
@@ -108,7 +112,7 @@ def test_runs_at_points_of_a_grid_are_counted_and_stand_in_the_progress(
     write_json(point / "model_4" / "resume" / "progress.json", told())
     page = live_page(read_study(["mine.yaml", "grid.yaml"]), "mine", NOW)
     assert "4 runs: 1 done, 1 running, 2 waiting." in page
-    assert page.count(">pretrain.weight_decay 1</td>") == 2
+    assert page.count(">pretrain.weight_decay 1</td>") == 3  # in progress twice, once in provenance
     assert ">math_acc</td>" not in page  # the study's own have not ended
 
 

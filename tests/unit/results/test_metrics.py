@@ -215,3 +215,24 @@ def test_training_imports_this_module_without_the_weight_of_figures() -> None:
         [sys.executable, "-c", code], cwd=source, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("pretrain/data_3/model_2", "data is 1 at .*; allowed: 3, by its place"),
+        ("pretrain/data_1/model_4", "model is 2 at .*; allowed: 4, by its place"),
+        ("grid/data.digits~5/pretrain/data_1/model_4", "model is 2 at .*; allowed: 4"),
+        ("finetune/domain_1/data_1/model_2/full", "phase is pretrain at .*; allowed: finetune"),
+    ],
+)
+def test_a_table_in_the_place_of_another_run_is_refused(
+    tmp_path: Path, place: str, said: str
+) -> None:
+    path = tmp_path / place / "metrics.csv"
+    write_metrics([row()], "pretrain", path)
+    with pytest.raises(ValueError, match=rf"^.*metrics\.csv: {said}"):
+        read_metrics(path)
+    own = tmp_path / "pretrain" / "data_1" / "model_2" / "metrics.csv"
+    write_metrics([row()], "pretrain", own)
+    assert len(read_metrics(own)) == 1

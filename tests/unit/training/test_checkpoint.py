@@ -1,6 +1,7 @@
 import csv
 import json
 import logging
+import shutil
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from transformers import (
 from gpt_math_domains.data.equations import generate_equations
 from gpt_math_domains.data.settings import DataSettings
 from gpt_math_domains.data.vocabulary import Vocabulary
+from gpt_math_domains.files import sha256, write_json
 from gpt_math_domains.run import EMBEDDING, HEAD, ModelSize
 from gpt_math_domains.training.checkpoint import read_checkpoints, write_checkpoints
 from gpt_math_domains.training.model import (
@@ -316,6 +318,38 @@ def refusal(directories: list[Path]) -> str:
     message = str(error.value)
     assert len(message.splitlines()) == 1
     return message
+
+
+def test_files_that_another_run_wrote_are_refused_by_its_record(tmp_path: Path) -> None:
+    run = tmp_path / "pretrain" / "data_1" / "model_2"
+    saved = save(run).directories
+    record = {
+        "run": {"phase": "pretrain", "data": 1, "model": 2, "domain": None, "protocol": None},
+        "point": "",
+        "weights": {
+            str(path.relative_to(run)): sha256(path)
+            for directory in saved
+            for path in (directory / "config.json", directory / "model.safetensors")
+        },
+        "checkpoints": {},
+    }
+    write_json(run / "run.json", record)
+    read_checkpoints(saved)
+
+    other = tmp_path / "pretrain" / "data_3" / "model_2"
+    shutil.copytree(run, other)
+    assert refusal(directories(other)) == (
+        f"{other / 'run.json'}: is of data 1, but lies where 3 belongs"
+    )
+    for name in ("model.safetensors", "config.json"):
+        shutil.copy(saved[0] / name, tmp_path / name)
+        (saved[0] / name).write_bytes((saved[1] / name).read_bytes() + b" ")
+        assert refusal(saved) == (
+            f"{saved[0] / name}: is not what {run / 'run.json'} was written with"
+        )
+        shutil.copy(tmp_path / name, saved[0] / name)
+    write_json(run / "run.json", [])
+    assert refusal(saved) == f"{run / 'run.json'}: is no record of a run"
 
 
 def change_config(directory: Path, **other: Any) -> None:

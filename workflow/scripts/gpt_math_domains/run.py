@@ -6,9 +6,11 @@ nothing but the standard library.
 """
 
 import math
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 RUN = ["phase", "data", "model", "domain", "protocol"]
@@ -74,6 +76,35 @@ HEAD = "score.weight"
 UNEMBEDDING = "lm_head.weight"  # where it is not the embedding
 
 EARLY_EVALUATIONS = [2**power for power in range(10)]  # 1 .. 512
+
+
+def run_at(directory: Path) -> dict[str, Any] | None:
+    """Return the keys of the run whose place a directory is, and its point; None if it is none's.
+
+    A pretraining's `domain` and `protocol` are left out.
+    """
+    number = {key: f"(?P<{key}>[0-9]+)" for key in ("data", "model", "domain")}
+    point = "(?P<point>(?:grid/(?:[^/]+~[^/]+/)+)?)"
+    for phase, pattern in DIRECTORIES.items():
+        place = pattern.format(point=point, protocol="(?P<protocol>[^/]+)", **number)
+        if found := re.search(f"(?:^|/){place}$", directory.as_posix()):
+            named = found.groupdict()
+            return {
+                "phase": phase,
+                **{key: int(value) if key in number else value for key, value in named.items()},
+            }
+    return None
+
+
+def require_place(path: Path, told: Mapping[str, Any]) -> None:
+    """Refuse a file that lies in the place of another run than it tells of.
+
+    Raises:
+        ValueError: with both.
+    """
+    for key, value in (run_at(path.parent) or {}).items():
+        if told.get(key, value) != value:
+            raise ValueError(f"{path}: is of {key} {told[key]!r}, but lies where {value!r} belongs")
 
 
 def describe_point(point: str) -> str:

@@ -23,7 +23,7 @@ def read_sizes(path: str | Path) -> dict[str, int]:
     try:
         counts = {part: int(told["counts"][part]) for part in ("train", "valid")}
         return {"vocabulary": int(told["vocabulary_size"]), **counts}
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise ValueError(f"{path}: expected a manifest with vocabulary_size and counts") from None
 
 

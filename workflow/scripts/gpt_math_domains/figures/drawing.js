@@ -194,7 +194,7 @@ const Drawing = (() => {
   }
 
   function draw(place) {
-    if (place.dataset.drawn || folded(place)) return;
+    if (place.dataset.drawn || folded(place) || !window.Plotly) return;
     place.dataset.drawn = "yes";
     const { data, layout } = fitted(place, themed(read(place)));
     const config = {
@@ -247,7 +247,22 @@ const Drawing = (() => {
     (window.requestIdleCallback || setTimeout)(drawWhenIdle);
   }
 
+  // A page that was copied alone still says what it shows.
+  function tellWhatIsMissing(place) {
+    const library = document.querySelector("script[src]").getAttribute("src");
+    const told = [`${library} is missing beside this page, so this figure is not drawn.`];
+    told.push(place.dataset.description);
+    place.style.height = "auto";
+    for (const text of told) {
+      place.append(Object.assign(document.createElement("p"), { textContent: text }));
+    }
+  }
+
   addEventListener("DOMContentLoaded", () => {
+    if (!window.Plotly) {
+      all().forEach(tellWhatIsMissing);
+      return;
+    }
     const near = new IntersectionObserver(
       (seen) => seen.filter((entry) => entry.isIntersecting).forEach((entry) => draw(entry.target)),
       { rootMargin: "300px" },

@@ -102,15 +102,15 @@ def plot_timeline(directory: str | Path, output: str | Path) -> None:
 
 def _read(path: Path, name: str) -> Job:
     """Return the job that a benchmark file tells of."""
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t"))
+    ended = datetime.fromtimestamp(path.stat().st_mtime, UTC)
     try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file, delimiter="\t"))
         seconds, memory = float(rows[-1]["s"]), rows[-1].get("max_rss", "NA")
         used = float(memory) if memory not in ("NA", "-", "") else None
-    except (IndexError, KeyError, TypeError, ValueError):
+        return Job(name, ended - timedelta(seconds=seconds), seconds, used)
+    except (IndexError, KeyError, TypeError, ValueError, OverflowError, csv.Error):
         raise ValueError(f"{path}: expected a benchmark file with the column s") from None
-    ended = datetime.fromtimestamp(path.stat().st_mtime, UTC)
-    return Job(name, ended - timedelta(seconds=seconds), seconds, used)
 
 
 def _duration(seconds: float) -> str:

@@ -5,6 +5,7 @@ Nobody has to listen. A terminal may be closed, a pipe broken, a disk full: the 
 
 import errno
 import os
+import reprlib
 import sys
 import time
 import traceback
@@ -92,3 +93,14 @@ def _silence(stream: TextIO) -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
+
+
+def shorten(value: object) -> str:
+    """Return a value as a message shows it, cut off where it is long, or deep as aliases are."""
+    short = reprlib.Repr()
+    short.maxstring = short.maxother = 80
+    try:
+        text = short.repr(value)
+    except ValueError:  # an integer of more digits than Python writes
+        return "..."
+    return text if len(text) <= 200 else f"{text[:200]}..."

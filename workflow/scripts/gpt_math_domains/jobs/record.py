@@ -9,13 +9,14 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from gpt_math_domains.files import sha256, write_text
+from gpt_math_domains.jobs.logs import shorten
 
 # A clone that belongs to another user is told of too: its code is what runs here already.
 TRUSTING = ("-c", "safe.directory=*", "-c", "core.fsmonitor=false")
@@ -76,6 +77,20 @@ class Record:
             allow_nan=False,
         )
         write_text(self._path, text + "\n")
+
+
+def difference(told: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
+    """Return the first value of a record that was another, in the words of the configuration."""
+    for key, value in json.loads(json.dumps(now)).items():
+        if key not in told:  # as in a record of an earlier version
+            continue
+        was = told[key]
+        if isinstance(value, dict) and isinstance(was, dict):
+            if why := difference(was, value):
+                return why
+        elif was != value:
+            return f"{key} was {shorten(was)}, is {shorten(value)}"
+    return None
 
 
 def git_state(file: Path) -> dict[str, object] | None:

@@ -18,6 +18,7 @@ from gpt_math_domains.figures.drawing import (
     templates,
 )
 from gpt_math_domains.files import read_json, write_text
+from gpt_math_domains.jobs.record import difference
 from gpt_math_domains.results.examples import Examples, read_examples
 from gpt_math_domains.results.findings import COMPARISONS, find
 from gpt_math_domains.results.grid import grid_keys
@@ -25,7 +26,14 @@ from gpt_math_domains.results.metrics import read_metrics
 from gpt_math_domains.results.reference import read_comparison
 from gpt_math_domains.results.statistics import THRESHOLDS
 from gpt_math_domains.results.summary import own_runs, read_summary
-from gpt_math_domains.run import ACCURACY, PROTOCOLS, RUN, ModelSize, describe_point
+from gpt_math_domains.run import (
+    ACCURACY,
+    PROTOCOLS,
+    RUN,
+    ModelSize,
+    describe_point,
+    require_place,
+)
 
 _HERE = Path(__file__).parent
 _MODEL = [
@@ -122,9 +130,11 @@ def write_index(
         comparison_csv: the runs against reference curves, if there are any.
 
     Raises:
-        ValueError: a table, a manifest, a record or a figure's page is malformed.
+        ValueError: a table, a manifest, a record or a figure's page is malformed, or a record is
+            of a run that is not the study's.
         KeyError: `study` lacks a key.
     """
+    told = [_read_record(Path(path), study) for path in records]
     page = render(
         {**study, **_sizes(study, manifests)},
         read_metrics(pretrain_csv),
@@ -136,7 +146,7 @@ def write_index(
             ]
             for section, paths in figures.items()
         },
-        map(read_provenance, records),
+        told,
         None if comparison_csv is None else read_comparison(comparison_csv),
         examples=None if equations is None else read_examples(equations, labels),
     )
@@ -450,6 +460,31 @@ def _interval(row: Mapping[Any, Any], name: str, digits: str, between: str) -> s
     return f"{mean:{digits}} [{low:{digits}}{between}{high:{digits}}]"
 
 
+def _read_record(path: Path, study: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a record tells, as `read_provenance` does, of a run of the study.
+
+    Raises:
+        ValueError: the file is no record, or tells of a run with other settings or seeds.
+    """
+    told, record = read_provenance(path), read_json(path)
+    if told["point"]:  # its settings are in its name
+        return told
+    for run in study["training"]:
+        if any(run.get(key) != record["run"].get(key) for key in RUN):
+            continue
+        seeds = study["seeds"]
+        if run["phase"] == "pretrain":
+            seeds = list(dict.fromkeys(study["pretrain_seeds"] or seeds))
+        planned = {
+            "model": study["models"][run["model"]],
+            "seeds": seeds,
+            "settings": {key: value for key, value in run.items() if key not in RUN},
+        }
+        if why := difference(record, planned):
+            raise ValueError(f"{path}: is not of this study: {why}")
+    return told
+
+
 def read_provenance(path: str | Path) -> dict[str, Any]:
     """Return what a run's record tells, without what differs when the run is repeated.
 
@@ -460,6 +495,7 @@ def read_provenance(path: str | Path) -> dict[str, Any]:
     try:
         git: Any = {"commit": "", "dirty": False} if record["git"] is None else record["git"]
         told = record | record["versions"] | record["run"]
+        require_place(Path(path), record["run"] | {"point": record.get("point", "")})
         told["point"] = describe_point(str(record.get("point", "")))
         return {name: told[name] for name in _PROVENANCE[:-1]} | {
             "commit": git["commit"][:12] + (" and changes" if git["dirty"] else "")

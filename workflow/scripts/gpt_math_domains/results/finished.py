@@ -8,7 +8,7 @@ import pandas as pd
 
 from gpt_math_domains.files import read_json
 from gpt_math_domains.results.metrics import read_metrics
-from gpt_math_domains.run import DIRECTORIES, METRICS, RECORD, RUN
+from gpt_math_domains.run import DIRECTORIES, METRICS, RECORD, RUN, require_place
 
 
 class FinishedRun(NamedTuple):
@@ -50,4 +50,5 @@ def finished_runs(results: str | Path) -> Iterator[FinishedRun]:
                 raise ValueError(f"{path}: is no record of a run, which tells {', '.join(told)}")
             if record["run"].keys() < set(RUN) or not isinstance(record.get("seeds"), list):
                 raise ValueError(f"{path}: is no record of a run, which tells its keys and seeds")
+            require_place(path, record["run"])
             yield FinishedRun(path.parent, record, read_metrics(path.with_name(METRICS)))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from gpt_math_domains.files import atomic_write
-from gpt_math_domains.run import RUN
+from gpt_math_domains.run import RUN, run_at
 
 Columns = Mapping[str, str]
 
@@ -30,13 +30,14 @@ def read_table(path: str | Path, *allowed: Columns) -> pd.DataFrame:
         allowed: the columns that the table may have, one or more such tables.
 
     Raises:
-        ValueError: other columns, or a field that is none of its type.
+        ValueError: other columns, a field that is none of its type, or rows of another run than
+            that in whose place the table lies.
         OSError: the file cannot be read.
     """
     text = read_fields(path)
     for columns in allowed:
         if list(text) == list(columns):
-            return parse_fields(text, columns)
+            return _placed(parse_fields(text, columns), Path(path))
     wanted = " or ".join(str(list(columns)) for columns in allowed)
     raise ValueError(f"has the columns {list(text)}; allowed are {wanted}")
 
@@ -56,6 +57,14 @@ def parse_fields(text: pd.DataFrame, columns: Columns) -> pd.DataFrame:
             pattern, allowed = _PATTERNS[dtype]
             require(text, name, text[name].str.fullmatch(pattern), allowed)
     return text.where(text != "").astype(columns)
+
+
+def _placed(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Return a table whose rows are of the run in whose place it lies, if it lies in one's."""
+    for key, value in (run_at(path.parent) or {}).items():
+        if key in frame:
+            require(frame, key, frame[key].eq(value).fillna(False), f"{value}, by its place")
+    return frame
 
 
 def typed(frame: pd.DataFrame, columns: Columns) -> pd.DataFrame:

@@ -6,7 +6,6 @@ Nothing here imports torch, so that building the job graph stays fast.
 import difflib
 import os
 import re
-import reprlib
 import typing
 from collections.abc import Collection, Iterator, Mapping
 from itertools import product
@@ -34,6 +33,7 @@ from gpt_math_domains.data.labels import LABELS, own_labels
 from gpt_math_domains.data.settings import SPLIT_SEEDS, DataSettings
 from gpt_math_domains.data.vocabulary import OPERATIONS
 from gpt_math_domains.data.written import tokens_of
+from gpt_math_domains.jobs.logs import shorten
 from gpt_math_domains.run import (
     ACCURACY,
     LR_SCHEDULERS,
@@ -852,17 +852,6 @@ def _describe(fault: Any) -> str:
 def printable(key: str) -> str:
     """Return a key in a form that keeps a message in one line."""
     return key if key.isprintable() else ascii(key)
-
-
-def shorten(value: object) -> str:
-    """Return a value as a message shows it, cut off where it is long, or deep as aliases are."""
-    short = reprlib.Repr()
-    short.maxstring = short.maxother = 80
-    try:
-        text = short.repr(value)
-    except ValueError:  # an integer of more digits than Python writes
-        return "..."
-    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def _section(location: tuple[int | str, ...]) -> type[Section]:

@@ -8,8 +8,9 @@ from typing import Any
 import yaml
 
 from gpt_math_domains.data.settings import DataSettings
+from gpt_math_domains.jobs.logs import shorten
 from gpt_math_domains.run import ACCURACY, RUN, Settings
-from gpt_math_domains.study.config import ConfigError, Study, printable, shorten
+from gpt_math_domains.study.config import ConfigError, Study, printable
 
 Layers = Mapping[str, Mapping[Any, Any]]
 """What each file or argument says, by its name, from the lowest to the highest."""

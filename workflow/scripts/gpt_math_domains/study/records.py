@@ -4,7 +4,6 @@ Snakemake remembers jobs in a directory of its own, which a copy of the results 
 the times of files, which a copy may change.
 """
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -13,8 +12,8 @@ from typing import Any
 
 from gpt_math_domains.data.settings import DataSettings
 from gpt_math_domains.files import read_json, sha256, write_json
+from gpt_math_domains.jobs.record import difference
 from gpt_math_domains.run import Settings
-from gpt_math_domains.study.config import shorten
 
 
 class Checksums:
@@ -76,7 +75,7 @@ def data_difference(
     told = _told(manifest)
     now = asdict(settings)
     told = {key: getattr(DataSettings, key, None) for key in now} | told
-    return _differing(told, now) or _damaged(told, files, checksums)
+    return difference(told, now) or _damaged(told, files, checksums)
 
 
 def labels_difference(
@@ -107,7 +106,7 @@ def labels_difference(
         "own": checksums.of(own) if own else None,
         "equations": {name: checksums.of(path) for name, path in equations.items()},
     }
-    return _differing(told, now) or _damaged(told, files, checksums)
+    return difference(told, now) or _damaged(told, files, checksums)
 
 
 def run_difference(
@@ -135,17 +134,18 @@ def run_difference(
         told["settings"] = {key: getattr(Settings, key, None) for key in now["settings"]} | told[
             "settings"
         ]
-    if why := _differing(told, now):
+    if why := difference(told, now):
         return why
     sums = told.get("inputs")
     read = {_name(key): value for key, value in sums.items()} if isinstance(sums, dict) else {}
     if not read:
         return f"{record} names no files that it was made from"
-    weights = told.get("weights")
-    for name, written in weights.items() if isinstance(weights, dict) else ():
-        path = str(Path(record).parent / name)
-        if os.path.exists(path) and checksums.of(path) != written:
-            return f"{path} is not as it was written"
+    for kind in ("weights", "tables"):
+        files = told.get(kind)
+        for name, written in files.items() if isinstance(files, dict) else ():
+            path = str(Path(record).parent / name)
+            if os.path.exists(path) and checksums.of(path) != written:
+                return f"{path} is not as it was written"
     for path in inputs:
         if read.get(_name(path), checksums.of(path)) != checksums.of(path):
             return f"{path} is another than it was made from"
@@ -170,20 +170,6 @@ def _told(path: str) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return told if isinstance(told, dict) else {}
-
-
-def _differing(told: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
-    """Return the first value that was another, in the words of the configuration."""
-    for key, value in json.loads(json.dumps(now)).items():
-        if key not in told:  # as in a record of an earlier version
-            continue
-        was = told[key]
-        if isinstance(value, dict) and isinstance(was, dict):
-            if why := _differing(was, value):
-                return why
-        elif was != value:
-            return f"{key} was {shorten(was)}, is {shorten(value)}"
-    return None
 
 
 def _damaged(told: Mapping[str, Any], files: Mapping[str, str], checksums: Checksums) -> str | None:

@@ -20,12 +20,14 @@ from gpt_math_domains.run import (
     EMBEDDING,
     GENERATION_CONFIG,
     HEAD,
+    RECORD,
     STEP,
     TOKENIZER,
     TOKENIZER_CONFIG,
     UNEMBEDDING,
     WEIGHTS,
     ModelSize,
+    require_place,
 )
 from gpt_math_domains.training.device import PRECISIONS
 from gpt_math_domains.training.model import INITIAL_STD, LAYER_NORM_EPSILON, Parameters
@@ -110,6 +112,7 @@ def read_classifiers(directories: Sequence[Path]) -> tuple[Parameters, ModelSize
 
 def _read_checkpoint(directory: Path) -> tuple[ModelSize, Parameters]:
     """Return the size and the parameters of one seed, without a classification head."""
+    _require_written(directory)
     path = directory / CONFIG
     config = read_json(path)
     if not isinstance(config, dict):
@@ -155,6 +158,24 @@ def _read_checkpoint(directory: Path) -> tuple[ModelSize, Parameters]:
         if not bool(value.isfinite().all()):
             raise ValueError(f"{path}: {name!r} holds what is no finite number")
     return size, {name: weights[name] for name in wanted}
+
+
+def _require_written(directory: Path) -> None:
+    """Refuse files that are others than the run whose directory they lie in recorded."""
+    for run in list(directory.parents)[:2]:  # of a seed, or of a step of it
+        record = run / RECORD
+        if not record.is_file():
+            continue
+        told = read_json(record)
+        try:
+            require_place(record, told["run"] | {"point": told.get("point", "")})
+            known = told.get("weights", {}) | told.get("checkpoints", {})
+        except (KeyError, TypeError):
+            raise ValueError(f"{record}: is no record of a run") from None
+        for path in (directory / CONFIG, directory / WEIGHTS):
+            found = sha256(path)
+            if known.get(path.relative_to(run).as_posix(), found) != found:
+                raise ValueError(f"{path}: is not what {record} was written with")
 
 
 def _name(dtype: torch.dtype) -> str:

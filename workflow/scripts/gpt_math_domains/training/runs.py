@@ -360,6 +360,7 @@ def _train(
         write_parts(rows, phase, job.parts_csv)
         publish(job.checkpoints, stack.parameters)
         told = {
+            "tables": {Path(path).name: sha256(path) for path in (job.metrics_csv, job.parts_csv)},
             "weights": _checksums(directory.parent, job.checkpoints),
             "checkpoints": _checksums(
                 directory.parent,
@@ -371,8 +372,8 @@ def _train(
 
 
 def _checksums(run: Path, checkpoints: Sequence[Path]) -> dict[str, str]:
-    """Return the SHA-256 of the weights of checkpoints, by their paths below a run's directory."""
-    files = [directory / WEIGHTS for directory in checkpoints]
+    """Return the SHA-256 of what models are, by their paths below a run's directory."""
+    files = [directory / name for directory in checkpoints for name in (CONFIG, WEIGHTS)]
     return {str(file.relative_to(run)): sha256(file) for file in files}
 
 
