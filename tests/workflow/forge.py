@@ -50,10 +50,6 @@ class Forge:
         self._git(*tree, "commit", "--quiet", "--message", "All")
         return self._git("rev-parse", "HEAD")
 
-    def clone_to(self, directory: Path) -> None:
-        """Clone the repository."""
-        self._git("clone", "--quiet", str(self.repository), str(directory))
-
     def close(self) -> None:
         """Be out of reach from now on."""
         self.repository.rename(self.repository.with_name("closed"))

@@ -4,7 +4,10 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer  # noqa: TID251 - on this machine
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import yaml
@@ -101,11 +104,13 @@ def test_a_branch_is_what_it_is_at_the_forge_by_then(
 def test_files_that_are_fetched_one_by_one_are_refused_in_one_line(
     forge: Forge, other: Repository, tmp_path: Path
 ) -> None:
-    """As Snakemake fetches those of a clone that it reads at a commit."""
-    forge.clone_to(tmp_path / "clone")
-    source = f'"git+file://{tmp_path}/clone/workflow/Snakefile@main"'
-    (other.directory / "Snakefile").write_text(snakefile(source))
-    ran = other.snakemake("--dry-run", smoke=False, environment=forge.environment)
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "published"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever).start()
+        source = f'"http://127.0.0.1:{server.server_port}/workflow/Snakefile"'
+        (other.directory / "Snakefile").write_text(snakefile(source))
+        ran = other.snakemake("--dry-run", smoke=False, environment=forge.environment)
+        server.shutdown()
     assert ran.returncode != 0
     assert "must be files of a clone, or of github() or gitlab()" in ran.stdout
     assert "Traceback" not in ran.stdout
