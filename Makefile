@@ -74,7 +74,7 @@ test-conda: .venv/developer /usr/bin/patchelf /usr/bin/chromium ## solve, link a
 	apt-get install --yes --no-install-recommends patchelf
 
 # A tool reads the files of a study that has run, without a network.
-test-tools: .venv/installed .venv-tools/installed .venv-tools-old/installed ## show checkpoints and data to TransformerLens, nnsight, transformers and others
+test-tools: .venv/installed .venv-tools/installed .venv-tools-old/installed ## show checkpoints, data and the workflow to TransformerLens, nnsight, snakedeploy and others
 	$(BIN)/snakemake --cores $(CORES) $(TOOLS_STUDY) --configfile tests/workflow/smoke.yaml tests/tools/study.yaml
 	rm -rf results/tools/wheel
 	$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir results/tools/wheel .
@@ -89,7 +89,7 @@ stress: .venv/developer ## kill trainings at 50 random moments, and measure what
 lint: .venv/developer ## check style, rules and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/snakefmt --check Snakefile workflow/rules
+	$(BIN)/snakefmt --check Snakefile workflow/Snakefile workflow/rules
 	$(BIN)/snakemake --lint
 	$(BIN)/mypy $(SOURCES)
 	PYTHONPATH=workflow/scripts $(BIN)/lint-imports --no-cache

@@ -8,6 +8,7 @@ pathvars:
     benchmarks="<results>/benchmarks",
 
 
+include: "workflow/rules/source.smk"
 include: "workflow/rules/common.smk"
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from study import ROOT, SMOKE, Repository
+from study import ROOT, SMOKE, Repository, listed_jobs
 from training_job import outputs
 
 RUN = "pretrain/data_4/model_2"
@@ -46,11 +46,17 @@ def test_the_study_runs_in_another_directory_and_leaves_the_clone_alone(
     assert "Nothing to be done" in again.stdout
 
 
+@pytest.mark.parametrize("snakefile", ["clone/Snakefile", "clone/workflow/Snakefile"])
 def test_without_an_overlay_it_is_the_published_study(
-    beside: Repository, untouched: Repository
+    beside: Repository, untouched: Repository, snakefile: str
 ) -> None:
     published = untouched.jobs_to_run(smoke=False)
-    assert beside.jobs_to_run(*ELSEWHERE, smoke=False) == published
+    ran = beside.snakemake(
+        *("--snakefile", snakefile, "--directory", "elsewhere", "--dry-run"), smoke=False
+    )
+    assert listed_jobs(ran.stdout) == published
+    profile = Path(snakefile).with_name("profiles") / "default"
+    assert f"Using workflow specific profile {profile} " in ran.stdout
 
 
 def test_defaults_of_the_directory_itself_take_the_place_of_the_clones(beside: Repository) -> None:

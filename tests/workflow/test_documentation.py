@@ -59,6 +59,11 @@ TESTED = {
         ),
         "tests/tools/test_examples.py::test_an_example_runs",
     ),
+    "module gpt_math_domains:": f"{WORKFLOW}/test_forge.py::"
+    "test_the_study_runs_from_a_forge_to_the_same_bits",
+    "snakedeploy deploy-workflow https://github.com/OWNER/gpt-math-domains . --tag v0.2.0": ""
+    "tests/tools/test_snakedeploy.py::"
+    "test_what_is_deployed_would_run_the_jobs_of_a_clone",
     "def close(equation):": "tests/unit/data/test_labels.py::"
     "test_labels_of_ones_own_are_asked_of_each_equation_by_its_parts",
     "snakemake --snakefile clone/Snakefile --directory elsewhere --configfile mine.yaml": ""
@@ -297,6 +302,16 @@ def test_the_readmes_equations_have_the_labels_that_it_tells(tmp_path: Path) -> 
             label for label, yes in zip(published, answers[equation], strict=True) if yes == "1"
         ]
         assert re.findall(r"`(\w+)`", labels) == held
+
+
+def test_the_workflow_catalog_finds_what_its_standardized_usage_asks_for() -> None:
+    usage = yaml.safe_load((ROOT / ".snakemake-workflow-catalog.yml").read_text())["usage"]
+    assert usage.keys() == {"mandatory-flags", "software-stack-deployment"}
+    kinds = {"conda", "apptainer", "apptainer+conda", "report"}
+    assert usage["software-stack-deployment"].keys() == kinds
+    for path in ("workflow/Snakefile", "config/README.md", "workflow/rules/common.smk"):
+        assert (ROOT / path).is_file()
+    assert re.search("snakemake workflow", PAGES[0].read_text(), re.IGNORECASE)
 
 
 def test_there_is_one_version_with_one_date() -> None:

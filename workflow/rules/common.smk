@@ -2,7 +2,6 @@ import atexit
 import json
 import os
 import re
-import sys
 from functools import cache
 from itertools import chain
 from pathlib import Path
@@ -12,9 +11,6 @@ from snakemake.io import IOFile
 from snakemake.pathvars import Pathvars
 from snakemake.resources import Resource
 from snakemake.settings.types import DeploymentMethod
-
-ROOT = Path(str(workflow.current_basedir)).parents[1]
-sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 
 from gpt_math_domains.data.settings import DataSettings
 from gpt_math_domains.figures.captions import caption_of

@@ -118,6 +118,13 @@ def test_a_repository_around_that_does_not_track_the_project_is_not_its_own(
     assert git_state(somewhere / "unpacked" / "module.py") is None
 
 
+def test_what_was_fetched_from_a_forge_says_what_it_is(somewhere: Path) -> None:
+    commit(somewhere)
+    told = {"commit": "f" * 40, "dirty": False, "reference": "v1", "repository": "https://a/b/c"}
+    (somewhere / "fetched.json").write_text(json.dumps(told))
+    assert git_state(somewhere / "module.py") == told
+
+
 def test_a_repository_without_a_commit_has_none(somewhere: Path) -> None:
     git(somewhere, "init", "--quiet")
     git(somewhere, "add", "module.py")

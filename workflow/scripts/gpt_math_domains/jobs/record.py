@@ -97,8 +97,13 @@ def git_state(file: Path) -> dict[str, object] | None:
     """Return the commit of the git repository that tracks a file, and whether it is `dirty`.
 
     That is, whether files that it tracks differ from the commit. None without such a repository, a
-    commit or git itself.
+    commit or git itself. Of files that Snakemake fetched from a forge, it also has `repository` and
+    `reference`, the tag, branch or commit that was asked for.
     """
+    note = file.with_name("fetched.json")  # left by workflow/rules/source.smk
+    if note.exists():
+        fetched: dict[str, object] = json.loads(note.read_text(encoding="utf-8"))
+        return fetched
     # An archive may lie inside a repository that has nothing to do with it.
     if _git(file.parent, "ls-files", "--error-unmatch", file.name) is None:
         return None
