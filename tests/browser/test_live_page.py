@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gpt_math_domains.files import write_json
-from gpt_math_domains.pages.watch import SECONDS, read_study, serve
+from gpt_math_domains.pages.watch import SECONDS, serve
+from gpt_math_domains.study.layers import read_study
 from metric_rows import evaluation
 
 if TYPE_CHECKING:

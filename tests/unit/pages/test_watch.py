@@ -16,8 +16,9 @@ import pytest
 from gpt_math_domains.__main__ import main
 from gpt_math_domains.files import write_json
 from gpt_math_domains.pages import watch
-from gpt_math_domains.pages.watch import live_page, look, read_study, serve
+from gpt_math_domains.pages.watch import live_page, look, serve
 from gpt_math_domains.results.metrics import write_metrics
+from gpt_math_domains.study.layers import read_study
 from metric_rows import evaluation, row
 
 NOW = 1_800_000_000.0

@@ -43,10 +43,9 @@ from gpt_math_domains.run import (
     describe_point,
     is_number,
 )
-from gpt_math_domains.study.config import Study, load_study
-from gpt_math_domains.study.layers import lay, read_layer
+from gpt_math_domains.study.config import Study
+from gpt_math_domains.study.layers import read_study
 
-DEFAULT = Path("config") / "config.yaml"  # of the directory, else of this repository
 SECONDS = 3  # between two looks at the files, and of the browser at the page
 SILENT_SECONDS = 120  # without a sign, a training may have ended; compiling takes half as long
 REQUEST_SECONDS = 10.0
@@ -335,16 +334,6 @@ def serve(study: Study, name: str, port: int) -> ThreadingHTTPServer:
                 super().handle_error(request, client_address)
 
     return Server((HOST, port), Handler)
-
-
-def read_study(files: Sequence[str]) -> Study:
-    """Return the study that `snakemake --configfile` with these files runs.
-
-    Raises:
-        ConfigError: a file or the configuration is at fault.
-    """
-    default = DEFAULT if DEFAULT.is_file() else Path(__file__).parents[4] / DEFAULT
-    return load_study(lay({file: read_layer(file) for file in [str(default), *files]}))
 
 
 def watch(files: Sequence[str], port: int) -> None:
