@@ -132,7 +132,7 @@ def test_a_finished_study_is_packed_into_one_file(said: str, planned: Repository
     path = ran.stdout.splitlines()[-1]
     assert path == "results/report_one.zip"
     with ZipFile(planned.directory / path) as file:
-        assert "report/report.html" in file.namelist()
+        assert "report_one/report.html" in file.namelist()
 
 
 def test_a_failed_job_is_told_with_the_end_of_its_log(clone: Repository) -> None:
