@@ -358,11 +358,13 @@ def _figures(
 ) -> Iterator[tuple[str, Drawing]]:
     """Yield the learning curves of a phase, by the names of their pages."""
     metric, colors = ACCURACY[phase], study.figures.line_colors(phase)
-    for (domain, data), rows in runs.groupby(["domain", "data"], dropna=False):
-        pretrains = phase == "pretrain"
+    pretrains = phase == "pretrain"
+    for _, rows in runs.groupby(["domain", "data"], dropna=False):
+        run: dict[Any, Any] = rows.iloc[0].to_dict()
+        domain, data = run["domain"], run["data"]
         name = f"pretrain_{data}" if pretrains else f"finetune_{domain}_pretrain_{data}"
         title = pretrain_title(data) if pretrains else finetune_title(domain, data)
-        baseline = overall(baselines, rows.iloc[0].to_dict())
+        baseline = overall(baselines, run)
         figure = learning_curves(rows, metric, colors, title, baseline=baseline)
         yield f"{name}_eval_{metric}", drawing_of(figure)
 
