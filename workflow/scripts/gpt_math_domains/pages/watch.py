@@ -30,7 +30,8 @@ from gpt_math_domains.figures.looks import finetune_title, pretrain_title
 from gpt_math_domains.files import read_json
 from gpt_math_domains.jobs.logs import say
 from gpt_math_domains.jobs.progress import FILE, describe_run, duration
-from gpt_math_domains.pages.index import read_provenance, render
+from gpt_math_domains.pages.index import render
+from gpt_math_domains.pages.parts import read_provenance
 from gpt_math_domains.results.baselines import overall, read_baselines
 from gpt_math_domains.results.metrics import columns, read_metrics
 from gpt_math_domains.results.summary import summarize
