@@ -7,7 +7,12 @@ CORES ?= all
 PORT ?= 8000
 CONFIG ?=
 BIN := .venv/bin
-SOURCES := workflow/scripts tests benchmarks
+SOURCES := workflow/scripts workflow/terminal tests benchmarks
+OWN := PYTHONPATH=workflow/scripts $(BIN)/python -m gpt_math_domains
+# The study that CONFIG names, of which the terminal is told in short.
+STUDY = $(if $(CONFIG),--configfile $(CONFIG))
+BRIEF := PYTHONPATH=workflow/scripts:workflow/terminal $(BIN)/snakemake --logger brief
+REPORT = results/report$(addprefix _,$(basename $(notdir $(lastword $(CONFIG))))).zip
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 # Without the name of PyTorch's build, so that any build will do.
 UNNAMED := sed 's/^torch==\([^+]*\)+.*/torch==\1/'
@@ -16,7 +21,7 @@ TOOLS_STUDY := results/tools/metrics/summary.csv results/tools/pretrain/data_5/m
 SLURM := munge slurm-client slurmctld slurmd
 
 .DEFAULT_GOAL := help
-.PHONY: help quick watch full test test-slurm test-browser test-conda test-tools \
+.PHONY: help quick run plan watch open report test test-slurm test-browser test-conda test-tools \
     stress lint bench parity docs lock clean
 
 help: ## list the commands
@@ -37,18 +42,26 @@ help: ## list the commands
 	.venv-$*/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	touch $@
 
-quick: .venv/installed ## run the quick study on the CPU, in minutes
-	$(BIN)/snakemake --cores $(CORES) --configfile config/quick.yaml
-	@echo
-	@echo "Figures and tables: results/quick/index.html"
+quick: override CONFIG := config/quick.yaml
+quick: run ## run the quick study on the CPU, in minutes
 
-watch: .venv/installed ## show a study while it runs: make watch CONFIG=config/quick.yaml
-	PYTHONPATH=workflow/scripts $(BIN)/python -m gpt_math_domains watch --port $(PORT) $(CONFIG)
-
-full: .venv/installed ## run the published study (days on a CPU)
-	$(BIN)/snakemake --cores $(CORES)
+run: .venv/installed ## run a study: make run CONFIG=config/mine.yaml; without CONFIG, the published one
+	@$(BRIEF) --cores $(CORES) $(STUDY)
 	@echo
-	@echo "Figures and tables: results/index.html"
+	@$(OWN) tell $(CONFIG)
+
+plan: .venv/installed ## tell what `make run` would run, and about how long that takes
+	@$(BRIEF) --dry-run $(STUDY)
+
+watch: .venv/installed ## show a study in a browser while it runs
+	@$(OWN) watch --port $(PORT) $(CONFIG)
+
+open: .venv/installed ## show the page of a finished study in a browser
+	@$(OWN) open $(CONFIG)
+
+report: .venv/installed ## pack a finished study into one file, to hand on
+	@$(BRIEF) --report $(REPORT) $(STUDY)
+	@echo $(REPORT)
 
 test: .venv/developer ## run the tests that need nothing but Python and g++
 	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist worksteal

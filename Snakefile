@@ -32,6 +32,7 @@ rule all:
     default_target: True
     input:
         "<results>/index.html",
+        "<results>/made.html",
         "<results>/metrics/summary.csv",
         "<results>/report",
         metrics_and_lost(rules.pretrain_model, "pretrain"),

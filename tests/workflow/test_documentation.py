@@ -37,6 +37,14 @@ TESTED = {
     "make test-conda": ".ci/run",
     "make test-slurm": ".ci/run",
     "make lint": ".ci/run",
+    "make plan CONFIG=config/quick.yaml": f"{WORKFLOW}/test_terminal.py::"
+    "test_a_plan_counts_the_jobs_of_each_rule_and_tells_how_long_training_takes",
+    "make run CONFIG=config/quick.yaml CORES=4": f"{WORKFLOW}/test_terminal.py::"
+    "test_each_job_has_a_line_when_it_begins_and_one_when_it_ends",
+    "make open CONFIG=config/quick.yaml": f"{WORKFLOW}/test_terminal.py::"
+    "test_the_page_is_opened_or_where_there_is_no_browser_named",
+    "make report CONFIG=config/quick.yaml": f"{WORKFLOW}/test_terminal.py::"
+    "test_a_finished_study_is_packed_into_one_file",
     "make watch": f"{WORKFLOW}/test_live_view.py::"
     "test_a_running_study_is_shown_and_neither_disturbed_nor_made_to_run_again",
     "make watch CONFIG=config/quick.yaml PORT=8001": "tests/unit/pages/test_watch.py::"

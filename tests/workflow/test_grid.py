@@ -150,6 +150,7 @@ TABLES = {
     "plot_finetune_scale domain=1",
     "write_index",
     "plot_timeline",
+    "write_made",
     "bundle_report",
 }
 

@@ -54,6 +54,7 @@ def test_the_published_study_is_these_jobs(untouched: Repository) -> None:
         "summarize_metrics": 1,
         "copy_plotly": 1,
         "write_index": 1,
+        "write_made": 1,
         "bundle_report": 1,
     }
 

@@ -50,7 +50,8 @@ def settings(phase: str) -> dict[str, Any]:
 
 
 def test_the_results_are_the_promised_files_and_no_others(finished: Repository) -> None:
-    promised = {"index.html", "metrics/pretrain.csv", "metrics/finetune.csv", "metrics/summary.csv"}
+    promised = {"index.html", "made.html"}
+    promised |= {f"metrics/{name}.csv" for name in ("pretrain", "finetune", "summary")}
     promised |= {f"plots/{name}" for name in ("plotly.min.js", "rules.html", "timeline.html")}
     promised |= {"rules.mmd"}
     promised |= {"plots/pretrain_scale.html", "plots/finetune_1_scale.html"}
@@ -277,7 +278,7 @@ def test_every_job_leaves_a_log_and_a_benchmark(finished: Repository) -> None:
     jobs |= {"metrics/pretrain", "metrics/finetune", "metrics/summary"}
     jobs |= {f"judge_answers/data_{data}_model_{model}" for data, model in product(DATA, MODELS)}
     jobs |= {"figures/plotly", "figures/index", "figures/trace_rules", "figures/rules"}
-    jobs |= {"figures/timeline", "figures/bundle"}
+    jobs |= {"figures/timeline", "figures/made", "figures/bundle"}
     jobs |= {"figures/pretrain_scale", "figures/finetune_1_scale"}
     jobs |= {f"figures/pretrain_{d}_{name}" for d in DATA for name in PRETRAIN_FIGURES}
     jobs |= {f"figures/finetune_1_pretrain_{d}_{name}" for d in DATA for name in FINETUNE_FIGURES}

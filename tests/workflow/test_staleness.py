@@ -38,7 +38,8 @@ def labels(domain: Versions = 1, data: Versions = DATA) -> set[str]:
 
 # A study's last words.
 BUNDLE = jobs("bundle_report")
-TIMELINE = jobs("plot_timeline") | BUNDLE
+MADE = jobs("write_made") | BUNDLE
+TIMELINE = jobs("plot_timeline") | MADE
 PAGE = jobs("write_index") | TIMELINE
 SCALE = jobs("plot_pretrain_scale") | jobs("plot_finetune_scale", domain=1) | PAGE
 REPORT = jobs("summarize_metrics") | SCALE | PAGE
@@ -421,8 +422,9 @@ CASES = [
     a_line_in("figures/timeline.py", TIMELINE),
     a_line_in("pages/index.py", PAGE),
     a_line_in("pages/index.html.jinja", PAGE, "<!-- a comment -->\n"),
-    a_line_in("pages/index.css", PAGE, "/* a comment */\n"),
-    a_line_in("pages/index.page.js", PAGE, "// a comment\n"),
+    a_line_in("pages/parts.py", PAGE),
+    a_line_in("pages/parts.css", PAGE, "/* a comment */\n"),
+    a_line_in("pages/made.py", MADE),
     a_line_in("pages/bundle.py", BUNDLE),
     a_line_in("pages/watch.py", NOTHING),
     a_line_in("study/config.py", NOTHING),

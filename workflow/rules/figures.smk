@@ -428,6 +428,15 @@ PAGES = [
 ]
 
 
+# What each run was made with.
+RECORDS = expand(
+    [rules.pretrain_model.output.record, rules.finetune_model.output.record],
+    **ALL,
+)
+RECORDS += grid_files(rules.pretrain_model.output.record, "pretrain")
+RECORDS += grid_files(rules.finetune_model.output.record, "finetune")
+
+
 rule write_index:
     input:
         **{f"{section}_figures": pages for section, pages in SECTIONS.items()},
@@ -435,12 +444,7 @@ rule write_index:
         finetune="<results>/metrics/finetune.csv",
         summary="<results>/metrics/summary.csv",
         manifests=expand(f"{DATA}/manifest.json", **ALL),
-        records=expand(
-            [rules.pretrain_model.output.record, rules.finetune_model.output.record],
-            **ALL,
-        )
-        + grid_files(rules.pretrain_model.output.record, "pretrain")
-        + grid_files(rules.finetune_model.output.record, "finetune"),
+        records=RECORDS,
         equations=expand("<results>/data/{data}/train.csv", data=STUDY.run.data[0]),
         labels=expand(
             "<results>/domains/{domain}/data_{data}/train.csv",
@@ -480,6 +484,27 @@ rule plot_timeline:
         code=fingerprint("plot_timeline.py"),
     script:
         "../scripts/plot_timeline.py"
+
+
+rule write_made:
+    input:
+        graph=rules.plot_rules.output.page,
+        timeline=rules.plot_timeline.output.page,
+        records=RECORDS,
+        plotly_js=ancient(PLOTLY),
+    output:
+        page="<results>/made.html",
+    log:
+        "<logs>/figures/made.log",
+    benchmark:
+        "<benchmarks>/figures/made.tsv"
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        study=STUDY.tables(),
+        code=fingerprint("write_made.py"),
+    script:
+        "../scripts/write_made.py"
 
 
 rule export_image:

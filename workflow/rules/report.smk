@@ -13,6 +13,7 @@ rule bundle_report:
             *GRID,
         ],
         page="<results>/index.html",
+        made="<results>/made.html",
     output:
         bundle=report(
             directory("<results>/report"),

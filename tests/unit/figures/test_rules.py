@@ -41,7 +41,7 @@ def test_every_rule_stands_right_of_those_whose_files_it_uses() -> None:
 
 
 def arrows(figure: go.Figure) -> list[list[tuple[float, float]]]:
-    """Return the points of each arrow, and check that it has its head at its end alone."""
+    """Return the points of each arrow up to its head, and check that it goes on behind the box."""
     [trace] = figure.data
     found: list[list[tuple[float, float]]] = [[]]
     for x, y, size in zip(trace.x, trace.y, trace.marker.size, strict=True):
@@ -51,8 +51,10 @@ def arrows(figure: go.Figure) -> list[list[tuple[float, float]]]:
             continue
         found[-1].append((x, y))
     ends = [place for place, x in enumerate(trace.x) if x is None]
-    assert [place + 1 for place, size in enumerate(trace.marker.size) if size] == ends
-    return [arrow for arrow in found if arrow]
+    assert [place + 2 for place, size in enumerate(trace.marker.size) if size] == ends
+    boxes = {(box.x, box.y) for box in figure.layout.annotations}
+    assert all(arrow[-1] in boxes for arrow in found if arrow)
+    return [arrow[:-1] for arrow in found if arrow]
 
 
 def test_arrows_that_follow_from_others_are_left_out() -> None:
@@ -60,11 +62,13 @@ def test_arrows_that_follow_from_others_are_left_out() -> None:
     assert len(drawn) == len(EDGES) - 1  # train --> all follows from the others
 
 
-def test_an_arrow_ends_with_its_head_at_the_left_of_the_rule_that_it_leads_to() -> None:
+def test_an_arrow_turns_towards_its_rule_and_has_its_head_at_the_left_of_it() -> None:
     figure = rule_graph([("first", "second"), ("first", "third")], "Rules")
     boxes = {box.text: (box.x, box.y) for box in figure.layout.annotations}
     ends = {arrow[-1] for arrow in arrows(figure)}
     assert ends == {(x - 0.4, y) for x, y in (boxes["second"], boxes["third"])}
+    for *_, (before, across), (x, y) in arrows(figure):
+        assert before < x and across == y
 
 
 def test_long_arrows_run_between_the_rules() -> None:
@@ -74,7 +78,7 @@ def test_long_arrows_run_between_the_rules() -> None:
     assert len(drawn) == len(edges)
     boxes = [(box.x, box.y) for box in figure.layout.annotations]
     assert len(set(boxes)) == len(boxes)
-    between = {point for arrow in drawn for point in arrow[1:-1]}
+    between = {point for arrow in drawn for point in arrow[1:-2]}
     assert len(between - set(boxes)) == 2  # where other --> d passes b and c
 
 

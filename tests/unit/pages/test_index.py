@@ -1,6 +1,5 @@
 import re
 from collections.abc import Mapping, Sequence
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -11,50 +10,13 @@ from hypothesis import strategies as st
 from gpt_math_domains.figures.curves import learning_curves
 from gpt_math_domains.figures.drawing import write_figure
 from gpt_math_domains.files import write_json
-from gpt_math_domains.pages.index import read_provenance, write_index
+from gpt_math_domains.pages.index import write_index
+from gpt_math_domains.pages.parts import read_provenance
 from gpt_math_domains.results.metrics import collect_metrics, read_runs, write_metrics
 from gpt_math_domains.results.summary import summarize_metrics
 from gpt_math_domains.run import ACCURACY
 from metric_rows import baselines, baselines_table, row
-from training_job import SETTINGS
-
-RECORD: dict[str, Any] = {
-    "run": {"phase": "pretrain", "data": 1, "model": 2, "domain": None, "protocol": None},
-    "model": {"num_layers": 1, "num_heads": 8, "d_model": 128},
-    "device": "Processor",
-    "precision": "fp32",
-    "execution": "compiled",
-    "threads": 1,
-    "versions": {"python": "3.11.7", "torch": "2.13.0", "numpy": "2.4.6"},
-    "code": "0123456789abcdef",
-    "git": {"commit": "f" * 40, "dirty": False},
-    "inputs": {"train.csv": "a" * 64},
-    "started": "2026-01-02T03:04:05+00:00",
-    "ended": "2026-01-02T03:05:05+00:00",
-    "seconds": 60.5,
-    "resumes": 0,
-}
-
-
-def study(**other: Any) -> dict[str, Any]:
-    return {
-        "name": "published",
-        "models": {
-            10: {"num_layers": 8, "num_heads": 8, "d_model": 512},
-            2: {"num_layers": 1, "num_heads": 8, "d_model": 128},
-        },
-        "data": {1: {"digits": 10, "modulo": 5}},
-        "domains": {1: {"labels": ["first_odd", "has_zero"]}},
-        "seeds": [0, 1, 2],
-        "pretrain_seeds": None,
-        "protocols": ["full", "frozen", "scratch", "random_frozen"],
-        "training": [
-            {"phase": "pretrain", "data": 1, "model": 2, "domain": None, "protocol": None},
-            {"phase": "finetune", "data": 1, "model": 2, "domain": 1, "protocol": "full"},
-        ],
-        "figures": {"pretrain_colors": ["#00BBBB"], "finetune_colors": ["#BBBBBB"]},
-    } | other
-
+from study_page import HOSTILE, RECORD, Outline, study
 
 EQUATIONS = """equation,tokens,operation,modulo,answer_start
 0 - 2 = - 2,0 14 2 10 16 2,subtract,,4
@@ -133,51 +95,6 @@ def write_page(
     return page.read_text(encoding="utf-8")
 
 
-class Outline(HTMLParser):
-    """Collects a page's tables as rows of text, its headings, links and open elements."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.tables: dict[str, list[list[str]]] = {}
-        self.headings: list[tuple[str, str]] = []
-        self.links: list[str] = []
-        self.open: list[str] = []
-        self.figures: dict[str, str] = {}
-        self.landmarks: list[str] = []
-        self.ids: list[str] = []
-        self.folds: list[str] = []
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag not in ("meta", "link", "br"):
-            self.open.append(tag)
-        self.ids += [value for name, value in attrs if name == "id" and value]
-        if tag == "a":
-            self.links.append(dict(attrs)["href"] or "")
-        if dict(attrs).get("class") == "plot":
-            self.figures[dict(attrs)["id"] or ""] = dict(attrs)["data-description"] or ""
-        if tag in ("header", "nav", "main"):
-            self.landmarks.append(tag)
-        if tag == "tr":
-            list(self.tables.values())[-1].append([])
-        if tag in ("td", "th"):
-            list(self.tables.values())[-1][-1].append("")
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        tag = self.open[-1] if self.open else ""
-        if tag == "caption":
-            self.tables[data] = []
-        if tag in ("td", "th"):
-            list(self.tables.values())[-1][-1][-1] += data
-        if tag == "summary":
-            self.folds.append(data)
-        if re.fullmatch("h[1-6]", tag):
-            self.headings.append((tag, data))
-
-
 def test_the_page_has_an_outline_and_closes_what_it_opens(tmp_path: Path) -> None:
     generalization = {"pretrain_generalization": ("pretrain", "generalization")}
     outline = Outline(write_page(tmp_path, study(), sections=generalization))
@@ -211,11 +128,7 @@ def test_a_model_has_more_parameters_where_the_vocabulary_is_larger(tmp_path: Pa
 
 
 def test_the_tables_tell_what_was_run(tmp_path: Path) -> None:
-    training = [run | SETTINGS | {"eval_steps": 1000} for run in study()["training"]]
-    training[0]["num_train_epochs"] = 2000
-    training[0]["max_grad_norm"], training[1]["max_grad_norm"] = None, 0.5
-    page = write_page(tmp_path, study(training=training))
-    tables = Outline(page).tables
+    tables = Outline(write_page(tmp_path, study())).tables
     assert tables["Models"] == [
         ["model", "num_layers", "num_heads", "d_model", "parameters"],
         ["2", "1", "8", "128", "201,728"],
@@ -226,17 +139,6 @@ def test_the_tables_tell_what_was_run(tmp_path: Path) -> None:
         ["1", "10", "5", "18", "1,287", "560"],
     ]
     assert tables["Domains"] == [["domain", "labels"], ["1", "first_odd, has_zero"]]
-    assert tables["Training"] == [
-        ["phase", "data", "model", "domain", "protocol", "num_train_epochs", "max_grad_norm"],
-        ["pretrain", "1", "2", "", "", "2,000", "none"],
-        ["finetune", "1", "2", "1", "full", "40", "0.5"],
-    ]
-    [together] = re.findall(r"The same in all of them:([^<]*batch_size[^<]*)<", page)
-    assert " ".join(together.split()) == (
-        "eval_steps 1,000; batch_size 16; learning_rate 0.005; weight_decay 0.1; "
-        "gradient_accumulation_steps 1; num_warmup_steps 5; shuffle yes; "
-        "checkpoints every 40."
-    )
 
 
 def test_the_settings_of_data_versions_stand_there_in_words(tmp_path: Path) -> None:
@@ -266,6 +168,7 @@ def test_each_figure_stands_inline_with_its_content_in_words_and_links_to_its_pa
         "finetune_1_pretrain_1_eval_domain_acc": "model 2, full: 0.25 at 1,000, 0.5 at 12,000",
     }
     assert [link for link in outline.links if not link.startswith("#")] == [
+        "made.html",  # among the contents, and at the end
         "plots/pretrain_1_eval_math_acc.html",
         "plots/pretrain_1_eval_loss.html",
         "plots/pretrain_1.html",
@@ -275,8 +178,7 @@ def test_each_figure_stands_inline_with_its_content_in_words_and_links_to_its_pa
         "metrics/pretrain.csv",
         "metrics/finetune.csv",
         "metrics/summary.csv",
-        "plots/rules.html",
-        "plots/timeline.html",
+        "made.html",
     ]
 
 
@@ -427,45 +329,17 @@ def test_no_table_is_cut_and_each_fold_says_what_is_in_it(tmp_path: Path) -> Non
     assert Outline(page).folds == [
         "pretrain, data 1: 1 run, math_acc 0.500, baseline 0.250",
         "finetune, domain 1, data 1: 2 runs, domain_acc 0.500, baseline 0.550",
-        "How each run trains: 2 runs",
-        "What each run was trained with and on: 1 run",
     ]
 
 
-def test_a_grid_is_told_by_its_keys_and_each_run_by_its_point(tmp_path: Path) -> None:
+def test_a_grid_is_told_by_its_keys(tmp_path: Path) -> None:
     grid = {"pretrain.max_grad_norm": [None, 1.0], "data.holdout": [{"modulo": [2, 3]}]}
-    records = [RECORD, RECORD | {"point": "grid/pretrain.max_grad_norm~null/"}]
-    tables = Outline(write_page(tmp_path, study(grid=grid), records=records)).tables
+    tables = Outline(write_page(tmp_path, study(grid=grid))).tables
     assert tables["Grid"] == [
         ["key", "values"],
         ["pretrain.max_grad_norm", "null, 1"],
         ["data.holdout", "modulo 2, 3"],
     ]
-    place = tables["Provenance"][0].index("point")
-    assert [row[place] for row in tables["Provenance"][1:]] == ["", "pretrain.max_grad_norm null"]
-
-
-def test_the_provenance_of_each_run_is_told(tmp_path: Path) -> None:
-    run = {"phase": "finetune", "data": 1, "model": 2, "domain": 1, "protocol": "full"}
-    changed = {"run": run, "git": {"commit": "f" * 40, "dirty": True}}
-    page = write_page(tmp_path, study(), records=[RECORD, RECORD | changed])
-    [columns, *rows] = Outline(page).tables["Provenance"]
-    assert dict(zip(columns, rows[0], strict=True)) == {
-        "phase": "pretrain",
-        "data": "1",
-        "model": "2",
-        "domain": "",
-        "protocol": "",
-        "commit": "ffffffffffff",
-    }
-    assert "device Processor; precision fp32; execution compiled; threads 1; python 3.11.7;" in page
-    assert rows[1][:5] == ["finetune", "1", "2", "1", "full"]
-    assert rows[1][-1] == "ffffffffffff and changes"
-
-
-def test_a_run_outside_a_repository_has_no_commit(tmp_path: Path) -> None:
-    page = write_page(tmp_path, study(), records=[RECORD | {"git": None}])
-    assert "commit" not in Outline(page).tables["Provenance"][0]
 
 
 @pytest.mark.parametrize(
@@ -526,9 +400,6 @@ def test_the_page_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
     assert not re.search("https?:|//[a-z]", write_page(tmp_path, study()))
 
 
-HOSTILE = '</script><script>alert("1")</script><img src=x onerror=alert(2)>\'"&'
-
-
 @pytest.mark.parametrize(
     "other",
     [
@@ -536,30 +407,11 @@ HOSTILE = '</script><script>alert("1")</script><img src=x onerror=alert(2)>\'"&'
         {"seeds": [HOSTILE]},
         {"domains": {1: {"labels": [HOSTILE]}}},
         {"models": {2: {"num_layers": 1, "num_heads": HOSTILE, "d_model": 128}}},
-        {"training": [{"phase": HOSTILE, "shuffle": HOSTILE}]},
     ],
 )
 def test_hostile_text_in_the_study_stays_text(tmp_path: Path, other: dict[str, Any]) -> None:
     plain = write_page(tmp_path, study())
     page = write_page(tmp_path, study(**other), records=[])
-    assert "<img" not in page
-    assert page.count("<script") == plain.count("<script")
-    assert "&lt;img src=x onerror=alert(2)&gt;" in page
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        {"device": HOSTILE},
-        {"code": [HOSTILE]},
-        {"execution": {HOSTILE: HOSTILE}},
-        {"run": RECORD["run"] | {"protocol": HOSTILE}},
-        {"versions": RECORD["versions"] | {"torch": HOSTILE}},
-    ],
-)
-def test_hostile_text_in_a_record_stays_text(tmp_path: Path, other: dict[str, Any]) -> None:
-    plain = write_page(tmp_path, study())
-    page = write_page(tmp_path, study(), records=[RECORD | other])
     assert "<img" not in page
     assert page.count("<script") == plain.count("<script")
     assert "&lt;img src=x onerror=alert(2)&gt;" in page

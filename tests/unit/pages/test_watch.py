@@ -4,6 +4,8 @@ import os
 import re
 import socket  # noqa: TID251 - asks it badly
 import struct
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,9 +18,10 @@ import pytest
 from gpt_math_domains.__main__ import main
 from gpt_math_domains.files import write_json
 from gpt_math_domains.pages import watch
-from gpt_math_domains.pages.watch import live_page, look, read_study, serve
+from gpt_math_domains.pages.watch import live_page, look, progress_of, serve
 from gpt_math_domains.results.metrics import write_metrics
 from gpt_math_domains.run import run_at
+from gpt_math_domains.study.layers import read_study
 from metric_rows import evaluation, row
 
 NOW = 1_800_000_000.0
@@ -101,6 +104,92 @@ def test_the_page_draws_runs_that_go_on_and_concludes_from_those_that_ended(
     assert "2 runs: 1 done, 1 running." in page
     assert "model 2: 0.5 at 100; model 4: 0.5 at 41, 0.5 at 82" in page
     assert page.count("pretrain, data 1: 1 run, math_acc 0.500") == 1  # a table of the summary
+
+
+ERROR = """12:00:00  34 training examples, seeds [0, 1], on cpu
+Traceback (most recent call last):
+  File "runs.py", line 1, in pretrain_model
+FloatingPointError: seed 0 diverged: its <eval> loss is nan at step 1
+"""
+
+
+def write_log(directory: Path, model: int, text: str) -> None:
+    log = directory.parents[1] / "logs" / "pretrain" / "data_1" / f"model_{model}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text(text)
+
+
+def test_a_run_whose_log_ends_with_an_error_has_failed_and_is_told_with_its_end(
+    directory: Path,
+) -> None:
+    write_json(directory / "model_2" / "resume" / "progress.json", told())
+    write_log(directory, 2, ERROR)
+    page = live_page(read_study(["mine.yaml"]), "mine", NOW)
+    assert "2 runs: 1 failed, 1 waiting." in page
+    assert "Failed: pretrain data 1 model 2." in page
+    assert "its &lt;eval&gt; loss is nan at step 1</pre>" in page
+
+
+@pytest.mark.parametrize(
+    ("log", "state"),
+    [
+        ("12:00:00  executor eager\n", "running"),
+        (f"{ERROR}12:00:05  executor eager\n", "running"),  # it could do without what failed
+    ],
+)
+def test_a_log_that_goes_on_is_no_failure(directory: Path, log: str, state: str) -> None:
+    write_json(directory / "model_2" / "resume" / "progress.json", told())
+    write_log(directory, 2, log)
+    assert look(read_study(["mine.yaml"]), NOW)[0].state == state
+
+
+def test_a_run_that_is_done_has_not_failed_whatever_its_log_says(directory: Path) -> None:
+    finish(directory / "model_2")
+    write_log(directory, 2, ERROR)
+    assert look(read_study(["mine.yaml"]), NOW)[0].state == "done"
+
+
+def test_the_time_left_goes_by_the_estimate_then_by_the_speeds_so_far(directory: Path) -> None:
+    study = read_study(["mine.yaml"])
+    small, large = ("pretrain/data_1/model_2", "pretrain/data_1/model_4")
+    expected = {small: 100.0, large: 300.0}
+
+    def left() -> tuple[float, str]:
+        return progress_of(look(study, NOW), expected)
+
+    assert left() == (
+        0.0,
+        "No training runs; one after the other take 6 min 40 s, by the estimate for a CPU core.",
+    )
+    half = told(step=550) | {"steps_per_second": 5.5}  # 200 s for all, twice the estimate
+    write_json(directory / "model_2" / "resume" / "progress.json", half)
+    done, words = left()
+    assert done == pytest.approx(50 / 400)
+    assert words == "About 11 min 40 s left with one training at a time, by the speeds so far."
+    write_json(directory / "model_4" / "resume" / "progress.json", half)
+    assert left()[1] == "About 1 min 40 s left with 2 trainings at a time, by the speeds so far."
+    for model in (2, 4):
+        finish(directory / f"model_{model}")
+    assert left() == (1.0, "All runs are done; figures and tables follow.")
+
+
+def test_a_baseline_that_is_there_is_drawn_and_stands_in_the_verdict(directory: Path) -> None:
+    finish(directory / "model_4")
+    table = directory.parents[1] / "data" / "1" / "baselines.csv"
+    table.parent.mkdir(parents=True)
+    study = read_study(["mine.yaml"])
+    assert "baseline 0.310" not in live_page(study, "mine", NOW)
+    columns = "phase,data,domain,operation,modulo,label,answer,equations,accuracy,train_accuracy"
+    table.write_text(f"{columns}\npretrain,1,,,,,,100,0.31,0.3\n")
+    page = live_page(study, "mine", NOW)
+    assert '"baseline 0.310"' in page
+    assert "against 0.310 on data 1" in page
+
+
+def test_the_live_view_needs_no_torch() -> None:
+    code = "import sys, gpt_math_domains.pages.watch; assert 'torch' not in sys.modules"
+    scripts = Path(watch.__file__).parents[2]
+    subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(scripts)}, check=True)
 
 
 def test_runs_at_points_of_a_grid_are_counted_and_stand_in_the_progress(

@@ -85,9 +85,8 @@ def test_an_edit_of_labels_figures_or_configuration_does_not_retrain() -> None:
 
 
 def test_the_page_brings_its_template() -> None:
-    assert {"pages/index.py", "pages/index.html.jinja", "figures/drawing.js"} <= names_of(
-        "write_index.py"
-    )
+    brought = {"pages/index.html.jinja", "pages/parts.css", "figures/drawing.js"}
+    assert brought | {"pages/index.py"} <= names_of("write_index.py")
     assert "pages/index.html.jinja" not in names_of("plot_curves.py")
 
 

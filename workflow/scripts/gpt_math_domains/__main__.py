@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="gpt-math-domains", description="What to do with the results of a study."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_add_ask, _add_cards, _add_compare, _add_events, _add_watch):
+    for add in (_add_ask, _add_cards, _add_compare, _add_events, _add_open, _add_tell, _add_watch):
         add(commands)
     told = parser.parse_args(arguments)
     run: Callable[[argparse.Namespace], int] = told.run
@@ -104,10 +105,54 @@ def _events(told: argparse.Namespace) -> int:
     return 0
 
 
+CONFIGFILES = "as after snakemake's --configfile"
+
+
+def _add_open(commands: Commands) -> None:
+    about = "open the page of a finished study in a browser, or say where it is"
+    parser = commands.add_parser("open", help=about, description=f"{about.capitalize()}.")
+    parser.add_argument("configfile", nargs="*", help=CONFIGFILES)
+    parser.set_defaults(run=_open)
+
+
+def _open(told: argparse.Namespace) -> int:
+    import webbrowser
+
+    from gpt_math_domains.results.headline import page_of
+    from gpt_math_domains.study.layers import read_study
+
+    page = page_of(read_study(told.configfile).pathvars.results)
+    shown = webbrowser.open(page.resolve().as_uri())
+    print(f"{page} {'is shown' if shown else 'is the page; no browser was found here'}")
+    return 0
+
+
+def _add_tell(commands: Commands) -> None:
+    about = "tell in short what a finished study found, and where"
+    tell = commands.add_parser("tell", help=about, description=f"{about.capitalize()}.")
+    tell.add_argument("configfile", nargs="*", help=CONFIGFILES)
+    tell.set_defaults(run=_tell)
+
+
+def _tell(told: argparse.Namespace) -> int:
+    from textwrap import fill
+
+    from gpt_math_domains.results.headline import page_of, verdict
+    from gpt_math_domains.study.layers import read_study
+
+    results = read_study(told.configfile).pathvars.results
+    page = page_of(results)
+    for sentence in verdict(results):
+        print(fill(sentence, width=88, subsequent_indent="  "))
+    configured = f" CONFIG={shlex.quote(' '.join(told.configfile))}" if told.configfile else ""
+    print(f"\nThe page: {page}\nNext: make open{configured}")
+    return 0
+
+
 def _add_watch(commands: Commands) -> None:
     about = "show a study in a browser while it runs"
     watch = commands.add_parser("watch", help=about, description=f"{about.capitalize()}.")
-    watch.add_argument("configfile", nargs="*", help="as after snakemake's --configfile")
+    watch.add_argument("configfile", nargs="*", help=CONFIGFILES)
     watch.add_argument("--port", type=int, default=8000, help="0 takes any; default 8000")
     watch.set_defaults(run=_watch)
 

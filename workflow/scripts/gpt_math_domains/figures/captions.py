@@ -74,8 +74,13 @@ def caption_of(name: str) -> str:
     return _CAPTIONS[ending] + (_MENU if menu else "")
 
 
+def page_of(name: str) -> str:
+    """Return the page of the study that shows a figure."""
+    return "made.html" if name in ("rules", "timeline") else "index.html"
+
+
 def anchor_of(name: str) -> str:
-    """Return where the study's page has a figure: losses and overviews are with the accuracy."""
+    """Return where that page has a figure: losses and overviews are with the accuracy."""
     for ending in (*(f"_eval_{accuracy}" for accuracy in ACCURACY.values()), "_eval_loss"):
         name = name.removesuffix(ending)
     return f"figure-{name}"

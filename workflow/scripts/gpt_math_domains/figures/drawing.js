@@ -176,17 +176,22 @@ const Drawing = (() => {
     return false;
   }
 
-  // The choice of linear or logarithmic steps is that of all figures of the page.
-  function tellOthers(place, { menu, button }) {
+  // The choice of linear or logarithmic steps is that of all figures of the page, those too that are
+  // drawn later.
+  let chosen = null;
+
+  function choose(place) {
+    ((place.layout || {}).updatemenus || []).forEach((menu, number) => {
+      const active = menu.buttons.findIndex(({ label }) => label === chosen);
+      if (menu.type !== "buttons" || active < 0 || menu.active === active) return;
+      Plotly.relayout(place, { ...menu.buttons[active].args[0], [`updatemenus[${number}].active`]: active });
+    });
+  }
+
+  function chooseFor(place, { menu, button }) {
     if (menu.type !== "buttons") return;
-    for (const other of all()) {
-      const menus = other.dataset.drawn && other !== place ? other.layout.updatemenus || [] : [];
-      menus.forEach((own, number) => {
-        const active = own.buttons.findIndex(({ label }) => label === button.label);
-        if (own.type !== "buttons" || active < 0 || own.active === active) return;
-        Plotly.relayout(other, { ...own.buttons[active].args[0], [`updatemenus[${number}].active`]: active });
-      });
-    }
+    chosen = button.label;
+    all().filter((other) => other.dataset.drawn && other !== place).forEach(choose);
   }
 
   function read(place) {
@@ -205,9 +210,10 @@ const Drawing = (() => {
     Plotly.newPlot(place, data, { ...layout, uirevision: "kept" }, config);
     describe(place);
     place.on("plotly_afterplot", () => describe(place));
-    place.on("plotly_buttonclicked", (event) => tellOthers(place, event));
+    place.on("plotly_buttonclicked", (event) => chooseFor(place, event));
     place.on("plotly_legendclick", (event) => turn(place, event));
     place.on("plotly_legenddoubleclick", (event) => !(event.data[event.curveNumber].meta || {}).switch);
+    choose(place);
     makeRoom(place);
   }
 

@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from gpt_math_domains.figures.captions import anchor_of, caption_of
+from gpt_math_domains.figures.captions import anchor_of, caption_of, page_of
 from gpt_math_domains.files import write_text
 
 _DESCRIBED = 12  # traces at most
@@ -111,7 +111,7 @@ def templates(directory: Path) -> Environment:
 def write_figure(figure: go.Figure, path: str | Path, plotly_js: str = "plotly.min.js") -> None:
     """Write a figure as a page of its own; the same figure gives the same bytes.
 
-    Its name decides the caption, and where its link back to the study's page leads.
+    Its name decides the caption, and where its link back to the study leads.
 
     Args:
         figure: the figure.
@@ -123,7 +123,7 @@ def write_figure(figure: go.Figure, path: str | Path, plotly_js: str = "plotly.m
     text = page.render(
         title=drawing.title,
         caption=caption_of(name),
-        study=f"../index.html#{anchor_of(name)}",
+        study=f"../{page_of(name)}#{anchor_of(name)}",
         plotly_js=plotly_js,
         script=drawing_script(),
         figure=figure_element(drawing, "figure", toolbar=True),

@@ -14,7 +14,8 @@ from gpt_math_domains.results.rules import read_graph
 Edge = tuple[str, str]
 
 _WIDE = 14  # characters
-_BOX = 0.4  # of a column, from the middle of a box to where arrows end
+_HEAD = 0.4  # of a column, from the middle of a box to the heads of arrows that lead into it
+_TURN = 0.46  # and to where they turn towards it
 _COLUMN = 100  # pixels, at least
 
 
@@ -33,19 +34,21 @@ def rule_graph(edges: list[Edge], title: str) -> go.Figure:
     """
     columns = _columns(edges)
     paths, places = _place(reduced(edges), columns)
-    lines: list[tuple[float | None, float | None]] = []
+    lines: list[tuple[float | None, float | None, int]] = []
     for path in paths:
         x, y = places[path[-1]]
-        lines += [*(places[point] for point in path[:-1]), (x - _BOX, y), (None, None)]
-    sizes = [0 if after[0] is not None else 9 for _, after in pairwise(lines)] + [0]
+        before = [(*places[point], 0) for point in path[:-1]]
+        # Boxes are narrower than arrows leave room for, and lie over the rest of the line.
+        lines += [*before, (x - _TURN, y, 0), (x - _HEAD, y, 9), (x, y, 0), (None, None, 0)]
     figure = go.Figure()
     figure.add_scatter(
-        x=[x for x, _ in lines],
-        y=[y for _, y in lines],
+        x=[x for x, _, _ in lines],
+        y=[y for _, y, _ in lines],
         mode="lines+markers",
         line={"color": "#999999", "width": 1.5},
-        # A head at the end of each arrow, turned the way that the arrow goes.
-        marker={"color": "#888888", "symbol": "arrow", "angleref": "previous", "size": sizes},
+        # Turned the way that the arrow goes.
+        marker={"color": "#888888", "symbol": "arrow", "angleref": "previous"}
+        | {"size": [size for _, _, size in lines]},
         hoverinfo="skip",
         showlegend=False,
     )

@@ -1,7 +1,6 @@
 """The study's page: its question, what was run, what came out, and where that comes from."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +8,9 @@ import pandas as pd
 
 from gpt_math_domains.data.manifest import read_sizes
 from gpt_math_domains.data.vocabulary import POSITIONS
-from gpt_math_domains.figures.captions import anchor_of, caption_of
-from gpt_math_domains.figures.drawing import (
-    Drawing,
-    drawing_script,
-    figure_element,
-    read_drawing,
-    templates,
-)
-from gpt_math_domains.files import read_json, write_text
-from gpt_math_domains.jobs.record import difference
+from gpt_math_domains.figures.drawing import Drawing, drawing_script, read_drawing, templates
+from gpt_math_domains.files import write_text
+from gpt_math_domains.pages.parts import cell, figure_of, making, read_record, table
 from gpt_math_domains.results.examples import Examples, read_examples
 from gpt_math_domains.results.findings import COMPARISONS, find
 from gpt_math_domains.results.grid import grid_keys
@@ -26,14 +18,7 @@ from gpt_math_domains.results.metrics import read_metrics
 from gpt_math_domains.results.reference import read_comparison
 from gpt_math_domains.results.statistics import THRESHOLDS
 from gpt_math_domains.results.summary import own_runs, read_summary
-from gpt_math_domains.run import (
-    ACCURACY,
-    PROTOCOLS,
-    RUN,
-    ModelSize,
-    describe_point,
-    require_place,
-)
+from gpt_math_domains.run import PROTOCOLS, RUN, ModelSize
 
 _HERE = Path(__file__).parent
 _MODEL = [
@@ -61,41 +46,6 @@ _DATA = [
     "valid",
 ]
 _DOMAIN = ["domain", "labels", "file"]
-_TRAINING = [
-    *RUN,
-    "num_train_epochs",
-    "eval_steps",
-    "batch_size",
-    "learning_rate",
-    "weight_decay",
-    "gradient_accumulation_steps",
-    "num_warmup_steps",
-    "shuffle",
-    "lr_scheduler_type",
-    "max_grad_norm",
-    "adam_beta1",
-    "adam_beta2",
-    "adam_epsilon",
-    "weight_decay_on",
-    "train_eval_rows",
-    "checkpoints",
-    "finetune_from",
-]
-_KEYS = {*RUN, "pretrained", "random"}  # of a row; on a phone, numbers stand before them
-_NULL = {"max_grad_norm": "none", "train_eval_rows": "all"}  # what these mean where they are null
-_PROVENANCE = [
-    *RUN,
-    "point",
-    "device",
-    "precision",
-    "execution",
-    "threads",
-    "python",
-    "torch",
-    "numpy",
-    "code",
-    "commit",
-]
 
 
 def write_index(
@@ -134,7 +84,6 @@ def write_index(
             of a run that is not the study's.
         KeyError: `study` lacks a key.
     """
-    told = [_read_record(Path(path), study) for path in records]
     page = render(
         {**study, **_sizes(study, manifests)},
         read_metrics(pretrain_csv),
@@ -146,7 +95,7 @@ def write_index(
             ]
             for section, paths in figures.items()
         },
-        told,
+        [read_record(path, study) for path in records],
         None if comparison_csv is None else read_comparison(comparison_csv),
         examples=None if equations is None else read_examples(equations, labels),
     )
@@ -203,23 +152,21 @@ def render(
             configuration=_configuration(study),
             commits=_commits(runs),
             examples=_examples(study, examples),
-            sources=study["pretrain_seeds"],
             tables=[
-                _table("Models", _MODEL, _versions("model", study["models"])),
-                _table("Data", _DATA, _versions("data", study["data"]), fold=True),
-                _table("Domains", _DOMAIN, _versions("domain", study["domains"])),
-                _table("Grid", ["key", "values"], _grid(study.get("grid", {}))),
+                table("Models", _MODEL, _versions("model", study["models"])),
+                table("Data", _DATA, _versions("data", study["data"]), fold=True),
+                table("Domains", _DOMAIN, _versions("domain", study["domains"])),
+                table("Grid", ["key", "values"], _grid(study.get("grid", {}))),
             ],
-            training=_table("Training", _TRAINING, study["training"], fold=True),
             figures={
-                section: [_shown(name, drawing) for name, drawing in shown]
-                for section, shown in figures.items()
+                section: [figure_of(name, drawing) for name, drawing in drawings]
+                for section, drawings in figures.items()
             },
             told=told,
             comparisons=_comparisons(told.comparisons),
             results=_results(summary),
             reference=_reference(comparison),
-            provenance=_table("Provenance", _PROVENANCE, runs, fold=True),
+            made=making(study, runs),
         )
     )
 
@@ -275,7 +222,7 @@ def _examples(study: Mapping[str, Any], examples: Examples | None) -> dict[str, 
             number for number, settings in data.items() if settings.get("split") == "shared"
         ],
         "tables": [
-            _table(caption, list(rows[0]), rows)
+            table(caption, list(rows[0]), rows)
             for caption, rows in (("Without a modulus", plain), ("With a modulus", modular))
             if rows
         ],
@@ -313,90 +260,14 @@ def _versions(name: str, section: Mapping[Any, Mapping[str, Any]]) -> list[dict[
 def _grid(values: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
     """Return the keys of a grid with their values in words."""
     return [
-        {"key": key, "values": ", ".join(_cell(value, key) or "null" for value in tried)}
+        {"key": key, "values": ", ".join(cell(value, key) or "null" for value in tried)}
         for key, tried in values.items()
     ]
 
 
-def _table(
-    caption: str,
-    columns: Sequence[str],
-    rows: Iterable[Mapping[str, Any]],
-    fold: bool | Collection[str] = False,
-) -> dict[str, Any]:
-    """Return a table of text, without the columns that are empty in every row.
-
-    With `fold`, columns (or those that it names) with one value in all of several rows are told
-    once, in `common`; the keys of a run stay.
-    """
-    folded = columns if fold is True else fold or ()
-    cells = [
-        [_cell(row[column], column) if column in row else "" for column in columns] for row in rows
-    ]
-    kept, common = [], []
-    for place, column in enumerate(columns):
-        values = {row[place] for row in cells}
-        if values <= {""}:
-            continue
-        if column in folded and column not in RUN and len(cells) > 1 and len(values) == 1:
-            common.append((column, values.pop()))
-        else:
-            kept.append(place)
-    return {
-        "caption": caption,
-        "keys": [columns[i] for i in kept if columns[i] in _KEYS],
-        "columns": [columns[i] for i in kept],
-        "rows": [[row[i] for i in kept] for row in cells],
-        "common": common,
-    }
-
-
-def _cell(value: Any, column: str) -> str:
-    """Return a value as people read it."""
-    if isinstance(value, Mapping):
-        named = {key: _cell(part, key) for key, part in value.items() if part}
-        return "; ".join(f"{key} {part}" for key, part in named.items())
-    if isinstance(value, list):
-        return ", ".join(map(str, value))
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if pd.isna(value):
-        return _NULL.get(column, "")
-    if isinstance(value, float):
-        return f"{value:g}"
-    if isinstance(value, int) and column not in RUN:  # versions are names, not numbers
-        return f"{value:,}"
-    return str(value)
-
-
-def _shown(name: str, drawing: Drawing) -> dict[str, Any]:
-    """Return a figure's element and the words around it."""
-    # Zooming is for the figure's own page: here, a finger on a figure scrolls.
-    # There are no buttons of plotly's either, so the title moves up.
-    margin = drawing.layout.get("margin", {})
-    layout = drawing.layout | {
-        "dragmode": False,
-        "font": drawing.layout.get("font", {}) | {"size": 12},
-        "title": drawing.layout.get("title", {}) | {"font": {"size": 15}},
-        "margin": margin | {"t": margin.get("t", 80) - 35},
-    }
-    base = next((name.removesuffix(f"_eval_{m}") for m in ACCURACY.values() if m in name), None)
-    pages = {"larger": name}
-    if base:
-        pages |= {"loss": f"{base}_eval_loss", "all metrics": base}
-    return {
-        "title": drawing.title,
-        "description": drawing.description,
-        "links": {text: f"plots/{page}.html" for text, page in pages.items()},
-        "caption": caption_of(name),
-        "anchor": anchor_of(name),
-        "element": figure_element(replace(drawing, layout=layout), name),
-    }
-
-
 def _comparisons(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return what pretraining changes as a table of text."""
-    return _table("Pretrained and random starts compared", list(rows[0]) if rows else [], rows)
+    return table("Pretrained and random starts compared", list(rows[0]) if rows else [], rows)
 
 
 def _reference(comparison: pd.DataFrame | None) -> dict[str, Any]:
@@ -413,7 +284,7 @@ def _reference(comparison: pd.DataFrame | None) -> dict[str, Any]:
                 | {"in standard errors": f"{row['standard_errors']:.1f}" if known else ""}
                 | {"seeds": row["seeds"]}
             )
-    return _table("Reference and reproduced", list(rows[0]) if rows else [], rows)
+    return table("Reference and reproduced", list(rows[0]) if rows else [], rows)
 
 
 def _results(summary: pd.DataFrame) -> list[dict[str, Any]]:
@@ -446,7 +317,7 @@ def _results(summary: pd.DataFrame) -> list[dict[str, Any]]:
         if runs["baseline"].notna().all():
             told.append(f"baseline {runs['baseline'].iloc[0]:.3f}")
         tables.append(
-            _table(f"Results: {place}", list(rows[0]), rows, fold=("baseline", "steps", "seeds"))
+            table(f"Results: {place}", list(rows[0]), rows, fold=("baseline", "steps", "seeds"))
             | {"heading": f"{place}: {', '.join(told)}"}
         )
     return tables
@@ -458,49 +329,3 @@ def _interval(row: Mapping[Any, Any], name: str, digits: str, between: str) -> s
     if pd.isna(low):
         return f"{mean:{digits}}"
     return f"{mean:{digits}} [{low:{digits}}{between}{high:{digits}}]"
-
-
-def _read_record(path: Path, study: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a record tells, as `read_provenance` does, of a run of the study.
-
-    Raises:
-        ValueError: the file is no record, or tells of a run with other settings or seeds.
-    """
-    told, record = read_provenance(path), read_json(path)
-    if told["point"]:  # its settings are in its name
-        return told
-    for run in study["training"]:
-        if any(run.get(key) != record["run"].get(key) for key in RUN):
-            continue
-        seeds = study["seeds"]
-        if run["phase"] == "pretrain":
-            seeds = list(dict.fromkeys(study["pretrain_seeds"] or seeds))
-        planned = {
-            "model": study["models"][run["model"]],
-            "seeds": seeds,
-            "settings": {key: value for key, value in run.items() if key not in RUN},
-        }
-        if why := difference(record, planned):
-            raise ValueError(f"{path}: is not of this study: {why}")
-    return told
-
-
-def read_provenance(path: str | Path) -> dict[str, Any]:
-    """Return what a run's record tells, without what differs when the run is repeated.
-
-    Raises:
-        ValueError: the file is no such record.
-    """
-    record = read_json(path)
-    try:
-        git: Any = {"commit": "", "dirty": False} if record["git"] is None else record["git"]
-        told = record | record["versions"] | record["run"]
-        require_place(Path(path), record["run"] | {"point": record.get("point", "")})
-        told["point"] = describe_point(str(record.get("point", "")))
-        return {name: told[name] for name in _PROVENANCE[:-1]} | {
-            "commit": git["commit"][:12] + (" and changes" if git["dirty"] else "")
-        }
-    except (KeyError, TypeError):
-        raise ValueError(
-            f"{path}: expected a run's record, with run, versions, git, {', '.join(_PROVENANCE)}"
-        ) from None

@@ -1,7 +1,7 @@
 """The page of a study that still runs, for a browser on this machine: `make watch`.
 
-Reads what trainings leave behind, metrics of those that are done and `resume/progress.json` of the
-others, and writes nothing: neither trainings nor Snakemake notice.
+Reads what trainings leave behind, metrics of those that are done and `resume/progress.json` and
+logs of the others, and writes nothing: neither trainings nor Snakemake notice.
 """
 
 import re
@@ -18,6 +18,7 @@ from http.server import (  # noqa: TID251 - listens, on this machine alone
 )
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pandas as pd
@@ -29,7 +30,9 @@ from gpt_math_domains.figures.looks import finetune_title, pretrain_title
 from gpt_math_domains.files import read_json
 from gpt_math_domains.jobs.logs import say
 from gpt_math_domains.jobs.progress import FILE, describe_run, duration
-from gpt_math_domains.pages.index import read_provenance, render
+from gpt_math_domains.pages.index import render
+from gpt_math_domains.pages.parts import read_provenance
+from gpt_math_domains.results.baselines import overall, read_baselines
 from gpt_math_domains.results.metrics import columns, read_metrics
 from gpt_math_domains.results.summary import summarize
 from gpt_math_domains.results.tables import empty_table, typed
@@ -43,14 +46,16 @@ from gpt_math_domains.run import (
     describe_point,
     is_number,
 )
-from gpt_math_domains.study.config import Study, load_study
-from gpt_math_domains.study.layers import lay, read_layer
+from gpt_math_domains.study.config import Study
+from gpt_math_domains.study.layers import read_study
+from gpt_math_domains.study.plan import all_runs, estimated_seconds
 
-DEFAULT = Path("config") / "config.yaml"  # of the directory, else of this repository
 SECONDS = 3  # between two looks at the files, and of the browser at the page
 SILENT_SECONDS = 120  # without a sign, a training may have ended; compiling takes half as long
 REQUEST_SECONDS = 10.0
 HOST = "127.0.0.1"
+LOG_BYTES, LOG_LINES = 20_000, 8  # of a log: what is read of its end, and shown
+TRACEBACK = "Traceback (most recent call last):"
 
 
 @dataclass(frozen=True)
@@ -59,16 +64,19 @@ class Seen:
 
     Attributes:
         run: its keys, and `point`, that of the grid, as in `run.DIRECTORIES`.
-        state: `waiting`, `running`, `silent`, `done`, or what is wrong with its files.
+        directory: of the run, below that of the results.
+        state: `waiting`, `running`, `silent`, `failed`, `done`, or what is wrong with its files.
         metrics: so far; None without an evaluation.
         step: optimizer steps done; None while it waits.
         total_steps: of the run, where that is known.
         steps_per_second: while it runs.
         told: when it last gave a sign, in seconds since 1970; 0 if it never did.
         record: its record, once it is done.
+        fault: the last lines of its log, if it has failed.
     """
 
     run: Mapping[str, Any]
+    directory: str
     state: str
     metrics: pd.DataFrame | None = None
     step: int | None = None
@@ -76,6 +84,20 @@ class Seen:
     steps_per_second: float | None = None
     told: float = 0.0
     record: Path | None = None
+    fault: tuple[str, ...] = ()
+
+    @property
+    def share(self) -> float:
+        """How much of its steps are done, from 0 to 1."""
+        return (self.step or 0) / self.total_steps if self.total_steps else 0.0
+
+    def slowness(self, expected: float) -> float | None:
+        """Return the seconds that it takes for each one expected, where that is known."""
+        if self.state == "running" and self.steps_per_second and self.total_steps:
+            return self.total_steps / self.steps_per_second / expected
+        if self.state == "done" and self.metrics is not None:
+            return max(float(self.metrics["seconds"].max()), 1e-9) / expected
+        return None
 
     def row(self, now: float) -> dict[str, Any]:
         """Return what the page's table of progress tells of the run."""
@@ -84,7 +106,6 @@ class Seen:
             left = duration((self.total_steps - (self.step or 0)) / self.steps_per_second)
         state = f"silent for {duration(now - self.told)}" if self.state == "silent" else self.state
         speed = f"{self.steps_per_second:,.1f}" if self.steps_per_second else ""
-        share = (self.step or 0) / self.total_steps if self.total_steps else 0.0
         return {
             "name": describe_run(self.run),
             **{key: "" if self.run[key] is None else self.run[key] for key in RUN},
@@ -94,27 +115,58 @@ class Seen:
             "steps": "" if self.total_steps is None else f"{self.total_steps:,}",
             "steps/s": speed,
             "time left": left,
-            "share": share,
+            "share": self.share,
         }
 
 
 def look(study: Study, now: float) -> list[Seen]:
     """Look at the files of every run of a study."""
-    keys = [{key: run[key] for key in RUN} | {"point": ""} for run in study.runs()]
-    keys += [found.wildcards for found in study.grid_runs() if found.point]
     results = Path(study.pathvars.results)
-    return [_look_at(run, results / DIRECTORIES[run["phase"]].format(**run), now) for run in keys]
+    return [_look_at(run.wildcards, results, now) for run in all_runs(study)]
 
 
-def live_page(study: Study, name: str, now: float) -> str:
+def progress_of(seen: Sequence[Seen], expected: Mapping[str, float]) -> tuple[float, str]:
+    """Return how much of a study's training is done, from 0 to 1, and what is left in words.
+
+    Runs count by the seconds that are expected of them. What is left goes by the speeds so far,
+    where there are any: those of a run itself, or else the median of the others.
+
+    Args:
+        seen: the runs.
+        expected: of each run by its directory; see `plan.estimated_seconds`.
+    """
+    shares = [(run.share, expected[run.directory]) for run in seen]
+    done = sum(share * seconds for share, seconds in shares) / sum(expected.values())
+    if all(run.state == "done" for run in seen):
+        return 1.0, "All runs are done; figures and tables follow."
+    speeds = [run.slowness(expected[run.directory]) for run in seen]
+    usual = median([speed for speed in speeds if speed is not None] or [1.0])
+    left = [
+        (1 - share) * seconds * (usual if speed is None else speed)
+        for (share, seconds), speed in zip(shares, speeds, strict=True)
+    ]
+    running = sum(run.state == "running" for run in seen)
+    basis = "by the speeds so far" if any(speeds) else "by the estimate for a CPU core"
+    if not running:
+        return done, f"No training runs; one after the other take {duration(sum(left))}, {basis}."
+    span = duration(max(sum(left) / running, *left))
+    at_once = f"{running} trainings at a time" if running > 1 else "one training at a time"
+    return done, f"About {span} left with {at_once}, {basis}."
+
+
+def live_page(
+    study: Study, name: str, now: float, expected: Mapping[str, float] | None = None
+) -> str:
     """Return the page of a study as far as it is.
 
     Args:
         study: its configuration.
         name: of the study.
         now: seconds since 1970.
+        expected: what `plan.estimated_seconds` tells of it, if that is known already.
     """
-    seen = look(study, now)
+    seen, known = look(study, now), _baselines(study)
+    share, left = progress_of(seen, estimated_seconds(study) if expected is None else expected)
     own = [run for run in seen if not run.run["point"]]
     done = {
         phase: _metrics(phase, [run for run in own if run.state == "done"]) for phase in ACCURACY
@@ -126,14 +178,25 @@ def live_page(study: Study, name: str, now: float) -> str:
         study.tables() | {"name": name},
         done["pretrain"],
         done["finetune"],
-        summarize(done.values()),
-        {phase: list(_figures(study, phase, drawn[phase])) for phase in ACCURACY},
+        summarize(done.values(), known),
+        {phase: list(_figures(study, phase, drawn[phase], known)) for phase in ACCURACY},
         [read_provenance(run.record) for run in seen if run.record],
         live={
             "told": f"{len(seen)} runs: {told}. Seen at {time.strftime('%H:%M:%S')}; findings and "
             "tables are of runs that are done."
             + (" Those of the grid are drawn when all are." if len(own) < len(seen) else ""),
             "seconds": SECONDS,
+            "share": share,
+            "left": left,
+            "failed": [
+                {
+                    "name": describe_run(run.run),
+                    "log": str(_log(Path(study.pathvars.results), run.directory)),
+                    "lines": run.fault,
+                }
+                for run in seen
+                if run.fault
+            ],
             "columns": [
                 *RUN,
                 *(["point"] if len(own) < len(seen) else []),
@@ -148,23 +211,51 @@ def live_page(study: Study, name: str, now: float) -> str:
     )
 
 
-_STATES = ("done", "running", "silent", "waiting")
+_STATES = ("done", "running", "silent", "failed", "waiting")
 
 
-def _look_at(run: Mapping[str, Any], directory: Path, now: float) -> Seen:
+def _log(results: Path, directory: str) -> Path:
+    return results / "logs" / f"{directory}.log"
+
+
+def _fault(path: Path) -> tuple[str, ...]:
+    """Return the last lines of a log that ends with an error, else nothing.
+
+    A job writes its log anew, so such a job has not begun again. What it notes has the time before
+    it, also after the traceback of something that it can do without.
+    """
+    if not path.is_file():
+        return ()
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - LOG_BYTES))
+        lines = file.read().decode("utf-8", "replace").splitlines()
+    if TRACEBACK not in lines:
+        return ()
+    after = lines[len(lines) - lines[::-1].index(TRACEBACK) :]
+    if any(re.match(r"\d\d:\d\d:\d\d  ", line) for line in after):
+        return ()
+    return tuple(lines[-LOG_LINES:])
+
+
+def _look_at(run: Mapping[str, Any], results: Path, now: float) -> Seen:
     """Return what is seen of a run; its files may come and go meanwhile."""
+    name = DIRECTORIES[run["phase"]].format(**run)
+    directory = results / name
     try:
         record = directory / RECORD
         metrics = _done(directory / METRICS, record)
         if metrics is not None:
             read_provenance(record)
             last = int(metrics["step"].max())
-            return Seen(run, "done", metrics, last, last, told=now, record=record)
+            return Seen(run, name, "done", metrics, last, last, told=now, record=record)
+        if fault := _fault(_log(results, name)):
+            return Seen(run, name, "failed", fault=fault)
         told, evaluations = _progress(directory / "resume" / FILE)
         rows = [row for found in evaluations for row in found.rows(run, told["seeds"])]
         known = columns(run["phase"])
         return Seen(
             run,
+            name,
             "running" if now - told["time"] < SILENT_SECONDS else "silent",
             typed(pd.DataFrame(rows), known) if rows else None,
             told["step"],
@@ -173,9 +264,9 @@ def _look_at(run: Mapping[str, Any], directory: Path, now: float) -> Seen:
             told["time"],
         )
     except FileNotFoundError:
-        return Seen(run, "waiting")
+        return Seen(run, name, "waiting")
     except (ValueError, TypeError, ArithmeticError, RecursionError, OSError) as error:
-        return Seen(run, f"unreadable: {' '.join(str(error).split())}")
+        return Seen(run, name, f"unreadable: {' '.join(str(error).split())}")
 
 
 _TOLD = ["seeds", "total_steps", "step", "steps_per_second", "time", "evaluations"]
@@ -251,34 +342,39 @@ def _metrics(phase: str, seen: Sequence[Seen]) -> pd.DataFrame:
     return joined.sort_values([*RUN, "seed", "step"], ignore_index=True)
 
 
-def _figures(study: Study, phase: str, runs: pd.DataFrame) -> Iterator[tuple[str, Drawing]]:
+def _baselines(study: Study) -> pd.DataFrame:
+    """Return the baselines that are there already."""
+    results, run = Path(study.pathvars.results), study.run
+    paths = [results / f"data/{data}/baselines.csv" for data in run.data]
+    paths += [
+        results / f"domains/{domain}/data_{data}/baselines.csv"
+        for domain in run.domains
+        for data in run.data
+    ]
+    return read_baselines(path for path in paths if path.is_file())
+
+
+def _figures(
+    study: Study, phase: str, runs: pd.DataFrame, baselines: pd.DataFrame
+) -> Iterator[tuple[str, Drawing]]:
     """Yield the learning curves of a phase, by the names of their pages."""
-    metric = ACCURACY[phase]
-    if phase == "pretrain":
-        for data in sorted(set(runs["data"])):
-            figure = learning_curves(
-                runs[runs["data"] == data],
-                metric,
-                study.figures.line_colors("pretrain"),
-                pretrain_title(data),
-            )
-            yield f"pretrain_{data}_eval_{metric}", drawing_of(figure)
-        return
-    for domain, data in sorted(set(zip(runs["domain"], runs["data"], strict=True))):
-        figure = learning_curves(
-            runs[(runs["domain"] == domain) & (runs["data"] == data)],
-            metric,
-            study.figures.line_colors("finetune"),
-            finetune_title(domain, data),
-        )
-        yield f"finetune_{domain}_pretrain_{data}_eval_{metric}", drawing_of(figure)
+    metric, colors = ACCURACY[phase], study.figures.line_colors(phase)
+    pretrains = phase == "pretrain"
+    for _, rows in runs.groupby(["domain", "data"], dropna=False):
+        run: dict[Any, Any] = rows.iloc[0].to_dict()
+        domain, data = run["domain"], run["data"]
+        name = f"pretrain_{data}" if pretrains else f"finetune_{domain}_pretrain_{data}"
+        title = pretrain_title(data) if pretrains else finetune_title(domain, data)
+        baseline = overall(baselines, run)
+        figure = learning_curves(rows, metric, colors, title, baseline=baseline)
+        yield f"{name}_eval_{metric}", drawing_of(figure)
 
 
 class Watch:
     """A study's page, made again when it is asked for and older than `SECONDS`."""
 
     def __init__(self, study: Study, name: str) -> None:
-        self._study, self._name = study, name
+        self._study, self._name, self._expected = study, name, estimated_seconds(study)
         self._lock = threading.Lock()
         self._page, self._made = b"", -float("inf")
 
@@ -286,7 +382,8 @@ class Watch:
         """Return the page."""
         with self._lock:
             if time.monotonic() - self._made >= SECONDS:
-                self._page = live_page(self._study, self._name, time.time()).encode()
+                page = live_page(self._study, self._name, time.time(), self._expected)
+                self._page = page.encode()
                 self._made = time.monotonic()
             return self._page
 
@@ -335,16 +432,6 @@ def serve(study: Study, name: str, port: int) -> ThreadingHTTPServer:
                 super().handle_error(request, client_address)
 
     return Server((HOST, port), Handler)
-
-
-def read_study(files: Sequence[str]) -> Study:
-    """Return the study that `snakemake --configfile` with these files runs.
-
-    Raises:
-        ConfigError: a file or the configuration is at fault.
-    """
-    default = DEFAULT if DEFAULT.is_file() else Path(__file__).parents[4] / DEFAULT
-    return load_study(lay({file: read_layer(file) for file in [str(default), *files]}))
 
 
 def watch(files: Sequence[str], port: int) -> None:

@@ -1,7 +1,7 @@
 """Configuration files, and how those given later are laid over those before them."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +10,23 @@ import yaml
 from gpt_math_domains.data.settings import DataSettings
 from gpt_math_domains.jobs.logs import shorten
 from gpt_math_domains.run import ACCURACY, RUN, Settings
-from gpt_math_domains.study.config import ConfigError, Study, printable
+from gpt_math_domains.study.config import ConfigError, Study, load_study, printable
 
 Layers = Mapping[str, Mapping[Any, Any]]
 """What each file or argument says, by its name, from the lowest to the highest."""
 
+DEFAULT = Path("config") / "config.yaml"  # of the directory, else of this repository
 VERSIONS = ["data", "models", "domains"]  # sections whose keys are numbers
+
+
+def read_study(files: Sequence[str]) -> Study:
+    """Return the study that `snakemake --configfile` with these files runs.
+
+    Raises:
+        ConfigError: a file or the configuration is at fault.
+    """
+    default = DEFAULT if DEFAULT.is_file() else Path(__file__).parents[4] / DEFAULT
+    return load_study(lay({file: read_layer(file) for file in [str(default), *files]}))
 
 
 def read_layer(path: str | Path) -> dict[Any, Any]:

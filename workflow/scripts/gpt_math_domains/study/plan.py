@@ -1,0 +1,66 @@
+"""What would run, and about how long that takes, in a few lines: `make plan`."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from gpt_math_domains.data.settings import DataSettings
+from gpt_math_domains.jobs.progress import duration
+from gpt_math_domains.run import DIRECTORIES
+from gpt_math_domains.study.config import Study
+from gpt_math_domains.study.estimate import has_cuda, training_seconds
+from gpt_math_domains.study.grid import GridRun
+from gpt_math_domains.study.layers import read_study
+
+_TRAININGS = {f"{phase}_model": phase for phase in DIRECTORIES}
+
+
+def all_runs(study: Study) -> Iterator[GridRun]:
+    """Yield every run of a study, its own before those at points of a grid."""
+    yield from study.own_runs()
+    yield from (run for run in study.grid_runs() if run.point)
+
+
+def estimated_seconds(study: Study) -> dict[str, float]:
+    """Return what each run takes on one core, roughly, by its directory below the results."""
+    return {
+        DIRECTORIES[run.run["phase"]].format(**run.wildcards): training_seconds(
+            DataSettings(**study.version("data", run.run["data"], run.point)),
+            study.version("models", run.run["model"], run.point),
+            study.training(**run.run, point=run.point),
+            len(study.run.seeds_of(run.run["phase"])),
+        )
+        for run in all_runs(study)
+    }
+
+
+def describe_plan(
+    files: Sequence[str], jobs: Iterable[tuple[str, Mapping[str, str]]]
+) -> Iterator[str]:
+    """Yield lines that tell what would run, and how long its trainings take on a CPU.
+
+    Args:
+        files: of the configuration, as after `snakemake --configfile`.
+        jobs: the rule and wildcards of each.
+    """
+    jobs = list(jobs)
+    counts = Counter(rule for rule, _ in jobs)
+    yield f"{len(jobs)} jobs would run:"
+    yield from (f"{count:6}  {rule}" for rule, count in counts.items())
+    trainings = [
+        DIRECTORIES[_TRAININGS[rule]].format(**wildcards)
+        for rule, wildcards in jobs
+        if rule in _TRAININGS
+    ]
+    if not trainings:
+        return
+    study = read_study(files)
+    if study.device == "cuda" or (study.device == "auto" and has_cuda()):
+        yield f"The {len(trainings)} trainings run on GPUs, of which there is no estimate."
+        return
+    known = estimated_seconds(study)
+    seconds = [known[directory] for directory in trainings]
+    yield (
+        f"The steps of {len(trainings)} trainings take about {duration(sum(seconds))} of one core, "
+        f"the longest {duration(max(seconds))}; each has a core of its own. To start, to compile "
+        "and to evaluate comes on top."
+    )
