@@ -32,8 +32,8 @@ TRACES = """plot => plot._fullData.map(trace => ({
 
 
 def pages(repository: Repository) -> list[Path]:
-    """Return the study's page and those of its figures."""
-    found = [repository.results / "index.html", *sorted(repository.results.glob("plots/*.html"))]
+    """Return the study's pages and those of its figures."""
+    found = [*sorted(repository.results.glob("*.html")), *repository.results.glob("plots/*.html")]
     assert len(found) > 12
     return found
 
@@ -67,7 +67,7 @@ def test_every_page_opens_without_a_fault_fits_the_screen_and_is_accessible(
     """Accessible is what axe-core finds no serious or critical fault in."""
     for path in pages(finished):
         with open_page(path, WIDTHS[width], scheme) as page:
-            is_index = path.name == "index.html"
+            is_index = path.parent == finished.results
             picture = screenshots / f"{path.stem}_{width}_{scheme}.png"
             page.screenshot(path=picture, full_page=is_index)
             [wide, window] = page.evaluate(
@@ -249,6 +249,19 @@ def test_the_choice_of_logarithmic_steps_is_that_of_all_figures_of_the_page(
         page.locator("#pretrain_4_eval_math_acc .updatemenu-button", has_text="log").click()
         for name in ("pretrain_4_eval_math_acc", "finetune_1_pretrain_5_labels"):
             page.wait_for_function(f"{name}._fullLayout.xaxis.type === 'log'")
+        page.locator("summary", has_text="Norms in pretraining").click()  # it is drawn now
+        page.wait_for_function("(window.pretrain_5_norms._fullLayout || {}).xaxis?.type === 'log'")
+
+
+def test_how_it_was_made_is_one_click_away_and_leads_back(
+    finished: Repository, open_page: Open
+) -> None:
+    with open_page(finished.results / "index.html") as page:
+        page.get_by_role("link", name="How it was made").first.click()
+        page.wait_for_url("**/made.html")
+        page.wait_for_function("document.querySelector('#timeline .main-svg')")
+        page.get_by_role("link", name="The study").click()
+        page.wait_for_url("**/index.html")
 
 
 def test_a_page_of_a_figure_leads_back_to_it(finished: Repository, open_page: Open) -> None:

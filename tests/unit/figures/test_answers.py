@@ -89,6 +89,7 @@ def test_a_cell_by_operands_is_one_pair_and_blank_where_the_split_has_none() -> 
     for a in range(4):
         for b in range(4):
             assert math.isnan(train.z[a][b]) != math.isnan(valid.z[a][b])
+    assert not any(axis.showgrid for axis in figure.select_xaxes())  # nothing shines through
 
 
 def test_a_menu_chooses_one_operation() -> None:

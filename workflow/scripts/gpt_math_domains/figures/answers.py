@@ -208,6 +208,7 @@ def _set_layout(figure: go.Figure, title: str, x_title: str, y_title: str) -> No
     rows = len(list(figure.select_yaxes())) // len(SPLITS)
     set_layout(figure, title, height=panel_height(rows))
     figure.update_layout(coloraxis=_SCALE)
-    figure.update_xaxes(showgrid=False, title_text=x_title, row=rows)
+    figure.update_xaxes(showgrid=False)  # it would show where there are no equations
+    figure.update_xaxes(title_text=x_title, row=rows)
     figure.update_yaxes(showgrid=False, autorange="reversed", automargin=True)
     figure.update_yaxes(title_text=y_title, col=1)

@@ -67,7 +67,8 @@ const Drawing = (() => {
     return data.map((trace) => {
       if (trace.showlegend === false) return trace;
       heading = (trace.legendgrouptitle || {}).text || heading;
-      return { ...trace, name: `${heading} ${trace.name ?? ""}`.trim(), legendgrouptitle: {} };
+      const above = trace.legendgroup ? heading : ""; // a baseline stands below no heading
+      return { ...trace, name: `${above} ${trace.name ?? ""}`.trim(), legendgrouptitle: {} };
     });
   }
 

@@ -1,5 +1,6 @@
 """The rules of the workflow and which uses whose files, as Snakemake tells them."""
 
+import re
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,7 +17,7 @@ Edge = tuple[str, str]
 _WIDE = 14  # characters
 _HEAD = 0.4  # of a column, from the middle of a box to the heads of arrows that lead into it
 _TURN = 0.46  # and to where they turn towards it
-_COLUMN = 100  # pixels, at least
+_COLUMN = 125  # pixels, at least: a box of the widest name, and room for arrows
 
 
 def rule_graph(edges: list[Edge], title: str) -> go.Figure:
@@ -58,9 +59,9 @@ def rule_graph(edges: list[Edge], title: str) -> go.Figure:
         figure.add_annotation(
             x=x,
             y=y,
-            text=_in_two_lines(text_of(rule)),
+            text=_in_lines(text_of(rule)),
             showarrow=False,
-            font={"size": 11},
+            font={"size": 10},
             bgcolor="#FFFFFF",
             bordercolor="#0072B2",
             borderpad=4,
@@ -88,13 +89,9 @@ def plot_rules(graph: str | Path, output: str | Path) -> None:
     write_figure(rule_graph(edges, "Rules"), output)
 
 
-def _in_two_lines(rule: str) -> str:
-    """Return a rule's name, broken at an underscore if it is wider than a column."""
-    breaks = [place for place, letter in enumerate(rule) if letter == "_"]
-    if len(rule) <= _WIDE or not breaks:
-        return rule
-    middle = min(breaks, key=lambda place: abs(place + 1 - len(rule) / 2))
-    return f"{rule[: middle + 1]}<br>{rule[middle + 1 :]}"
+def _in_lines(rule: str) -> str:
+    """Return a rule's name, broken at underscores where it is wider than a box shall be."""
+    return "<br>".join(re.findall(rf".{{1,{_WIDE}}}(?:(?<=_)|$)|[^_]+_?", rule))
 
 
 def _columns(edges: list[Edge]) -> dict[str, int]:
