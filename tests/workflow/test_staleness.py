@@ -123,7 +123,7 @@ NOTHING: set[str] = set()
 EVERYTHING = equations() | labels() | TRAINING | jobs("copy_plotly") | RULES
 
 STAGES = (
-    *("common", "data", "pretrain", "finetune", "metrics", "figures", "report"),
+    *("source", "common", "data", "pretrain", "finetune", "metrics", "figures", "report"),
     "interpretability",
 )
 SCRIPTS = "workflow/scripts"
