@@ -50,6 +50,17 @@ def test_the_report_has_every_figure_table_and_the_page_each_with_a_caption(
             assert (report / entry["data_uri"]).read_bytes() == original.read_bytes(), name
 
 
+def test_a_study_of_which_jobs_have_to_run_first_is_not_reported(
+    finished: Repository, tmp_path: Path
+) -> None:
+    archive = tmp_path / "report.zip"
+    other = {"pretrain": {"num_train_epochs": 3}}
+    ran = finished.snakemake("--report", str(archive), config=other)
+    assert ran.returncode != 0
+    assert re.search(r"--report: \d+ jobs of this study have to run first", ran.stdout)
+    assert not archive.exists()
+
+
 def test_every_file_stands_where_the_links_of_the_others_lead(report: Path) -> None:
     entries = shown(report)
     pages = [report / entry["data_uri"] for name, entry in entries.items() if "html" in name]
