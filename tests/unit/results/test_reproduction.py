@@ -8,6 +8,7 @@ import pytest
 
 from gpt_math_domains.results.metrics import read_metrics
 from gpt_math_domains.results.reference import compare, read_reference
+from gpt_math_domains.results.statistics import mean_interval
 
 DIRECTORY = Path(__file__).parents[3] / "docs" / "reproduction"
 PARTS = sorted(path.parent.name for path in DIRECTORY.glob("*/pretrain.csv"))
@@ -63,3 +64,37 @@ def test_each_table_has_the_record_of_its_runs(part: str) -> None:
         [record["run"]["data"], record["run"]["model"]]
     ]
     assert record["git"]["dirty"] is False
+
+
+def gains(part: str, operations: list[str]) -> pd.DataFrame:
+    """Return each seed's accuracy on mirrored and on other pairs of some operations."""
+    table = pd.read_csv(DIRECTORY / part / "mirrored.csv")
+    counts = table[table["operation"].isin(operations)].groupby(["seed", "pair"])
+    sums = counts[["equations", "right"]].sum()
+    return (sums["right"] / sums["equations"]).unstack()
+
+
+def test_what_mirrored_pairs_are_worth_is_what_the_tables_say() -> None:
+    page = (DIRECTORY / "README.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^\| ((?:add|multiply|subtract|divide).*) \|$", page, re.MULTILINE)
+    assert len(shown) == 6
+    for row in shown:
+        operations, *cells = row.split(" | ")
+        expected = []
+        for part in ("data_1_model_2", "data_1_model_2_shuffled"):
+            found = gains(part, operations.split(", "))
+            gain = mean_interval(found["mirrored"] - found["other"])
+            if not expected:
+                expected += [f"{found[kind].mean():.3f}" for kind in ("mirrored", "other")]
+            expected.append(f"{gain.mean:+.3f} ({gain.low:.3f} to {gain.high:.3f})")
+        assert cells == expected
+
+
+@pytest.mark.parametrize("part", ["data_1_model_2", "data_1_model_2_shuffled"])
+def test_mirrored_pairs_are_counted_as_the_last_evaluation_counts_them(part: str) -> None:
+    table = pd.read_csv(DIRECTORY / part / "mirrored.csv")
+    found = table.groupby("seed")[["equations", "right"]].sum()
+    metrics = read_metrics(DIRECTORY / part / "pretrain.csv")
+    last = metrics[metrics["step"] == metrics["step"].max()].set_index("seed")
+    assert (found["equations"] == 560).all()
+    assert (found["right"] / found["equations"]).tolist() == pytest.approx(last["math_acc"])
