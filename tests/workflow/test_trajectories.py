@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pandas as pd
+import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from gpt_math_domains.files import sha256
@@ -23,7 +24,8 @@ def test_checkpoints_along_training_load_are_recorded_and_judged(clone: Reposito
 
     run = clone.results / RUN
     recorded = json.loads((run / "run.json").read_text())["checkpoints"]
-    found = {str(path.relative_to(run)): sha256(path) for path in run.rglob("step_*/*.safetensors")}
+    files = [*run.rglob("step_*/model.safetensors"), *run.rglob("step_*/config.json")]
+    found = {str(path.relative_to(run)): sha256(path) for path in files}
     assert recorded == found
     assert {Path(name).parts[1] for name in found} >= {"step_0", "step_1", "step_16"}
 
@@ -51,10 +53,35 @@ def test_checkpoints_along_training_load_are_recorded_and_judged(clone: Reposito
     assert said in refused.stdout
 
 
+def test_finetuned_checkpoints_along_training_are_judged_by_label(clone: Repository) -> None:
+    keeping = {
+        "run": {"data": [4], "models": [2], "domains": [1], "protocols": ["scratch"]},
+        "finetune": {"checkpoints": "log", "train_eval_rows": None},
+    }
+    ran = clone.snakemake("trajectories", "--cores", "1", config=keeping)
+    assert ran.returncode == 0, ran.stdout
+    assert not (clone.results / "pretrain").exists()  # which keeps none, and `scratch` needs none
+
+    run = clone.results / "finetune/domain_1/data_4/model_2/scratch"
+    judged = pd.read_csv(run / "trajectory.csv")
+    assert set(judged["split"]) == {"train", "valid"}
+    evaluated = pd.read_csv(run / "labels.csv")
+    keys = ["seed", "step", "label", "accuracy"]
+    valid = judged.query("split == 'valid' and step > 0")
+    evaluated = evaluated[evaluated["step"].isin(valid["step"])]
+    assert len(valid) > 8
+    assert valid[keys].values.tolist() == evaluated[keys].values.tolist()
+    trained = judged.query("split == 'train'").groupby(["seed", "step"])["accuracy"].mean()
+    metrics = pd.read_csv(run / "metrics.csv").set_index(["seed", "step"])["train_domain_acc"]
+    both = trained.index.intersection(metrics.index)
+    assert trained[both].tolist() == pytest.approx(metrics[both].tolist())
+    assert clone.jobs_to_run("trajectories", config=keeping) == set()
+
+
 def test_a_study_that_keeps_none_is_told_what_to_set(untouched: Repository) -> None:
     ran = untouched.snakemake("trajectories", "--dry-run", smoke=False)
     assert ran.returncode != 0
-    assert "trajectories: no run keeps checkpoints; set pretrain.checkpoints" in ran.stdout
+    assert "trajectories: no run keeps checkpoints; set pretrain.checkpoints or" in ran.stdout
 
 
 def test_a_new_run_removes_the_checkpoints_of_the_one_before(clone: Repository) -> None:

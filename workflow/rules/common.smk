@@ -130,6 +130,7 @@ DATA = "<results>/{point}data/{data}"
 LABELS = "<results>/{point}domains/{domain}/data_{data}"
 PRETRAINED = f"<results>/{PRETRAIN}"
 FINETUNED = f"<results>/{FINETUNE}"
+RUN_DIRECTORIES = dict(pretrain=PRETRAINED, finetune=FINETUNED)
 
 # The seeds of each phase, and the seed of pretraining that each of finetuning starts from.
 SEEDS = {phase: STUDY.run.seeds_of(phase) for phase in DIRECTORIES}
@@ -365,21 +366,25 @@ def own_labels_file(wildcards):
 
 
 def trajectories(wildcards):
-    """Return the tables of all pretraining runs that keep checkpoints along training."""
-    runs = [
-        (run | {"point": ""}, run) for run in STUDY.runs() if run["phase"] == "pretrain"
-    ]
+    """Return the tables of all runs that keep checkpoints along training."""
+    runs = [(run | {"point": ""}, run) for run in STUDY.runs()]
     runs += [
         (run.wildcards, STUDY.training(**run.run, point=run.point))
-        for run in GRID_RUNS["pretrain"]
+        for found in GRID_RUNS.values()
+        for run in found
         if run.point
     ]
-    kept = [named for named, settings in runs if settings["checkpoints"] != "none"]
+    kept = [
+        f"{RUN_DIRECTORIES[named['phase']]}/trajectory.csv".format(**named)
+        for named, settings in runs
+        if settings["checkpoints"] != "none"
+    ]
     if not kept:
         raise WorkflowError(
-            "trajectories: no run keeps checkpoints; set pretrain.checkpoints"
+            "trajectories: no run keeps checkpoints; set pretrain.checkpoints or "
+            "finetune.checkpoints"
         )
-    return [f"{PRETRAINED}/trajectory.csv".format(**named) for named in kept]
+    return kept
 
 
 def chosen_equations(wildcards):

@@ -43,3 +43,31 @@ rule finetune_model:
         code=fingerprint("finetune_model.py"),
     script:
         "../scripts/finetune_model.py"
+
+
+# Asked for by name or as `trajectories`: of runs that keep checkpoints along training.
+rule judge_label_trajectory:
+    input:
+        train=of_data(f"{DATA}/train.csv"),
+        valid=of_data(f"{DATA}/valid.csv"),
+        vocabulary=of_data(f"{DATA}/vocabulary.json"),
+        manifest=of_data(f"{DATA}/manifest.json"),
+        train_labels=of_data(f"{LABELS}/train.csv"),
+        valid_labels=of_data(f"{LABELS}/valid.csv"),
+        labels_manifest=of_data(f"{LABELS}/manifest.json"),
+        record=f"{FINETUNED}/run.json",
+    output:
+        trajectory=f"{FINETUNED}/trajectory.csv",
+    log:
+        f"<logs>/{FINETUNE}_trajectory.log",
+    benchmark:
+        f"<benchmarks>/{FINETUNE}_trajectory.tsv"
+    conda:
+        f"../../envs/{TRAIN_ENV}.yaml"
+    threads: 1
+    params:
+        model=version("model", "models"),
+        seeds=SEEDS["finetune"],
+        code=fingerprint("judge_label_trajectory.py"),
+    script:
+        "../scripts/judge_label_trajectory.py"

@@ -80,7 +80,7 @@ def test_what_mirrored_pairs_are_worth_is_what_the_tables_say() -> None:
     assert len(shown) == 6
     for row in shown:
         operations, *cells = row.split(" | ")
-        expected = []
+        expected: list[str] = []
         for part in ("data_1_model_2", "data_1_model_2_shuffled"):
             found = gains(part, operations.split(", "))
             gain = mean_interval(found["mirrored"] - found["other"])

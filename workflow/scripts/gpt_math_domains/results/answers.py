@@ -10,6 +10,7 @@ from gpt_math_domains.data.vocabulary import OPERATIONS
 from gpt_math_domains.files import errors_name
 from gpt_math_domains.results.tables import (
     NUMBER,
+    RUN_COLUMNS,
     TEXT,
     WHOLE,
     WHOLE_OR_NOTHING,
@@ -45,6 +46,13 @@ TRAJECTORY_COLUMNS = {
     "operation": TEXT,
     "modulo": WHOLE_OR_NOTHING,
     "equations": WHOLE,
+    "accuracy": NUMBER,
+}
+LABEL_TRAJECTORY_COLUMNS = RUN_COLUMNS | {
+    "seed": WHOLE,
+    "step": WHOLE,
+    "split": TEXT,
+    "label": TEXT,
     "accuracy": NUMBER,
 }
 
@@ -83,6 +91,17 @@ def write_trajectory(frame: pd.DataFrame, path: str | Path) -> None:
         path: the CSV to publish.
     """
     write_table(typed(frame, TRAJECTORY_COLUMNS), path)
+
+
+def write_label_trajectory(frame: pd.DataFrame, path: str | Path) -> None:
+    """Write what a model knows of each label along training, a row for each seed, step and label.
+
+    Args:
+        frame: the columns `LABEL_TRAJECTORY_COLUMNS`: `accuracy` is the share of a split's
+            equations of which the label is told right.
+        path: the CSV to publish.
+    """
+    write_table(typed(frame, LABEL_TRAJECTORY_COLUMNS), path)
 
 
 def read_answers(inputs: Iterable[str | Path]) -> pd.DataFrame:

@@ -196,9 +196,9 @@ def kept_checkpoints(record: Path, seeds: Sequence[int]) -> dict[int, list[Path]
     sums = told.get("checkpoints") if isinstance(told, dict) else None
     if not isinstance(sums, dict):
         raise ValueError(f"{record}: names no checkpoints along training")
-    steps = set()
+    steps, files = set(), "|".join(map(re.escape, (CONFIG, WEIGHTS)))
     for name, recorded in sums.items():
-        known = re.fullmatch(r"seed_\d+/step_(\d+)/" + re.escape(WEIGHTS), name)
+        known = re.fullmatch(rf"seed_\d+/step_(\d+)/({files})", name)
         path = record.parent / name
         if known is None or not path.is_file() or sha256(path) != recorded:
             raise ValueError(f"{path}: is not the checkpoint that {record.name} names")

@@ -1,4 +1,4 @@
-"""Judging pretrained checkpoints equation by equation."""
+"""Judging checkpoints: pretrained ones equation by equation, finetuned ones label by label."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,22 +10,32 @@ import torch
 from numpy.typing import NDArray
 
 from gpt_math_domains.data.families import Parts, families_of, parts_of
-from gpt_math_domains.data.manifest import check_manifest
-from gpt_math_domains.data.tables import Equations, read_equations, require_known
+from gpt_math_domains.data.manifest import check_labelled, check_manifest
+from gpt_math_domains.data.tables import (
+    Equations,
+    read_equations,
+    read_labels,
+    require_known,
+)
 from gpt_math_domains.data.vocabulary import LONGEST, POSITIONS, Vocabulary, read_vocabulary
 from gpt_math_domains.files import errors_name
 from gpt_math_domains.results.answers import (
     SPLITS,
     describe_equations,
     write_answers,
+    write_label_trajectory,
     write_trajectory,
 )
-from gpt_math_domains.run import ModelSize
+from gpt_math_domains.run import EMBEDDING, ModelSize
 from gpt_math_domains.training.answers import answer_prompts, written_answers
-from gpt_math_domains.training.checkpoint import kept_checkpoints, read_checkpoints
+from gpt_math_domains.training.checkpoint import (
+    kept_checkpoints,
+    read_checkpoints,
+    read_classifiers,
+)
 from gpt_math_domains.training.model import Parameters
 from gpt_math_domains.training.stack import decide
-from gpt_math_domains.training.tasks import NextTokens
+from gpt_math_domains.training.tasks import DomainLabels, NextTokens
 
 
 def judge_answers(
@@ -141,6 +151,74 @@ def judge_trajectory(
                 frames.append(told.assign(accuracy=share))
     trajectory = pd.concat(frames, ignore_index=True)
     write_trajectory(trajectory.sort_values(["seed", "step"], kind="stable"), output)
+
+
+def judge_label_trajectory(
+    run: Mapping[str, Any],
+    seeds: Sequence[int],
+    record: str | Path,
+    *,
+    size: Mapping[str, Any],
+    train: str | Path,
+    valid: str | Path,
+    vocabulary: str | Path,
+    manifest: str | Path,
+    train_labels: str | Path,
+    valid_labels: str | Path,
+    labels_manifest: str | Path,
+    output: str | Path,
+    threads: int = 1,
+) -> None:
+    """Write how often a finetuned model tells each label right at its checkpoints along training.
+
+    As the evaluations of training do it, of the equations trained on too; see
+    `write_label_trajectory`.
+
+    Args:
+        run: the keys of the run.
+        seeds: of the run.
+        record: of the run, which names its checkpoints and their checksums; they are beside it.
+        size: the fields of `run.ModelSize` that do not follow from the data.
+        train: the equations trained on.
+        valid: the validation equations.
+        vocabulary: of both.
+        manifest: the checksums of these three.
+        train_labels: labels of the equations trained on.
+        valid_labels: labels of the validation equations.
+        labels_manifest: the checksums of these two, and of the equations that they are of.
+        output: the table.
+        threads: of the CPU.
+
+    Raises:
+        ValueError: a file is malformed, the checkpoints are of another size, vocabulary or of other
+            labels, or one is not what the record says.
+    """
+    prepare(threads, manifest, train=train, valid=valid, vocabulary=vocabulary)
+    labels_json = Path(labels_manifest)
+    check_manifest(labels_json, train=Path(train_labels), valid=Path(valid_labels))
+    check_labelled(labels_json, train=Path(train), valid=Path(valid))
+    kept = kept_checkpoints(Path(record), seeds)
+    if not kept:
+        raise ValueError(f"{record}: names no checkpoints along training")
+    known = read_vocabulary(vocabulary)
+    frames = []
+    for step, checkpoints in kept.items():
+        _, found = read_models(checkpoints, size, known)
+        parameters, _, told = read_classifiers(checkpoints)
+        dtype = parameters[EMBEDDING].dtype
+        files = ((train, train_labels), (valid, valid_labels))
+        for split, (path, labels_path) in zip(SPLITS, files, strict=True):
+            equations, _ = _read_equations(path, known)
+            names, labels = read_labels(labels_path)
+            if names != told:
+                raise ValueError(f"{checkpoints[0]}: tells {told}, but {labels_path} has {names}")
+            task = DomainLabels.of(equations, labels, known, "cpu", dtype)
+            _, right = decide(task, parameters, found)
+            for seed, shares in zip(seeds, right.double().mean(dim=1).tolist(), strict=True):
+                frame = pd.DataFrame({"label": names, "accuracy": shares})
+                frames.append(frame.assign(**run, seed=seed, step=step, split=split))
+    trajectory = pd.concat(frames, ignore_index=True)
+    write_label_trajectory(trajectory.sort_values(["seed", "step"], kind="stable"), output)
 
 
 def prepare(threads: int, manifest: str | Path, **files: str | Path) -> None:
