@@ -38,7 +38,7 @@ def test_the_report_has_every_figure_table_and_the_page_each_with_a_caption(
 ) -> None:
     promised = {
         str(path.relative_to(finished.results))
-        for pattern in ("index.html", "plots/*", "metrics/*")
+        for pattern in ("*.html", "plots/*", "metrics/*")
         for path in finished.results.glob(pattern)
     }
     entries = shown(report)

@@ -71,7 +71,7 @@ def test_the_results_are_the_promised_files_and_no_others(finished: Repository) 
         promised |= {f"plots/pretrain_{data}_{name}.html" for name in answers}
         figure = f"plots/finetune_1_pretrain_{data}"
         promised |= {f"{figure}_{name}.html" for name in ("labels", "transfer")}
-    bundled = {name for name in promised if name.startswith(("index", "metrics", "plots"))}
+    bundled = {name for name in promised if name.startswith(("index", "made", "metrics", "plots"))}
     promised |= {f"report/{name}" for name in (*bundled, "config.yaml", ".snakemake_timestamp")}
     for run in PRETRAINED + FINETUNED:
         promised |= {f"{run}/metrics.csv", f"{run}/run.json"}
