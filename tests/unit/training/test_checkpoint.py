@@ -26,6 +26,7 @@ from gpt_math_domains.data.vocabulary import Vocabulary
 from gpt_math_domains.files import sha256, write_json
 from gpt_math_domains.run import EMBEDDING, HEAD, ModelSize
 from gpt_math_domains.training.checkpoint import read_checkpoints, write_checkpoints
+from gpt_math_domains.training.judge import read_models
 from gpt_math_domains.training.model import (
     Parameters,
     forward,
@@ -318,6 +319,14 @@ def refusal(directories: list[Path]) -> str:
     message = str(error.value)
     assert len(message.splitlines()) == 1
     return message
+
+
+def test_checkpoints_of_another_model_than_the_run_asks_for_are_refused(tmp_path: Path) -> None:
+    saved = save(tmp_path)
+    size = {key: getattr(SIZE, key) for key in ("num_layers", "num_heads", "d_model")}
+    read_models(saved.directories, size, VOCABULARY)
+    with pytest.raises(ValueError, match=r"seed_0: holds .*, but the run asks for .*num_heads=1,"):
+        read_models(saved.directories, size | {"num_heads": 1}, VOCABULARY)
 
 
 def test_files_that_another_run_wrote_are_refused_by_its_record(tmp_path: Path) -> None:
