@@ -518,15 +518,18 @@ def pretrain_seeds(wildcards):
     return SOURCES if starts_pretrained(wildcards) else []
 
 
-def report_category(wildcards):
-    """Return where `snakemake --report` shows a file of the bundle.
-
-    Snakemake itself would report whatever files there are.
-    """
+@cache
+def require_finished():
+    """Refuse a report while jobs have to run, as Snakemake would report whatever is there."""
     if stale := len(list(workflow.dag.needrun_jobs())):
         raise WorkflowError(
             f"--report: {stale} jobs of this study have to run first; see them with --dry-run"
         )
+
+
+def report_category(wildcards):
+    """Return where `snakemake --report` shows a file of the bundle."""
+    require_finished()
     figure = wildcards.get("figure", "")
     if figure.startswith("pretrain_"):
         return "Math Symbol Prediction"

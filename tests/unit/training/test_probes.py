@@ -112,7 +112,7 @@ def a_run(
     weights = initialize(size, [torch_generator(seed, "other") for seed in (0, 1)])
     directories = [root / f"seed_{seed}" for seed in (0, 1)]
     write_checkpoints(directories, weights, size, settings.vocabulary)
-    write_json(root / "run.json", {"settings": SETTINGS, "checkpoints": checkpoints})
+    write_json(root / "run.json", {"run": RUN, "settings": SETTINGS, "checkpoints": checkpoints})
     return paths
 
 
@@ -153,7 +153,7 @@ def test_step_0_is_what_training_begins_with(tmp_path: Path) -> None:
     write_checkpoints(kept, first, size, settings.vocabulary)
     names = [f"seed_{seed}/step_0/model.safetensors" for seed in (0, 1)]
     sums = {name: sha256(tmp_path / name) for name in names}
-    write_json(tmp_path / "run.json", {"settings": SETTINGS, "checkpoints": sums})
+    write_json(tmp_path / "run.json", {"run": RUN, "settings": SETTINGS, "checkpoints": sums})
     pd.testing.assert_frame_equal(probed(tmp_path), drawn)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from gpt_math_domains.data.equations import ANSWERS
 from gpt_math_domains.data.vocabulary import OPERATIONS, Vocabulary
-from gpt_math_domains.data.written import token_of
+from gpt_math_domains.data.written import encode
 
 FORM = "`a op b =` or `a op b =(m) m`, then perhaps an answer"
 _SYMBOL = re.compile(r"=\s*\(m\)|=|[-+*/]|[0-9]+|\S")
@@ -47,8 +47,7 @@ def parse_question(text: str, vocabulary: Vocabulary) -> Question:
     """
     symbols = [re.sub(r"=\s+", "=", symbol) for symbol in _SYMBOL.findall(text)]
     try:
-        pairs = zip(["", *symbols], symbols, strict=False)
-        tokens = [token_of(symbol, before, vocabulary) for before, symbol in pairs]
+        tokens = encode(symbols, vocabulary)
     except ValueError as error:
         raise ValueError(f"equation {text!r}: {error}") from None
     modular = tokens[3:4] == [vocabulary.equal_mod]

@@ -1,7 +1,7 @@
 """Equations as people write them, such as `3 - 5 = - 2`: from text to token ids and back."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from gpt_math_domains.data.vocabulary import LONGEST, Vocabulary
 
@@ -22,8 +22,17 @@ def tokens_of(written: str, vocabulary: Vocabulary) -> list[int]:
             f"has {len(symbols)} symbols between spaces; must have 1 to {LONGEST}, "
             "as `3 + 4 =(m) 5 2` has 6"
         )
+    return encode(symbols, vocabulary)
+
+
+def encode(symbols: Sequence[str], vocabulary: Vocabulary) -> list[int]:
+    """Return the token ids of symbols in their order; see `tokens_of`.
+
+    Raises:
+        ValueError: a symbol is not of the vocabulary.
+    """
     return [
-        token_of(symbol, before, vocabulary)
+        _token(symbol, before, vocabulary)
         for before, symbol in zip(["", *symbols], symbols, strict=False)
     ]
 
@@ -34,12 +43,8 @@ def written_of(tokens: Iterable[int], vocabulary: Vocabulary) -> list[str]:
     return [names[token] for token in tokens]
 
 
-def token_of(symbol: str, before: str, vocabulary: Vocabulary) -> int:
-    """Return the token id of a symbol that stands after another, or after none.
-
-    Raises:
-        ValueError: the vocabulary has no such symbol.
-    """
+def _token(symbol: str, before: str, vocabulary: Vocabulary) -> int:
+    """Return the token id of a symbol that stands after another, or after none."""
     if symbol == "-":
         return vocabulary.negative if before == "=" else vocabulary.subtract
     signs = {

@@ -148,7 +148,8 @@ def read_record(path: str | Path, study: Mapping[str, Any]) -> dict[str, Any]:
         ValueError: the file is no record, or tells of a run with another model, other settings or
             other seeds.
     """
-    told, record = read_provenance(path), read_json(path)
+    record = read_json(path)
+    told = _provenance(path, record)
     if told["point"]:  # its settings are in its name
         return told
     for run in study["training"]:
@@ -173,7 +174,11 @@ def read_provenance(path: str | Path) -> dict[str, Any]:
     Raises:
         ValueError: the file is no such record.
     """
-    record = read_json(path)
+    return _provenance(path, read_json(path))
+
+
+def _provenance(path: str | Path, record: Any) -> dict[str, Any]:
+    """Return what the record at a path tells; see `read_provenance`."""
     try:
         git: Any = {"commit": "", "dirty": False} if record["git"] is None else record["git"]
         told = record | record["versions"] | record["run"]

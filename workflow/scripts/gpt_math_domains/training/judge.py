@@ -136,11 +136,8 @@ def judge_trajectory(
             is not what the record says.
     """
     prepare(threads, manifest, train=train, valid=valid, vocabulary=vocabulary)
-    kept = kept_checkpoints(Path(record), seeds)
-    if not kept:
-        raise ValueError(f"{record}: names no checkpoints along training")
     frames = []
-    for step, checkpoints in kept.items():
+    for step, checkpoints in _kept(record, seeds).items():
         for split, parts, right in _judge(checkpoints, size, train, valid, vocabulary):
             families, members = families_of(parts)
             for seed, row in zip(seeds, right, strict=True):
@@ -197,14 +194,11 @@ def judge_label_trajectory(
     labels_json = Path(labels_manifest)
     check_manifest(labels_json, train=Path(train_labels), valid=Path(valid_labels))
     check_labelled(labels_json, train=Path(train), valid=Path(valid))
-    kept = kept_checkpoints(Path(record), seeds)
-    if not kept:
-        raise ValueError(f"{record}: names no checkpoints along training")
     known = read_vocabulary(vocabulary)
     frames = []
-    for step, checkpoints in kept.items():
-        _, found = read_models(checkpoints, size, known)
-        parameters, _, told = read_classifiers(checkpoints)
+    for step, checkpoints in _kept(record, seeds).items():
+        parameters, found, told = read_classifiers(checkpoints)
+        _require_size(checkpoints[0], found, size, known)
         dtype = parameters[EMBEDDING].dtype
         files = ((train, train_labels), (valid, valid_labels))
         for split, (path, labels_path) in zip(SPLITS, files, strict=True):
@@ -242,10 +236,25 @@ def read_models(
         ValueError: a checkpoint is malformed, or of another size or vocabulary.
     """
     parameters, found = read_checkpoints(checkpoints)
+    _require_size(checkpoints[0], found, size, vocabulary)
+    return parameters, found
+
+
+def _require_size(
+    checkpoint: Path, found: ModelSize, size: Mapping[str, Any], vocabulary: Vocabulary
+) -> None:
+    """Refuse a checkpoint of another size than a run asks for."""
     wanted = ModelSize(**size, vocabulary_size=vocabulary.size, num_positions=POSITIONS)
     if found != wanted:
-        raise ValueError(f"{checkpoints[0]}: holds {found}, but the run asks for {wanted}")
-    return parameters, found
+        raise ValueError(f"{checkpoint}: holds {found}, but the run asks for {wanted}")
+
+
+def _kept(record: str | Path, seeds: Sequence[int]) -> dict[int, list[Path]]:
+    """Return the checkpoints along a training, of which there must be some."""
+    kept = kept_checkpoints(Path(record), seeds)
+    if not kept:
+        raise ValueError(f"{record}: names no checkpoints along training")
+    return kept
 
 
 def _judge(
