@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gpt_math_domains.files import sha256
 from study import NO_NETWORK, ROOT, Repository, permitted
 
 # What may differ, as docs/results.md says.
@@ -23,6 +24,8 @@ def comparable(path: Path) -> bytes:
     if path.name == "run.json":
         record = json.loads(path.read_bytes())
         assert record.keys() >= KEYS
+        assert record["tables"].pop("metrics.csv") == sha256(path.with_name("metrics.csv"))
+        assert len(record["tables"]) == 1
         return json.dumps(
             {key: record[key] for key in record.keys() - KEYS}, sort_keys=True
         ).encode()
@@ -71,4 +74,5 @@ def test_the_documentation_names_all_that_may_differ() -> None:
     text = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
     [section] = re.findall(r"## What may differ\n(.*?)\n#", text, re.DOTALL)
     named = set(re.findall(r"`([^`]+)`", section))
-    assert {f"{name}/" for name in DIRECTORIES} | {COLUMN} | FILES | KEYS | {"run.json"} <= named
+    tables = {COLUMN, "metrics.csv", "run.json"}
+    assert {f"{name}/" for name in DIRECTORIES} | tables | FILES | KEYS <= named
