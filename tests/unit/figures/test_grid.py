@@ -10,7 +10,8 @@ from gpt_math_domains.figures.drawing import read_drawing
 from gpt_math_domains.figures.grid import grid_heatmaps, grid_lines, plot_grid, spread, varied_keys
 from gpt_math_domains.figures.images import read_figure
 from gpt_math_domains.results.grid import collect_grid, read_grid
-from gpt_math_domains.results.metrics import write_metrics
+from gpt_math_domains.results.metrics import read_metrics, write_metrics
+from gpt_math_domains.results.summary import summarize
 from metric_rows import row
 
 COLORS = ["#0072B2", "#D55E00"]
@@ -48,6 +49,16 @@ def curve(figure: go.Figure, axis: str) -> go.Scatter:
     return found
 
 
+def points_of(figure: go.Figure, axis: str) -> set[tuple[str, float, float]]:
+    """Return the seeds' points in a plot, each with its symbol."""
+    return {
+        (trace.marker.symbol, float(x), round(float(y), 9))
+        for trace in figure.data
+        if trace.yaxis == axis and trace.mode == "markers"
+        for x, y in zip(trace.x, trace.y, strict=True)
+    }
+
+
 def test_one_key_has_the_final_accuracy_and_the_first_steps_that_were_reached(
     tmp_path: Path,
 ) -> None:
@@ -59,23 +70,34 @@ def test_one_key_has_the_final_accuracy_and_the_first_steps_that_were_reached(
     accuracy, steps = curve(figure, "y"), curve(figure, "y2")
     assert list(accuracy.x) == [0.5, 1.0]
     assert list(accuracy.y) == pytest.approx([0.5, 0.8])
-    # Student's t with one degree of freedom: 12.706 times the standard error.
-    assert accuracy.error_y.array[1] == pytest.approx(12.7062 * 0.1, rel=1e-4)
+    # Student's t with one degree of freedom: 12.706 times the standard error, cut off at 0 and 1.
+    assert accuracy.error_y.array == pytest.approx([0.5, 0.2])
+    assert accuracy.error_y.arrayminus == pytest.approx([0.5, 0.8])
     # One of two seeds did not get to 0.5 at 0.5, so there is no mean, and it is a triangle.
-    assert np.isnan(steps.y[0]) and steps.y[1] == 10
-    seeds = {
-        (t.marker.symbol, float(x), float(y))
-        for t in figure.data
-        if t.yaxis == "y2" and t.mode == "markers"
-        for x, y in zip(t.x, t.y, strict=True)
-    }
-    assert seeds == {
-        ("circle-open", 1.0, 10.0),
-        ("circle-open", 0.5, 20.0),
+    assert np.isnan(steps.y[0]) and steps.y[1] == 5
+    assert points_of(figure, "y2") == {
+        ("circle-open", 1.0, 5.0),
+        ("circle-open", 0.5, 15.0),
         ("triangle-up-open", 0.5, 20.0),
     }
+    assert points_of(figure, "y") == {
+        ("circle-open", x, y) for x, y in ((1.0, 0.7), (1.0, 0.9), (0.5, 0.4), (0.5, 0.6))
+    }
     titles = [axis.title.text for axis in figure.select_yaxes()]
-    assert titles == ["final math_acc", "first step ≥ 0.5 (△ more)", "first step ≥ 0.9 (△ more)"]
+    assert titles == ["final math_acc", "steps to 0.5 (△ more)", "steps to 0.9 (△ more)"]
+
+
+def test_steps_and_their_intervals_are_those_of_the_summary(tmp_path: Path) -> None:
+    curves = [[0.1] * late + [0.6] * (10 - late) for late in (7, 7, 6, 8)]
+    grid = table(tmp_path, [({DECAY: "1"}, curves)])
+    told = summarize([read_metrics(tmp_path / "0.csv")]).iloc[0]
+    figure = grid_lines(read_grid(grid), DECAY, "math_acc", COLORS, "title")
+    for axis, name in (("y", "final"), ("y2", "step_0.5")):
+        drawn = curve(figure, axis)
+        [mean], error = drawn.y, drawn.error_y
+        ends = [float(mean), float(mean - error.arrayminus[0]), float(mean + error.array[0])]
+        means = [told[f"{name}_{part}"] for part in ("mean", "low", "high")]
+        assert ends == pytest.approx(means)
 
 
 @pytest.mark.parametrize(
@@ -131,9 +153,9 @@ def test_two_keys_have_a_cell_for_each_point(tmp_path: Path) -> None:
     assert np.asarray(accuracy.z, float) == pytest.approx(np.array(expected), nan_ok=True)
     assert [list(line) for line in accuracy.text] == [["0.30", "", "0.45"], ["0.60", "0.60", ""]]
     # Where not all seeds got to 0.5, there is no colour, and how many did.
-    assert [list(line) for line in steps.text] == [["0 of 2", "", "1 of 2"], ["15", "20", ""]]
+    assert [list(line) for line in steps.text] == [["0 of 2", "", "1 of 2"], ["10", "15", ""]]
     colours = 10.0 ** np.asarray(steps.z, float)
-    expected = [[np.nan, np.nan, np.nan], [15, 20, np.nan]]
+    expected = [[np.nan, np.nan, np.nan], [10, 15, np.nan]]
     assert colours == pytest.approx(np.array(expected), nan_ok=True)
 
 

@@ -51,11 +51,12 @@ _CAPTIONS = {
     "products of training (pretraining not counted in finetuning). A plot stands where three "
     "models or more can be compared. Points are labelled with their model version; dotted lines "
     "are baselines.",
-    "_grid": "Final accuracy, and the first evaluated step at each accuracy that a seed got to, "
-    "against the keys of the grid: means over seeds. With one key, bars are 95% intervals "
-    "(Student t), small points are seeds, and open triangles are seeds that did not get there, at "
-    "their last step. With more, light cells are good, and one without a colour tells how many "
-    "seeds got there; a menu chooses the protocol and the values of further keys.",
+    "_grid": "Final accuracy, and the steps to each accuracy that a seed got to, against the keys "
+    "of the grid: means over seeds. With one key, bars are 95% intervals (Student t), and small "
+    "points are seeds, their steps halfway between the two evaluations between which they get "
+    "there; open triangles are seeds that did not get there, at their last step. With more, light "
+    "cells are good, and one without a colour tells how many seeds got there; a menu chooses the "
+    "protocol and the values of further keys.",
     "rules": "The rules of the workflow; an arrow leads from each to those that use its files. "
     "Arrows that follow from others are left out.",
     "timeline": "When each job ran and how long it took, as Snakemake measured it.",

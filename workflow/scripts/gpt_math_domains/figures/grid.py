@@ -26,7 +26,13 @@ from gpt_math_domains.figures.looks import (
     text_of,
 )
 from gpt_math_domains.results.grid import grid_keys, read_grid
-from gpt_math_domains.results.statistics import THRESHOLDS, Interval, mean_interval
+from gpt_math_domains.results.statistics import (
+    THRESHOLDS,
+    Interval,
+    between,
+    first_step,
+    mean_interval,
+)
 from gpt_math_domains.run import ACCURACY
 
 WIDE = 10  # times the smallest value: further apart, numbers do not fit a linear axis
@@ -66,9 +72,10 @@ def grid_lines(
     """Draw final accuracy and first steps at some accuracies against one key.
 
     Lines are means over seeds with their 95% interval (Student t), one for each model; a mean of
-    steps is there if all seeds got to the accuracy. Small points are seeds, open triangles those
-    that did not get there, at their last step. Of several protocols, the first is drawn and the
-    others wait in the legend. Accuracies that no seed got to have no plot.
+    steps is there if all seeds got to the accuracy. Small points are seeds, their steps halfway
+    between two evaluations, and open triangles those that did not get there, at their last step.
+    Of several protocols, the first is drawn and the others wait in the legend. Accuracies that no
+    seed got to have no plot.
 
     Args:
         runs: of one data (and domain) version, as `grid.read_grid` returns them.
@@ -99,8 +106,8 @@ def grid_lines(
             }
             style: dict[str, Any] = {"line": {"color": look["color"], "width": 2, "dash": dash}}
             style |= {"marker": look | {"size": 9}, "mode": "lines+markers"}
-            for row, column in enumerate(["final", *(f"step_{limit}" for limit in limits)], 1):
-                means = {value: _mean(part[column]) for value, part in own.groupby(key)}
+            for row, limit in enumerate([None, *limits], 1):
+                means = {value: _mean(part, limit) for value, part in own.groupby(key)}
                 there = [value for value in names if value in means]
                 figure.add_scatter(
                     **style,
@@ -116,9 +123,8 @@ def grid_lines(
                     row=row,
                     col=1,
                 )
-                if row > 1:
-                    for seeds in _seed_points(own, column, key, places, look["color"], told):
-                        figure.add_trace(seeds.update(common), row=row, col=1)
+                for seeds in _seed_points(own, limit, key, places, look["color"], told):
+                    figure.add_trace(seeds.update(common), row=row, col=1)
             heading = None
     set_layout(figure, title, height=panel_height(1 + len(limits)))
     figure.update_xaxes(axis | {"showticklabels": True})
@@ -126,7 +132,7 @@ def grid_lines(
     figure.update_yaxes(title_text=f"final {metric}", range=ACCURACY_RANGE, row=1)
     for row, limit in enumerate(limits, start=2):
         figure.update_yaxes(
-            title_text=f"first step ≥ {limit} (△ more)", type="log", rangemode="normal", row=row
+            title_text=f"steps to {limit} (△ more)", type="log", rangemode="normal", row=row
         )
     return figure
 
@@ -147,37 +153,36 @@ def grid_heatmaps(runs: pd.DataFrame, keys: Sequence[str], metric: str, title: s
     across, down, *further = keys
     xs, ys = ordered(runs[across]), ordered(runs[down])
     limits, models = _reached(runs), sorted(runs["model"].unique().tolist())
-    columns = ["final", *(f"step_{limit}" for limit in limits)]
+    measures = [None, *limits]
     figure = make_subplots(
         rows=len(models),
-        cols=len(columns),
+        cols=len(measures),
         shared_xaxes=True,
         shared_yaxes=True,
         horizontal_spacing=0.03,
         vertical_spacing=0.15 / len(models),
-        column_titles=[f"final {metric}", *(f"first step ≥ {limit}" for limit in limits)],
+        column_titles=[f"final {metric}", *(f"steps to {limit}" for limit in limits)],
         row_titles=[f"model {model}" for model in models],
     )
     shown, choices = [], dict(_choices(runs, further))
     for choice, chosen in choices.items():
-        for (row, model), (column, name) in product(enumerate(models, 1), enumerate(columns, 1)):
-            own = chosen[chosen["model"] == model]
-            groups = own.groupby([down, across])[name]
-            cells = {(str(y), str(x)): seeds for (y, x), seeds in groups}
-            colors, words = _cells(cells, xs, ys, steps=name != "final")
+        for (row, model), (column, limit) in product(enumerate(models, 1), enumerate(measures, 1)):
+            own = chosen[chosen["model"] == model].groupby([down, across])
+            cells = {(str(y), str(x)): seeds for (y, x), seeds in own}
+            colors, words = _cells(cells, xs, ys, limit)
             told = f"model {model}{f', {text_of(choice)}' if choice else ''}"
             figure.add_heatmap(
                 z=colors,
                 text=words,
                 x=xs,
                 y=ys,
-                coloraxis="coloraxis" if name == "final" else "coloraxis2",
+                coloraxis="coloraxis2" if limit else "coloraxis",
                 xgap=2,
                 ygap=2,
                 hoverongaps=False,
                 texttemplate="%{text}",
                 hovertemplate=f"{told}<br>{across} %{{x}}<br>{down} %{{y}}<br>"
-                + (f"{AXES[metric]} %{{z:.4f}}" if name == "final" else "mean step %{text}")
+                + ("mean step %{text}" if limit else f"{AXES[metric]} %{{z:.4f}}")
                 + "<extra></extra>",
                 visible=choice == next(iter(choices)),
                 row=row,
@@ -185,8 +190,10 @@ def grid_heatmaps(runs: pd.DataFrame, keys: Sequence[str], metric: str, title: s
             )
             shown.append(choice)
     set_layout(figure, title, height=panel_height(len(models)))
-    steps = np.log10(runs[columns[1:]].to_numpy(dtype=float, na_value=np.nan))
-    low, high = (np.nanmin(steps), np.nanmax(steps)) if limits else (0.0, 1.0)
+    ends = [_steps(runs, limit)["at"].agg(["min", "max"]) for limit in limits]
+    low, high = np.log10(
+        [min(e["min"] for e in ends), max(e["max"] for e in ends)] if ends else [1, 10]
+    )
     figure.update_layout(
         plot_bgcolor=_GREY,
         coloraxis={"colorscale": "Viridis", "cmin": 0, "cmax": 1, "showscale": False},
@@ -196,7 +203,7 @@ def grid_heatmaps(runs: pd.DataFrame, keys: Sequence[str], metric: str, title: s
         },
         meta={"description": _described(next(iter(choices.values())), keys[:2], metric)},
     )
-    width = 110 + len(columns) * max(_PANEL, _CELL * len(xs))
+    width = 110 + len(measures) * max(_PANEL, _CELL * len(xs))
     figure.update_layout(meta=figure.layout.meta | {"min_width": width})
     figure.update_xaxes(type="category", showgrid=False, categoryarray=xs)
     figure.update_xaxes(title_text=across, row=len(models))
@@ -246,8 +253,16 @@ def _reached(runs: pd.DataFrame) -> list[float]:
     return [limit for limit in THRESHOLDS if runs[f"step_{limit}"].notna().any()]
 
 
-def _mean(seeds: "pd.Series[Any]") -> Interval:
-    return mean_interval(seeds.astype(float))
+def _steps(seeds: pd.DataFrame, limit: float) -> pd.DataFrame:
+    """Return when seeds got to an accuracy, as `statistics.crossings` does."""
+    return between(seeds[f"after_{limit}"], seeds[f"step_{limit}"])
+
+
+def _mean(seeds: pd.DataFrame, limit: float | None) -> Interval:
+    """Return the mean over seeds of the step with some accuracy, or of the final accuracy."""
+    if limit is None:
+        return mean_interval(seeds["final"].astype(float)).within(1)
+    return first_step(_steps(seeds, limit)).within(float(seeds["steps"].max()))
 
 
 def _numbers(values: Sequence[str]) -> list[float] | None:
@@ -280,19 +295,18 @@ def _axis(names: Sequence[str]) -> tuple[dict[str, Any], dict[str, float | str]]
 
 
 def _cells(
-    seeds: Mapping[tuple[str, str], "pd.Series[Any]"],
+    seeds: Mapping[tuple[str, str], pd.DataFrame],
     xs: Sequence[str],
     ys: Sequence[str],
-    *,
-    steps: bool,
+    limit: float | None,
 ) -> tuple[list[list[float]], list[list[str]]]:
     """Return the colours and the words of a heatmap's cells, by row.
 
     Args:
-        seeds: the seeds' values by (down, across); not all points need be there.
+        seeds: the seeds' results by (down, across); not all points need be there.
         xs: the values across.
         ys: the values down.
-        steps: whether the values are steps, whose colours are logarithms, not accuracies.
+        limit: the accuracy whose steps are drawn, as logarithms; None for the final accuracy.
     """
     colors = [[np.nan] * len(xs) for _ in ys]
     words = [[""] * len(xs) for _ in ys]
@@ -300,12 +314,13 @@ def _cells(
         found = seeds.get((y, x))
         if found is None:
             continue
-        mean, there = _mean(found).mean, int(found.notna().sum())
-        if there < len(found):
+        mean = _mean(found, limit).mean
+        if limit is None:
+            colors[i][j], words[i][j] = mean, f"{mean:.2f}"
+        elif (there := int(found[f"step_{limit}"].notna().sum())) < len(found):
             words[i][j] = f"{there} of {len(found)}"
         else:
-            colors[i][j] = float(np.log10(mean)) if steps else mean
-            words[i][j] = f"{mean:,.0f}" if steps else f"{mean:.2f}"
+            colors[i][j], words[i][j] = float(np.log10(mean)), f"{mean:,.0f}"
     return colors, words
 
 
@@ -324,26 +339,37 @@ def _points(x: Sequence[float | str], means: Sequence[Interval]) -> dict[str, An
 
 def _seed_points(
     runs: pd.DataFrame,
-    column: str,
+    limit: float | None,
     key: str,
     places: dict[str, float | str],
     color: str,
     told: str,
 ) -> Iterator[go.Scatter]:
-    """Yield the seeds that got to an accuracy, and those that did not at their last step."""
-    there = runs[column].notna()
-    for own, steps, symbol, size, words in (
-        (runs[there], column, "circle-open", 5, "step %{y:,}"),
-        (runs[~there], "steps", "triangle-up-open", 10, "not by its last step, %{y:,}"),
-    ):
+    """Yield the seeds: their final accuracies, or their steps to an accuracy.
+
+    Seeds that did not get there have a trace of their own, at their last step.
+    """
+    dot, more = {"symbol": "circle-open", "size": 5}, {"symbol": "triangle-up-open", "size": 10}
+    if limit is None:
+        parts = [(runs, runs["final"], dot, "%{y:.4f}")]
+    else:
+        reached = _steps(runs, limit)
+        there = reached["at"].notna()
+        between_two = "between steps %{customdata[1]:,.0f} and %{customdata[2]:,.0f}"
+        parts = [
+            (runs[there], reached[there]["at"], dot, between_two),
+            (runs[~there], runs[~there]["steps"], more, "not by its last step, %{y:,}"),
+        ]
+    for own, y, marker, words in parts:
+        columns = ["seed"] if limit is None else ["seed", f"after_{limit}", f"step_{limit}"]
         yield go.Scatter(
             x=[places[value] for value in own[key]],
-            y=own[steps].astype(float).to_numpy(),
+            y=y.astype(float).to_numpy(),
             mode="markers",
-            marker={"color": color, "symbol": symbol, "size": size},
-            customdata=own["seed"].to_numpy(),
+            marker=marker | {"color": color},
+            customdata=own[columns].to_numpy(dtype=float, na_value=np.nan),
             showlegend=False,
-            hovertemplate=f"{told}, seed %{{customdata}}<br>{words}<extra></extra>",
+            hovertemplate=f"{told}, seed %{{customdata[0]}}<br>{words}<extra></extra>",
         )
 
 

@@ -5,7 +5,7 @@ which each job that draws or sums up would wait; tests hold these against it.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import nan
 
 import numpy as np
@@ -33,6 +33,11 @@ class Interval:
     low: float
     high: float
     p: float = nan
+
+    def within(self, most: float) -> "Interval":
+        """Return this interval with its limits cut off at 0 and the greatest possible value."""
+        low, high = np.clip([self.low, self.high], 0, most)
+        return replace(self, low=float(low), high=float(high))
 
     @property
     def sign(self) -> int:

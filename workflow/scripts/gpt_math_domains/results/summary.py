@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from gpt_math_domains.files import errors_name
@@ -156,15 +155,14 @@ def _summary_row(run: "pd.Series[Any]", results: pd.DataFrame) -> dict[str, obje
     """Return what the summary tells of a run, from what its seeds came to."""
     row: dict[str, Any] = {"metric": ACCURACY[run["phase"]]}
     row |= {"seeds": len(results), "steps": results["steps"].iloc[0]}
-    row |= _interval("final", mean_interval(results["final"]), 1)
+    row |= _interval("final", mean_interval(results["final"]).within(1))
     for threshold in THRESHOLDS:
         reached = between(results[f"after_{threshold}"], results[f"step_{threshold}"])
         row[f"reached_{threshold}"] = reached["by"].notna().sum()
-        row |= _interval(f"step_{threshold}", first_step(reached), row["steps"])
+        row |= _interval(f"step_{threshold}", first_step(reached).within(row["steps"]))
     return row
 
 
-def _interval(name: str, found: Interval, most: float) -> dict[str, object]:
-    """Return the columns of a mean, its limits cut off at 0 and the greatest possible value."""
-    low, high = np.clip([found.low, found.high], 0, most)
-    return {f"{name}_mean": found.mean, f"{name}_low": low, f"{name}_high": high}
+def _interval(name: str, found: Interval) -> dict[str, object]:
+    """Return the columns of a mean."""
+    return {f"{name}_mean": found.mean, f"{name}_low": found.low, f"{name}_high": found.high}
