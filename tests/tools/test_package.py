@@ -47,5 +47,8 @@ def test_the_package_is_imported_without_the_repository_and_brings_its_templates
     code = "import gpt_math_domains; print(gpt_math_domains.__file__)"
     assert str(installed) in run(installed, sys.executable, "-c", code)
     package = installed / "gpt_math_domains"
-    for template in ("pages/index.html.jinja", "pages/index.css", "figures/drawing.js"):
-        assert (package / template).is_file()
+    own = Path(__file__).parents[2] / "workflow" / "scripts" / "gpt_math_domains"
+    suffixes = {".py", ".pyc"}
+    files = {p.relative_to(own) for p in own.rglob("*.*") if p.suffix not in suffixes}
+    assert len(files) > 5
+    assert {file for file in files if not (package / file).is_file()} == set()

@@ -96,7 +96,7 @@ def test_a_training_goes_on_when_nobody_listens_any_more(
     reading, writing = os.openpty() if listener == "terminal" else os.pipe()
     job = start(prepare(tmp_path), save_seconds=0, listener=writing)
     os.close(writing)
-    assert b"training examples" in os.read(reading, 1000)
+    assert b"keeps checkpoints" in os.read(reading, 1000)
     os.close(reading)
     assert job.wait(timeout=300) == 0
     TALLY["faults: nobody listens"] += 1

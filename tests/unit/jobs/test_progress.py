@@ -85,7 +85,20 @@ def test_the_terminal_hears_of_some_evaluations_and_the_log_of_all(clock: Clock)
     assert [line.split()[6] for line in shown] == [f"{step}/1,000" for step in (2, 4, 6, 8, 10)]
 
 
-def test_the_last_evaluation_is_always_shown(clock: Clock) -> None:
+def test_the_longer_a_run_takes_the_rarer_are_its_lines(clock: Clock) -> None:
+    told = Told(total_steps=10**6)
+    for step in range(1, 14_401):  # four hours, an evaluation each second
+        clock.wait(1)
+        told.progress.evaluation(evaluation(step))
+    logged, shown = told.lines()
+    assert len(logged) == 14_400
+    steps = [int(line.split()[6].split("/")[0].replace(",", "")) for line in shown]
+    assert steps[:3] == [10, 20, 30]
+    assert len(steps) < 120
+    assert 700 <= steps[-1] - steps[-2] <= 720
+
+
+def test_the_last_evaluation_is_shown_but_for_a_run_of_seconds(clock: Clock) -> None:
     told = Told(total_steps=3)
     clock.wait(TERMINAL_SECONDS)
     for step in (1, 2, 3):
@@ -94,6 +107,9 @@ def test_the_last_evaluation_is_always_shown(clock: Clock) -> None:
     assert len(logged) == 3
     assert [line.split()[6] for line in shown] == ["1/3", "3/3"]
     assert "  0 s left  " in shown[-1]
+    brief = Told(total_steps=1)
+    brief.progress.evaluation(evaluation(1))
+    assert [len(lines) for lines in brief.lines()] == [1, 0]
 
 
 def test_a_note_is_told_at_once_in_both_places(clock: Clock) -> None:
@@ -102,6 +118,13 @@ def test_a_note_is_told_at_once_in_both_places(clock: Clock) -> None:
     [logged], [shown] = told.lines()
     assert logged.endswith("  1,287 training examples")
     assert shown == "[pretrain data 1 model 2]  1,287 training examples"
+
+
+def test_a_detail_stands_in_the_log_alone(clock: Clock) -> None:
+    told = Told()
+    told.progress.detail("executor eager")
+    [logged], shown = told.lines()
+    assert logged.endswith("  executor eager") and shown == []
 
 
 def test_speed_and_time_left_of_a_resumed_run_are_those_of_this_attempt(clock: Clock) -> None:

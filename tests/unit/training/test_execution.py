@@ -45,7 +45,7 @@ def take_steps(execution: str, steps: int, **where: Any) -> Stack:
     notes: list[str] = []
     before = {name: value.clone() for name, value in stack.state().items()}
     prepared = prepare_execution(execution, stack, order, settings(), notes.append)
-    assert (prepared, notes) == (execution, [f"executor {execution}"])
+    assert (prepared, notes) == (execution, [])
     assert all(torch.equal(value, before[name]) for name, value in stack.state().items())
     executor = make_executor(prepared, stack, order, settings())
     assert list(executor.run(1, steps))[-1] == steps
@@ -131,10 +131,7 @@ def test_without_a_compiler_a_run_is_eager_and_says_so(
     stack, order = prepare()
     notes: list[str] = []
     assert prepare_execution("compiled", stack, order, settings(), notes.append) == "eager"
-    assert notes == [
-        "no C++ compiler found: the steps are carried out eagerly",
-        "executor eager",
-    ]
+    assert notes == ["no C++ compiler found: the steps are carried out eagerly"]
 
 
 def test_with_a_broken_compiler_a_run_is_eager_and_says_so(tmp_path: Path) -> None:
@@ -144,8 +141,7 @@ def test_with_a_broken_compiler_a_run_is_eager_and_says_so(tmp_path: Path) -> No
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         notes, losses, eager = pool.submit(little.steps_compiled_with, broken).result()
     assert [note.split(":")[0] for note in notes] == [
-        "torch.compile failed, the steps are carried out eagerly",
-        "executor eager",
+        "torch.compile failed, the steps are carried out eagerly"
     ]
     assert losses == eager
 

@@ -15,8 +15,9 @@ from gpt_math_domains.files import write_json
 from gpt_math_domains.jobs.logs import say
 from gpt_math_domains.run import Evaluation, describe_point
 
-TERMINAL_SECONDS = 5.0  # at most one line in this time, but for the last
-HEARTBEAT_SECONDS = 30.0  # a line even where there is no evaluation
+TERMINAL_SECONDS = 10.0  # at least, between two lines there, and before the first
+TERMINAL_SHARE = 0.05  # of the time that a run has taken: lines get rarer, but for the last
+HEARTBEAT_SECONDS = 30.0  # a line in the log even where there is no evaluation
 FILE = "progress.json"
 FILE_SECONDS = 2.0  # between two versions of the file
 FILE_SHARE = 0.01  # of the time at most for writing it, or they are further apart
@@ -48,7 +49,7 @@ class Progress:
         self._first = 0
         self._terminal = terminal
         self._log = log
-        self._started = self._shown = self._written = self._told = time.monotonic()
+        self._born = self._started = self._shown = self._written = self._told = time.monotonic()
         self._file: Path | None = None
         self._seeds: Sequence[int] = []
         self._evaluations: list[Evaluation] = []
@@ -57,6 +58,10 @@ class Progress:
     def note(self, text: str) -> None:
         """Say something once: its first line in both places, the others in the log alone."""
         self._write(text, show=True)
+
+    def detail(self, text: str) -> None:
+        """Say something once, in the log alone."""
+        self._write(text, show=False)
 
     def begin(self, step: int) -> None:
         """Start the clock after `step`: speed and time left are those of the steps from here on."""
@@ -81,14 +86,14 @@ class Progress:
         """Report a step without an evaluation, if nothing was reported for long."""
         self._tell_if_due(step)
         if time.monotonic() - self._written >= HEARTBEAT_SECONDS:
-            self._write(self._pace(step), show=True)
+            self._write(self._pace(step), self._is_due())
 
     def evaluation(self, evaluation: Evaluation) -> None:
         """Report an evaluation, as means over seeds."""
         self._evaluations.append(evaluation)
         self._tell_if_due(evaluation.step)
-        now = time.monotonic()
-        show = evaluation.step == self._total or now - self._shown >= TERMINAL_SECONDS
+        long = time.monotonic() - self._born >= TERMINAL_SECONDS
+        show = long if evaluation.step == self._total else self._is_due()
         means = {
             "loss": evaluation.train_loss,
             "eval_loss": evaluation.eval_loss,
@@ -98,6 +103,12 @@ class Progress:
         self._write(
             f"{self._pace(evaluation.step)}  epoch {evaluation.epoch:,.1f}  {numbers}", show
         )
+
+    def _is_due(self) -> bool:
+        """Return whether the terminal has heard nothing for long enough."""
+        now = time.monotonic()
+        apart = max(TERMINAL_SECONDS, TERMINAL_SHARE * (now - self._born))
+        return now - self._shown >= apart
 
     def _tell_if_due(self, step: int) -> None:
         apart = max(FILE_SECONDS, self._cost / FILE_SHARE)

@@ -78,7 +78,6 @@ def prepare_execution(
             note(f"torch.compile failed, the steps are carried out eagerly: {_why(error)}\n{whole}")
             del stack.update  # the instance's: that of the class is the eager one
             name = "eager"
-    note(f"executor {name}")
     return name
 
 

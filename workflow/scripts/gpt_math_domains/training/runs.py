@@ -308,17 +308,16 @@ def _train(
     order = BatchOrder(len(task), settings, job.seeds, device)
     total_steps = settings.total_steps(len(task))
     progress = Progress({**job.run, "point": job.point}, ACCURACY[phase], total_steps, job.log)
-    progress.note(f"{len(task):,} training examples, seeds {list(job.seeds)}, on {device}")
+    progress.detail(f"{len(task):,} training examples, seeds {list(job.seeds)}, on {device}")
     if job.precision == "bf16" and not has_bf16(device):
         progress.note("this processor has no bf16 arithmetic: fp32 would be many times as fast")
     directory = Path(job.metrics_csv).parent / "resume"
     with ExitStack() as until_done:
         stop = until_done.enter_context(Stop(progress.note))
         execution = prepare_execution(job.execution, stack, order, settings, progress.note)
-        if (
-            stop.reason
-        ):  # which may have reached the compiler too: eager steps are not what was asked
+        if stop.reason:  # it may have reached the compiler too: eager steps are not what was asked
             stop.leave("nothing more was trained")
+        progress.detail(f"executor {execution}")
         identity = _identity(job, execution, device)
         resume = until_done.enter_context(
             resumable(directory, identity, stack, len(parts), stop, progress.note)
