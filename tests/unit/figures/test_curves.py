@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 
 from gpt_math_domains.figures.curves import learning_curves, overview_curves, plot_curves
-from gpt_math_domains.figures.drawing import write_figure
+from gpt_math_domains.figures.drawing import describe, write_figure
 from gpt_math_domains.figures.library import copy_plotly
 from gpt_math_domains.figures.looks import finetune_title, pretrain_title
 from gpt_math_domains.results.metrics import write_metrics
@@ -167,6 +167,7 @@ def test_accessible_colours_tell_models_where_there_is_one_protocol() -> None:
 def test_a_baseline_is_a_named_thin_dotted_line_at_its_value() -> None:
     figure = learning_curves(runs(2, 4), "math_acc", PRETRAIN_COLORS, "title", baseline=0.309)
     line = entries(figure)["baseline"]
+    assert "; baseline 0.309: 0.309 at " in describe(figure)  # not "model baseline"
     assert (line.x, line.y) == ((1000, 3000), (0.309, 0.309))
     assert (line.name, line.line.dash) == ("baseline 0.309", "dot")
     assert line.line.width < min(other.line.width for other in lines(figure))

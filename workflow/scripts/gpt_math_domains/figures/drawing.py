@@ -146,7 +146,8 @@ def describe(figure: go.Figure) -> str:
         unseen = trace.hoverinfo == "skip" or trace.visible is False
         if unseen or not (trace.name or trace.type == "heatmap"):
             continue
-        heading = figure.layout.legend.title.text if trace.name else ""
+        named = trace.name and not trace.name.startswith("baseline")  # else no heading is for it
+        heading = figure.layout.legend.title.text if named else ""
         name = " ".join(filter(None, [heading, trace.name, group]))
         parts.append(f"{name}: {_ends(trace)}" if name else _ends(trace))
     more = [f"and {len(parts) - _DESCRIBED} more"] if len(parts) > _DESCRIBED else []
