@@ -3,7 +3,7 @@
     python training_job.py DIRECTORY CHANGES
 
 CHANGES is JSON: fields of `Job` and of its settings; `log`, a path; `file_size`, a limit in bytes;
-`finetune`, whether to finetune from scratch in place of pretraining.
+`finetune`, whether to finetune from scratch in place of pretraining; `cores`, how many it may use.
 """
 
 import csv
@@ -150,6 +150,7 @@ def require_the_same(directory: Path, whole: dict[str, object]) -> None:
 def main() -> None:
     """Train."""
     from gpt_math_domains.jobs.caches import private_caches
+    from gpt_math_domains.jobs.cores import keep_to_cores
     from gpt_math_domains.jobs.logs import job_log, notes
     from gpt_math_domains.jobs.record import Record
 
@@ -173,6 +174,7 @@ def main() -> None:
     }
     code = changes.pop("code", "of the tests")
     finetunes = changes.pop("finetune", False)
+    cores = changes.pop("cores", 1)
     fields |= changes
     fields["checkpoints"] = [directory / f"seed_{seed}" for seed in fields["seeds"]]
     inputs = {
@@ -186,6 +188,7 @@ def main() -> None:
         inputs |= {f"{name}_labels_csv": directory / f"{name}_labels.csv" for name in SPLITS}
         inputs["labels_manifest_json"] = directory / "labels_manifest.json"
     with job_log(path) as log, private_caches(notes(log)):
+        keep_to_cores(cores, fields["threads"], notes(log))
         from gpt_math_domains.training.runs import Job, finetune_model, pretrain_model
 
         job = Job(**fields, record=Record(directory / "run.json", inputs.values(), code), log=log)

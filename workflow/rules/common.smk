@@ -30,6 +30,7 @@ from gpt_math_domains.study.estimate import (
     cpu_warning,
     training_request,
     training_seconds,
+    training_threads,
 )
 from gpt_math_domains.study.fingerprints import fingerprint, rules_fingerprint
 from gpt_math_domains.study.grid import point_name, spelled
@@ -269,6 +270,21 @@ def longest_minutes():
 LONGEST_MINUTES = longest_minutes()
 
 
+def threads_of(phase, settings):
+    """Return a function that tells how many threads a training has."""
+
+    def threads(wildcards):
+        return training_threads(
+            STUDY.threads,
+            version("model", "models")(wildcards),
+            settings(wildcards),
+            len(SEEDS[phase]),
+            device="cuda" if STUDY.device == "cuda" else "cpu",
+        )
+
+    return threads
+
+
 def request(what, phase, settings):
     """Return a function that tells what a training asks for: `minutes` or `megabytes`."""
 
@@ -280,6 +296,7 @@ def request(what, phase, settings):
             len(SEEDS[phase]),
             device="cuda" if TRAINING_GPUS else "cpu",
             precision=STUDY.precision,
+            threads=threads_of(phase, settings)(wildcards),
             attempt=attempt,
             max_minutes=LONGEST_MINUTES,
         )
@@ -478,6 +495,7 @@ def checked_run(phase, made, settings, inputs, wildcards):
         seeds=SEEDS[phase],
         pretrain_seeds=[] if phase == "pretrain" else pretrain_seeds(wildcards),
         precision=STUDY.precision,
+        threads=threads_of(phase, settings)(wildcards),
     )
     # Of code, Snakemake knows more, where it remembers the job: it may have been touched.
     remembered = workflow.persistence.metadata(IOFile(record))
@@ -550,20 +568,26 @@ def tell_costs():
     """Say once, before training starts, what takes much disk, or long on a CPU."""
     trainings = [
         (
-            data_settings(job.wildcards),
-            job.params.model,
-            job.params.settings,
-            len(job.params.seeds),
+            (
+                data_settings(job.wildcards),
+                job.params.model,
+                job.params.settings,
+                len(job.params.seeds),
+            ),
+            job.params.threads,
         )
         for job in workflow.dag.needrun_jobs()
         if "settings" in job.params.keys()
     ]
-    if kept := sum(checkpoint_bytes(*training) for training in trainings):
+    if kept := sum(checkpoint_bytes(*training) for training, _ in trainings):
         logger.warning(f"Checkpoints along training take up to {kept / 1e6:,.0f} MB.")
     if not TRAINING_GPUS or not workflow.local_exec:
         return
-    seconds = [training_seconds(*training) for training in trainings]
+    runs = [
+        (training_seconds(*training, threads=threads), threads)
+        for training, threads in trainings
+    ]
     limits = workflow.global_resources
     slots = limits["gpu"].value if "gpu" in limits else workflow.cores
-    if warning := cpu_warning(seconds, min(workflow.cores, slots)):
+    if warning := cpu_warning(runs, min(workflow.cores, slots)):
         logger.warning(warning)

@@ -26,7 +26,7 @@ rule finetune_model:
         f"<benchmarks>/{FINETUNE}.tsv"
     conda:
         f"../../envs/{TRAIN_ENV}.yaml"
-    threads: 1
+    threads: threads_of("finetune", finetune_settings)
     resources:
         gpu=TRAINING_GPUS,
         runtime=request("minutes", "finetune", finetune_settings),
@@ -38,6 +38,7 @@ rule finetune_model:
         seeds=SEEDS["finetune"],
         pretrain_seeds=pretrain_seeds,
         device=STUDY.device,
+        threads=threads_of("finetune", finetune_settings),
         precision=STUDY.precision,
         execution=STUDY.execution,
         code=fingerprint("finetune_model.py"),

@@ -21,7 +21,7 @@ rule pretrain_model:
         f"<benchmarks>/{PRETRAIN}.tsv"
     conda:
         f"../../envs/{TRAIN_ENV}.yaml"
-    threads: 1
+    threads: threads_of("pretrain", pretrain_settings)
     resources:
         gpu=TRAINING_GPUS,
         runtime=request("minutes", "pretrain", pretrain_settings),
@@ -32,6 +32,7 @@ rule pretrain_model:
         settings=pretrain_settings,
         seeds=SEEDS["pretrain"],
         device=STUDY.device,
+        threads=threads_of("pretrain", pretrain_settings),
         precision=STUDY.precision,
         execution=STUDY.execution,
         code=fingerprint("pretrain_model.py"),

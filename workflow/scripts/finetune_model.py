@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from gpt_math_domains.jobs.caches import private_caches
+from gpt_math_domains.jobs.cores import keep_to_cores
 from gpt_math_domains.jobs.gpus import leased_gpu
 from gpt_math_domains.jobs.logs import job_log, notes
 from gpt_math_domains.jobs.record import Record
@@ -15,7 +16,8 @@ with (
     private_caches(notes(log)),
     leased_gpu(snakemake.params.device, snakemake.resources.gpu_slots, log),
 ):
-    # Brings torch, which shall see no other GPU and no other caches.
+    keep_to_cores(snakemake.threads, snakemake.params.threads, notes(log))
+    # Brings torch, which shall see no other GPU, caches and cores.
     from gpt_math_domains.training.runs import Job, checkpoint_directories, finetune_model
 
     finetune_model(
@@ -34,7 +36,7 @@ with (
             device=snakemake.params.device,
             precision=snakemake.params.precision,
             execution=snakemake.params.execution,
-            threads=snakemake.threads,
+            threads=snakemake.params.threads,
             metrics_csv=snakemake.output.metrics,
             parts_csv=snakemake.output.labels,
             record=Record(snakemake.output.record, snakemake.input, snakemake.params.code),

@@ -14,6 +14,7 @@ from gpt_math_domains.study.estimate import (
     cpu_warning,
     training_request,
     training_seconds,
+    training_threads,
 )
 from training_job import SETTINGS
 
@@ -51,17 +52,16 @@ def study(*overlays: str) -> Study:
     return load_study(config)
 
 
-def estimates(study: Study) -> list[float]:
-    """Return the seconds of each run, as the workflow asks for them."""
-    return [
-        training_seconds(
-            DataSettings(**study.data[run["data"]].model_dump()),
-            study.models[run["model"]].model_dump(),
-            {key: run[key] for key in SETTINGS},
-            len(study.run.seeds),
-        )
-        for run in study.runs()
-    ]
+def estimates(study: Study) -> list[tuple[float, int]]:
+    """Return the seconds and threads of each run, as the workflow asks for them."""
+    found = []
+    for run in study.runs():
+        data = DataSettings(**study.data[run["data"]].model_dump())
+        model = study.models[run["model"]].model_dump()
+        what = model, {key: run[key] for key in SETTINGS}, len(study.run.seeds)
+        threads = training_threads(study.threads, *what)
+        found.append((training_seconds(data, *what, threads=threads), threads))
+    return found
 
 
 @pytest.fixture(autouse=True)
@@ -143,16 +143,20 @@ def test_nothing_to_train_is_not_warned_of() -> None:
 @pytest.mark.parametrize(
     ("runs", "cores", "span"),
     [
-        ([2 * HOUR], 4, "2.0 hours"),
-        ([HOUR, HOUR], 1, "2.0 hours"),
-        ([HOUR, HOUR], 2, "1.0 hours"),
-        ([DAY, HOUR], 2, "24.0 hours"),
-        ([4 * DAY, 4 * DAY], 1, "8.0 days"),
-        ([1000 * DAY] * 3, 2, "1,500.0 days"),
+        ([(2 * HOUR, 1)], 4, "2.0 hours"),
+        ([(HOUR, 1), (HOUR, 1)], 1, "2.0 hours"),
+        ([(HOUR, 1), (HOUR, 1)], 2, "1.0 hours"),
+        ([(DAY, 1), (HOUR, 1)], 2, "24.0 hours"),
+        ([(4 * DAY, 1), (4 * DAY, 1)], 1, "8.0 days"),
+        ([(1000 * DAY, 1)] * 3, 2, "1,500.0 days"),
+        ([(2 * HOUR, 2)], 4, "2.0 hours"),
+        ([(2 * HOUR, 2)] * 2, 2, "4.0 hours"),
+        ([(2 * HOUR, 2)] * 2, 4, "2.0 hours"),
+        ([(2 * HOUR, 2)], 1, "4.0 hours"),
     ],
 )
 def test_the_time_told_is_that_of_runs_side_by_side_on_the_cores(
-    runs: list[float], cores: int, span: str
+    runs: list[tuple[float, int]], cores: int, span: str
 ) -> None:
     warning = cpu_warning(runs, cores)
     assert warning is not None
@@ -207,3 +211,20 @@ def test_each_attempt_asks_for_more_up_to_the_most_that_it_may() -> None:
 def test_a_run_asks_for_more_time_than_it_is_estimated_to_take() -> None:
     for run in (SMALL, changed("model", num_layers=8, d_model=512)):
         assert 60 * training_request(**run)["minutes"] > 1.9 * training_seconds(**run)
+
+
+def test_large_models_have_two_threads_small_ones_one_and_what_is_asked_for_is_given() -> None:
+    version, settings = study(), SMALL["settings"]
+    models = {number: found.model_dump() for number, found in version.models.items()}
+    threads = {n: training_threads("auto", model, settings, 1) for n, model in models.items()}
+    assert threads == {2: 1, 4: 1, 6: 2}
+    assert training_threads("auto", models[6], settings, 1, device="cuda") == 1
+    assert training_threads(3, models[2], settings, 1) == 3
+
+
+def test_threads_shorten_what_products_take() -> None:
+    large = changed("model", num_layers=8, d_model=512)
+    one, two = (training_seconds(**large, threads=threads) for threads in (1, 2))
+    assert 1.5 < one / two < 2
+    asked = [training_request(**large, threads=threads)["minutes"] for threads in (1, 2)]
+    assert asked[1] < asked[0]

@@ -87,6 +87,7 @@ def _exponent(value: object) -> object:
 
 LIMIT = 10**18  # above any number that makes sense, and within 64 bits
 DIGITS_LIMIT = 10**10  # far above what fits in memory; their products are counted in no time
+MOST_THREADS = 64
 
 Version = Annotated[StrictInt, Field(ge=0, lt=LIMIT)]
 Positive = Annotated[StrictInt, Field(ge=1, lt=LIMIT)]
@@ -107,6 +108,13 @@ def _checkpoints(value: object) -> object:
     )
 
 
+def _threads(value: object) -> object:
+    """Return what `threads` may be."""
+    if value == "auto" or (type(value) is int and 1 <= value <= MOST_THREADS):
+        return value
+    raise PydanticCustomError("threads", f"must be auto or an integer from 1 to {MOST_THREADS}")
+
+
 def _path(text: str) -> str:
     """Return a path, with `~` as the home directory that it means."""
     path = os.path.expanduser(text)
@@ -125,6 +133,8 @@ Checkpoints = Annotated[
         _checkpoints, json_schema_input_type=Literal["none", "log"] | dict[Literal["every"], int]
     ),
 ]
+_ThreadsText = Literal["auto"] | Annotated[int, Field(ge=1, le=MOST_THREADS)]
+Threads = Annotated[_ThreadsText, PlainValidator(_threads, json_schema_input_type=_ThreadsText)]
 Label = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Figure = Annotated[str, Field(pattern=r"^(finetune_\d+_)?pretrain_\d+$")]
 Color = Annotated[str, Field(pattern=r"^#[0-9A-Fa-f]{6}$")]
@@ -524,6 +534,10 @@ class Study(Section):
     )
     gpu_slots: Positive = Field(
         description="trainings that may share one GPU; results do not depend on it"
+    )
+    threads: Threads = Field(
+        description="of the CPU that a training has; auto: what is worth it for the model's size; "
+        "last bits depend on it"
     )
     precision: Literal["fp32", "tf32", "bf16", "fp64"] = Field(
         description="floating-point format of training; bf16: of the blocks' matrix products, with "

@@ -81,8 +81,9 @@ def _allowed(annotation: Any, metadata: list[Any]) -> str:
     if origin is list:
         return f"list of {_allowed(arguments[0], [])}"
     if origin in (typing.Union, types.UnionType):
-        kinds = [_allowed(kind, []) for kind in arguments if kind is not type(None)]
-        return ", ".join([*kinds, "`null`"])
+        return ", ".join(
+            "`null`" if kind is type(None) else _allowed(kind, []) for kind in arguments
+        )
     bounds = []
     for item in [inner for outer in metadata for inner in getattr(outer, "metadata", [outer])]:
         for sign, name in (("≥", "ge"), (">", "gt"), ("<", "lt")):

@@ -6,7 +6,7 @@ The same estimate warns of long training on a CPU and tells a scheduler what to 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from gpt_math_domains.data.settings import DataSettings
 from gpt_math_domains.data.vocabulary import LONGEST, POSITIONS
@@ -14,6 +14,12 @@ from gpt_math_domains.jobs.memory import training_bytes
 from gpt_math_domains.run import ModelSize, Settings, checkpoint_steps
 
 LONG = 3600.0  # seconds of training worth a warning
+
+# A step of so many floating-point operations is worth two threads: `benchmarks/README.md` has what
+# they bring. More were not measured.
+SHARED_FLOPS = 20e9
+SHARED_THREADS = 2
+ALONE = 0.14  # of the time of its products, what threads do not share: two take 0.57 of it
 
 START_MINUTES = 10  # of a job: importing, compiling, evaluating and saving
 MARGIN = 2  # times the estimated seconds: it is right within a factor of two or so
@@ -47,17 +53,39 @@ SPEEDS = {
 }
 
 
+def training_threads(
+    wanted: Literal["auto"] | int,
+    model: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    seeds: int,
+    device: str = "cpu",
+) -> int:
+    """Return how many threads of the CPU a run has, the same on every machine.
+
+    Args:
+        wanted: as in the configuration.
+        model: `num_layers` and `d_model`.
+        settings: of the run.
+        seeds: how many train side by side.
+        device: a key of `SPEEDS`; on a GPU, threads are of no use.
+    """
+    if wanted != "auto":
+        return wanted
+    shared = device == "cpu" and seeds * _step_flops(model, settings) >= SHARED_FLOPS
+    return SHARED_THREADS if shared else 1
+
+
 def training_seconds(
     version: DataSettings,
     model: Mapping[str, Any],
     settings: Mapping[str, Any],
     seeds: int,
     device: str = "cpu",
+    threads: int = 1,
 ) -> float:
-    """Return the seconds that a run takes on one core or GPU.
+    """Return the seconds that a run takes on a core for each thread, or on a GPU.
 
-    A step costs 6 FLOPs for each of a layer's 12 d_model^2 weights and each token (Kaplan et al.
-    2020, "Scaling Laws for Neural Language Models", section 2.1), and a fixed time per layer.
+    A step costs what `_step_flops` tells, and a fixed time per layer.
 
     Args:
         version: settings of the data version.
@@ -65,12 +93,23 @@ def training_seconds(
         settings: of the run.
         seeds: how many train side by side.
         device: a key of `SPEEDS`.
+        threads: of the CPU.
     """
     speed = SPEEDS[device]
-    tokens = LONGEST * Settings(**settings).step_rows
-    flops = 6 * 12 * model["num_layers"] * model["d_model"] ** 2 * tokens
+    share = ALONE + (1 - ALONE) / threads if device == "cpu" else 1
+    products = share * seeds * _step_flops(model, settings) / speed.flops
     layers = model["num_layers"] * speed.layer_seconds * (1 if speed.seeds_share_it else seeds)
-    return float(_steps(version, settings) * (layers + seeds * flops / speed.flops))
+    return float(_steps(version, settings) * (layers + products))
+
+
+def _step_flops(model: Mapping[str, Any], settings: Mapping[str, Any]) -> float:
+    """Return the floating-point operations of one seed's step.
+
+    There are 6 for each of a layer's 12 d_model^2 weights and each token (Kaplan et al. 2020,
+    "Scaling Laws for Neural Language Models", section 2.1).
+    """
+    tokens = LONGEST * Settings(**settings).step_rows
+    return float(6 * 12 * model["num_layers"] * model["d_model"] ** 2 * tokens)
 
 
 def training_request(
@@ -81,6 +120,7 @@ def training_request(
     *,
     device: str = "cpu",
     precision: str = "fp32",
+    threads: int = 1,
     attempt: int = 1,
     max_minutes: int | None = None,
 ) -> dict[str, int]:
@@ -97,10 +137,11 @@ def training_request(
         seeds: how many train side by side.
         device: a key of `SPEEDS`.
         precision: as in the configuration.
+        threads: of the CPU.
         attempt: from 1.
         max_minutes: the most that may be asked for.
     """
-    seconds = training_seconds(version, model, settings, seeds, device)
+    seconds = training_seconds(version, model, settings, seeds, device, threads)
     minutes = attempt * (START_MINUTES + round(MARGIN * seconds / 60))
     size = _size(version, model)
     needed = training_bytes(
@@ -145,15 +186,21 @@ def _steps(version: DataSettings, settings: Mapping[str, Any]) -> int:
     return Settings(**settings).total_steps(version.train_equations)
 
 
-def cpu_warning(seconds: Iterable[float], cores: int) -> str | None:
-    """Return what to say before training that takes `seconds` a run starts on a CPU.
+def cpu_warning(trainings: Iterable[tuple[float, int]], cores: int) -> str | None:
+    """Return what to say before training starts on a CPU.
 
     None if a CUDA device seems to be there, or it is soon done.
+
+    Args:
+        trainings: the seconds that each takes, and its threads.
+        cores: that they share.
     """
-    runs = list(seconds)
-    if sum(runs) < LONG or has_cuda():
+    runs = list(trainings)
+    taken = sum(seconds * threads for seconds, threads in runs)
+    if taken < LONG or has_cuda():
         return None
-    hours = max(sum(runs) / max(1, min(cores, len(runs))), max(runs)) / 3600
+    used = max(1, min(cores, sum(threads for _, threads in runs)))
+    hours = max(taken / used, *(seconds for seconds, _ in runs)) / 3600
     span = f"{hours:,.1f} hours" if hours < 48 else f"{hours / 24:,.1f} days"
     return (
         f"No CUDA device found: training runs on the CPU, which takes about {span} for "

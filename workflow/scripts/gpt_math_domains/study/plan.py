@@ -7,7 +7,7 @@ from gpt_math_domains.data.settings import DataSettings
 from gpt_math_domains.jobs.progress import duration
 from gpt_math_domains.run import DIRECTORIES
 from gpt_math_domains.study.config import Study
-from gpt_math_domains.study.estimate import has_cuda, training_seconds
+from gpt_math_domains.study.estimate import has_cuda, training_seconds, training_threads
 from gpt_math_domains.study.grid import GridRun
 from gpt_math_domains.study.layers import read_study
 
@@ -21,16 +21,24 @@ def all_runs(study: Study) -> Iterator[GridRun]:
 
 
 def estimated_seconds(study: Study) -> dict[str, float]:
-    """Return what each run takes on one core, roughly, by its directory below the results."""
-    return {
-        DIRECTORIES[run.run["phase"]].format(**run.wildcards): training_seconds(
-            DataSettings(**study.version("data", run.run["data"], run.point)),
+    """Return what each run takes on a CPU, roughly, by its directory below the results."""
+    return {directory: seconds for directory, (seconds, _) in _estimates(study).items()}
+
+
+def _estimates(study: Study) -> dict[str, tuple[float, int]]:
+    """Return the seconds of each run and its threads, likewise."""
+    known = {}
+    for run in all_runs(study):
+        data = DataSettings(**study.version("data", run.run["data"], run.point))
+        what = (
             study.version("models", run.run["model"], run.point),
             study.training(**run.run, point=run.point),
             len(study.run.seeds_of(run.run["phase"])),
         )
-        for run in all_runs(study)
-    }
+        threads = training_threads(study.threads, *what)
+        directory = DIRECTORIES[run.run["phase"]].format(**run.wildcards)
+        known[directory] = training_seconds(data, *what, threads=threads), threads
+    return known
 
 
 def describe_plan(
@@ -57,10 +65,13 @@ def describe_plan(
     if study.device == "cuda" or (study.device == "auto" and has_cuda()):
         yield f"The {len(trainings)} trainings run on GPUs, of which there is no estimate."
         return
-    known = estimated_seconds(study)
-    seconds = [known[directory] for directory in trainings]
+    known = _estimates(study)
+    runs = [known[directory] for directory in trainings]
+    longest, threads = max(runs)
+    on = f" on {threads} cores" if threads > 1 else ""
     yield (
-        f"The steps of {len(trainings)} trainings take about {duration(sum(seconds))} of one core, "
-        f"the longest {duration(max(seconds))}; each has a core of its own. To start, to compile "
-        "and to evaluate comes on top."
+        f"The steps of {len(trainings)} trainings take about "
+        f"{duration(sum(seconds * threads for seconds, threads in runs))} of one core, the longest "
+        f"{duration(longest)}{on}; each has a core of its own for each of its threads. To start, "
+        "to compile and to evaluate comes on top."
     )
