@@ -238,6 +238,8 @@ CASES = [
         {"models": {4: {"d_model": 8}}},
     ),
     Case("device", TRAINING, {"device": "cuda"}),  # results differ in their last digits
+    Case("threads", TRAINING, {"threads": 2}),  # likewise
+    Case("as many threads as before", BUNDLE, {"threads": 1}),
     # What data and labels are.
     Case(
         "digits of a data version",
