@@ -208,8 +208,7 @@ def of_data(pattern):
         if wildcards.point:
             found = STUDY.part(point(wildcards), int(wildcards.data))
             named["point"] = point_name(found)
-        [path] = expand(pattern, **named)
-        return path
+        return pattern.format(**named)  # `expand` takes seconds for thousands of runs
 
     return file
 

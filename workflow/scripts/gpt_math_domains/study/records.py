@@ -143,11 +143,12 @@ def run_difference(
     for kind in ("weights", "tables"):
         files = told.get(kind)
         for name, written in files.items() if isinstance(files, dict) else ():
-            path = str(Path(record).parent / name)
+            path = os.path.join(os.path.dirname(record), name)
             if os.path.exists(path) and checksums.of(path) != written:
                 return f"{path} is not as it was written"
     for path in inputs:
-        if read.get(_name(path), checksums.of(path)) != checksums.of(path):
+        found = checksums.of(path)
+        if read.get(_name(path), found) != found:
             return f"{path} is another than it was made from"
     if code is not None and told.get("code") != code:
         return "it was made by other code"
@@ -156,7 +157,7 @@ def run_difference(
 
 def _name(path: str) -> str:
     """Return the end of a path, which tells the inputs of a run apart, wherever results lie."""
-    return "/".join(Path(path).parts[-3:])
+    return "/".join(path.split("/")[-3:])
 
 
 def _there(*paths: str) -> bool:
