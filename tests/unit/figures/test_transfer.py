@@ -4,6 +4,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
+from gpt_math_domains.figures.drawing import describe
 from gpt_math_domains.figures.transfer import plot_transfer, seed_steps, transfer
 from gpt_math_domains.results.metrics import write_metrics
 from gpt_math_domains.results.summary import summarize
@@ -59,6 +60,13 @@ def test_every_seed_is_a_point_and_those_that_never_got_there_are_open_triangles
     assert points(figure, "y", "triangle-right-open") == [(30, 1)]
     assert points(figure, "y2", "circle-open") == [(25, 0)]
     assert points(figure, "y2", "triangle-right-open") == [(30, 0), (30, 1), (30, 1)]
+
+
+def test_its_words_tell_the_mean_steps_or_how_many_seeds_get_there() -> None:
+    assert describe(transfer(runs(STUDY), COLORS, "title")) == (
+        "model 2, full: domain_acc of 0.9 at step 10, of 0.99 by 1 of 2 seeds; "
+        "model 2, scratch: domain_acc of 0.9 by 1 of 2 seeds, of 0.99 by 0 of 2 seeds"
+    )
 
 
 def test_a_mean_with_its_interval_stands_only_where_all_seeds_got_there() -> None:

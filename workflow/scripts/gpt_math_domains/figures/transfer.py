@@ -117,6 +117,7 @@ def transfer(metrics: pd.DataFrame, colors: Sequence[str] | None, title: str) ->
             col=1,
         )
     set_layout(figure, title, height=panel_height(len(THRESHOLDS)))
+    figure.update_layout(meta={"description": _described(summary)})
     figure.update_xaxes(type="log", rangemode="normal", showticklabels=True, dtick=1)
     figure.update_xaxes(title_text="step (▷ not reached: more)", row=len(THRESHOLDS))
     figure.update_yaxes(
@@ -127,6 +128,21 @@ def transfer(metrics: pd.DataFrame, colors: Sequence[str] | None, title: str) ->
         automargin=True,
     )
     return figure
+
+
+def _described(summary: pd.DataFrame) -> str:
+    """Return the mean steps in words, or how many seeds get there."""
+    parts = []
+    for row in summary.to_dict("records"):
+        told = [
+            f"{limit} at step {row[f'step_{limit}_mean']:,.0f}"
+            if row[f"reached_{limit}"] == row["seeds"]
+            else f"{limit} by {row[f'reached_{limit}']} of {row['seeds']} seeds"
+            for limit in THRESHOLDS
+        ]
+        name = f"model {row['model']}, {text_of(row['protocol'])}"
+        parts.append(f"{name}: domain_acc of {', of '.join(told)}")
+    return "; ".join(parts)
 
 
 def _offset(place: int, count: int) -> float:
