@@ -100,7 +100,7 @@ def operation_heatmap(
     figure.update_xaxes(type="category")
     if baselines is not None:
         figure.update_layout(coloraxis2=_ABOVE_SCALE)
-        choice_menu(figure, CHOICES, shown, below=60)
+        choice_menu(figure, CHOICES, shown)
     return figure
 
 
@@ -140,7 +140,7 @@ def operand_heatmap(answers: pd.DataFrame, title: str) -> go.Figure:
             shown.append(choice)
     _set_layout(figure, title, "second operand", "first operand")
     figure.update_layout(plot_bgcolor=MISSING)
-    choice_menu(figure, [ALL, *OPERATIONS], shown, below=60)
+    choice_menu(figure, [ALL, *OPERATIONS], shown)
     return figure
 
 

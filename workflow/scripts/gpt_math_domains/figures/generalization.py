@@ -103,7 +103,7 @@ def generalization_curves(
     figure.update_yaxes(title_text="accuracy", range=ACCURACY_RANGE)
     figure.update_yaxes(title_text="loss", range=None, row=len(panels))
     add_step_buttons(figure)
-    choice_menu(figure, protocols(metrics), shown, below=75)  # the buttons, on narrow screens
+    choice_menu(figure, protocols(metrics), shown)
     return figure
 
 

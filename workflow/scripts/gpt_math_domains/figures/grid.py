@@ -209,7 +209,7 @@ def grid_heatmaps(runs: pd.DataFrame, keys: Sequence[str], metric: str, title: s
     figure.update_xaxes(title_text=across, row=len(models))
     figure.update_yaxes(type="category", showgrid=False, categoryarray=ys, automargin=True)
     figure.update_yaxes(title_text=down, col=1)
-    choice_menu(figure, list(choices), shown, below=75)
+    choice_menu(figure, list(choices), shown)
     return figure
 
 

@@ -86,7 +86,7 @@ def label_curves(
     figure.update_yaxes(range=ACCURACY_RANGE)
     figure.update_yaxes(title_text="accuracy", row=(len(models) + 1) // 2)
     add_step_buttons(figure)
-    choice_menu(figure, protocols(table), shown, below=75)  # the buttons, on narrow screens
+    choice_menu(figure, protocols(table), shown)
     return figure
 
 

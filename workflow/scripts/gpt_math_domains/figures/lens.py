@@ -91,7 +91,7 @@ def lens_curves(table: pd.DataFrame, title: str) -> go.Figure:
     figure.update_yaxes(range=ACCURACY_RANGE)
     for row, model in enumerate(models, start=1):
         figure.update_yaxes(title_text=f"model {model}", row=row, col=1)
-    choice_menu(figure, choices, shown, below=75)
+    choice_menu(figure, choices, shown)
     figure.update_layout(_LEGEND, meta={"min_width": 700})
     return figure
 

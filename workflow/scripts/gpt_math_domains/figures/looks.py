@@ -53,6 +53,7 @@ AXIS = {
     "rangemode": "tozero",
 }
 ACCURACY_RANGE = (0, 1.03)  # so that a line at 1 is drawn whole
+_MENU_BELOW = 75  # the plot, in pixels: under the axis' title, and buttons on narrow screens
 MENU = {  # below the plot, at its right edge, beside the axis title
     "x": 1,
     "xanchor": "right",
@@ -158,16 +159,13 @@ def panel_height(rows: int) -> int:
     return max(480, 160 + 260 * rows)
 
 
-def choice_menu(
-    figure: go.Figure, choices: Sequence[str], shown: Sequence[str], below: int = 30
-) -> None:
+def choice_menu(figure: go.Figure, choices: Sequence[str], shown: Sequence[str]) -> None:
     """Let the reader choose which traces are drawn, if there is a choice.
 
     Args:
         figure: to change.
         choices: their names, the one drawn first at the start.
         shown: the choice to which each trace belongs.
-        below: the plot, where the menu stands, in pixels.
     """
     if len(choices) < 2:
         return
@@ -179,9 +177,9 @@ def choice_menu(
         }
         for choice in choices
     ]
-    place = {"x": 0, "xanchor": "left", "pad": {"t": below}, "direction": "up"}
+    place = {"x": 0, "xanchor": "left", "pad": {"t": _MENU_BELOW}, "direction": "up"}
     menu = MENU | place | {"type": "dropdown", "buttons": buttons, "active": 0}
-    figure.update_layout(updatemenus=[*figure.layout.updatemenus, menu], margin_b=below + 45)
+    figure.update_layout(updatemenus=[*figure.layout.updatemenus, menu], margin_b=_MENU_BELOW + 45)
 
 
 def add_step_buttons(figure: go.Figure) -> None:

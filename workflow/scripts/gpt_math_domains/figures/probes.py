@@ -130,7 +130,7 @@ def step_curves(table: pd.DataFrame, title: str) -> go.Figure:
     _set_layout(figure, table, title, "step")
     figure.update_layout(legend_title_text="layer")
     add_step_buttons(figure)
-    choice_menu(figure, choices, shown, below=75)
+    choice_menu(figure, choices, shown)
     figure.update_layout(margin_b=150)
     return figure
 
