@@ -9,7 +9,7 @@ import pytest
 from gpt_math_domains.data.equations import generate_equations
 from gpt_math_domains.data.labels import label_domains
 from gpt_math_domains.data.settings import DataSettings
-from gpt_math_domains.files import sha256, write_json
+from gpt_math_domains.files import read_json, sha256, write_json
 from gpt_math_domains.study.records import (
     Checksums,
     data_difference,
@@ -47,6 +47,19 @@ def test_a_data_version_is_known_by_its_settings_and_files(
     assert found(DataSettings(4)) == f"{data['valid']} is not as it was written"
     Path(data["valid"]).unlink()
     assert found(DataSettings(5)) is None  # Snakemake sees that itself
+
+
+def test_a_manifest_that_tells_less_means_the_defaults(
+    data: dict[str, str], checksums: Checksums
+) -> None:
+    manifest = data.pop("manifest")
+    told = read_json(Path(manifest))
+    for key in ("operations", "moduli", "train_share", "split", "holdout"):
+        told.pop(key, None)
+    write_json(Path(manifest), told)
+    assert data_difference(manifest, DataSettings(4), data, checksums) is None
+    other = data_difference(manifest, DataSettings(4, operations=("add",)), data, checksums)
+    assert other == "operations was ['add', 'subtract', 'multiply', 'divide'], is ['add']"
 
 
 def test_labels_are_known_by_their_equations_names_and_file(

@@ -4,8 +4,9 @@ Snakemake remembers jobs in a directory of its own, which a copy of the results 
 the times of files, which a copy may change.
 """
 
+import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,7 @@ def data_difference(
         return None
     told = _told(manifest)
     now = asdict(settings)
-    told = {key: getattr(DataSettings, key, None) for key in now} | told
+    told = _defaults(DataSettings, now) | told
     return difference(told, now) or _damaged(told, files, checksums)
 
 
@@ -131,9 +132,7 @@ def run_difference(
         return None
     told = _told(record)
     if isinstance(told.get("settings"), dict):
-        told["settings"] = {key: getattr(Settings, key, None) for key in now["settings"]} | told[
-            "settings"
-        ]
+        told["settings"] = _defaults(Settings, now["settings"]) | told["settings"]
     if why := difference(told, now):
         return why
     sums = told.get("inputs")
@@ -153,6 +152,12 @@ def run_difference(
     if code is not None and told.get("code") != code:
         return "it was made by other code"
     return None
+
+
+def _defaults(settings: type, keys: Iterable[str]) -> dict[str, Any]:
+    """Return what an earlier record meant where it does not tell a key, as JSON has it."""
+    found = {key: getattr(settings, key, None) for key in keys}
+    return dict(json.loads(json.dumps(found)))
 
 
 def _name(path: str) -> str:
