@@ -100,7 +100,8 @@ class Study:
 
     def jobs(self, run: str) -> list[str]:
         """Return the ids of all jobs of a training so far, oldest first."""
-        comment = "rule_pretrain_model_wildcards_" + "_".join(re.findall(r"\d+", run))
+        # The wildcards are the point of a grid, of which there is none, the data and the model.
+        comment = "rule_pretrain_model_wildcards_" + "_".join(["", *re.findall(r"\d+", run)])
         listed = output("squeue", "--noheader", "--states=all", "--sort=i", "--format=%i %k")
         lines = [line.split() for line in listed.splitlines()]
         return [number for number, said in lines if said == comment and number not in self._before]
