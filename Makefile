@@ -1,6 +1,6 @@
 # Everything runs in .venv: a study with the packages of envs/requirements.lock, tests and checks
 # with those of envs/developer.lock besides. Other people's tools are tried in .venv-tools and
-# .venv-tools-old. `make help` lists what there is.
+# .venv-tools-old, a loop in JAX in .venv-jax. `make help` lists what there is.
 
 PYTHON ?= python3
 CORES ?= all
@@ -107,7 +107,7 @@ lint: .venv/developer ## check style, rules and types
 	$(BIN)/mypy $(SOURCES)
 	PYTHONPATH=workflow/scripts $(BIN)/lint-imports --no-cache
 
-bench: .venv/developer ## time a training step beside transformers, and the workflow
+bench: .venv/developer .venv-jax/installed ## time a training step beside transformers, and the workflow
 	$(BIN)/python benchmarks/training_step.py
 	$(BIN)/python benchmarks/workflow.py
 
@@ -127,8 +127,8 @@ lock: ## resolve the .in files in envs/ into their .lock files
 	{ echo "# Written by make lock from developer.in; goes on top of requirements.lock and repeats none of it."; \
 	  $(FREEZE) | grep -vxFf envs/requirements.lock; } > envs/developer.lock
 	touch .venv/developer
-	rm -rf .venv-tools .venv-tools-old
-	for name in tools tools-old; do \
+	rm -rf .venv-tools .venv-tools-old .venv-jax
+	for name in tools tools-old jax; do \
 	    $(PYTHON) -m venv .venv-$$name && \
 	    .venv-$$name/bin/pip install --quiet --disable-pip-version-check --requirement envs/$$name.in && \
 	    { echo "# Written by make lock from $$name.in."; \
@@ -137,4 +137,4 @@ lock: ## resolve the .in files in envs/ into their .lock files
 	done
 
 clean: ## remove the results of the quick study, caches and .venv; the published study's stay
-	rm -rf .venv .venv-tools .venv-tools-old .hypothesis .mypy_cache .pytest_cache .ruff_cache results/quick
+	rm -rf .venv .venv-tools .venv-tools-old .venv-jax .hypothesis .mypy_cache .pytest_cache .ruff_cache results/quick

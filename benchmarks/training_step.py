@@ -1,17 +1,21 @@
-"""Time a training step beside `transformers.Trainer` and a plain loop around its model.
+"""Time a training step beside those that a user could take instead.
 
-All variants train on the same examples with the same batch size and dropout, in one process, in
-turns, so that a drift of the machine's speed meets them all. Needs torch, transformers, NumPy,
-pandas and pydantic; draws the figure where plotly is installed too.
+These are `transformers.Trainer`, a plain loop around its model, the same under `torch.compile`, and
+on a CPU a loop in JAX (`jax_loop.py`, in `.venv-jax`). All train on the same examples with the same
+batch size, dropout and clipping on one core, in turns, so that a drift of the machine's speed meets
+them all. Needs torch, transformers, NumPy, pandas and pydantic; leaves out JAX where it is not
+installed, and draws the figure where plotly is.
 
     python benchmarks/training_step.py [--phase pretrain] [--models 2 4 6] [--repetitions 5]
 
-Writes `benchmarks/results/<phase>_step_<device>.csv`: milliseconds for a step and seed, the
-speed-up over Trainer, and the share of the floor, which is the time that the step's matrix products
-would take in fp32 at the rate measured in this run.
+Writes `benchmarks/results/<phase>_step_<device>.csv`: milliseconds for a step and seed; how many
+times as fast it is as Trainer in fp32 (`speedup`) and as the fastest of the others with the same
+precision (`speedup_of_best`); and the share of the floor, which is the time that the step's matrix
+products would take in fp32 at the rate measured in this run.
 """
 
 import argparse
+import json
 import os
 import shutil
 import subprocess
@@ -20,7 +24,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -75,6 +79,8 @@ SETTINGS = Settings(
     num_warmup_steps=1000,
     shuffle=True,
 )
+SCHEDULE_STEPS = 41_000
+JAX_PYTHON = ROOT / ".venv-jax/bin/python"
 BenchmarkTask = NextTokens | DomainLabels
 TURN_SECONDS = 0.5  # how long a variant runs in its turn, if a few steps do not take longer
 
@@ -87,6 +93,7 @@ class Variant:
     precision: str
     seeds: int
     run: Callable[[int], float]
+    other: bool = False  # than this project's
 
     @property
     def label(self) -> str:
@@ -149,8 +156,7 @@ def measure_model(
 ) -> list[dict[str, Any]]:
     """Return a row for each variant of one model version."""
     variants = [
-        Variant("Trainer", "fp32", 1, trainer(size, task, device, directory)),
-        Variant("plain loop", "fp32", 1, plain_loop(size, task, device)),
+        *others(size, task, device, directory),
         *(
             Variant(execution, precision, seeds, ours(execution, precision, size, task, seeds))
             for execution, precision, seeds in combinations(size, device)
@@ -164,6 +170,7 @@ def measure_model(
             print(f"model {model}  {variant.label}: left out, it does not compile: {error!r}"[:500])
             continue
         counts[id(variant)] = max(1, min(500, round(TURN_SECONDS / variant.run(1))))
+        variant.run(counts[id(variant)])  # JAX compiles for several steps once more
     variants = [variant for variant in variants if id(variant) in counts]
     times: dict[int, list[float]] = {id(variant): [] for variant in variants}
     floors = []
@@ -177,6 +184,7 @@ def measure_model(
     rows = []
     for variant in variants:
         found = times[id(variant)]
+        best = [times[id(v)] for v in variants if v.other and v.precision == variant.precision]
         rows.append(
             {
                 "model": model,
@@ -187,6 +195,10 @@ def measure_model(
                 "ms_min": 1e3 * min(found),
                 "ms_max": 1e3 * max(found),
                 "speedup": median(b / f for b, f in zip(baseline, found, strict=True)),
+                "speedup_of_best": min(
+                    (median(b / f for b, f in zip(peer, found, strict=True)) for peer in best),
+                    default=None,
+                ),
                 "floor_ms": 1e3 * median(floors),
                 "floor_share": median(floor / f for floor, f in zip(floors, found, strict=True)),
                 "first_step_s": start_up[id(variant)],
@@ -194,6 +206,21 @@ def measure_model(
         )
         print(f"model {model}  {variant.label}: {rows[-1]['ms']:.3g} ms", flush=True)
     return rows
+
+
+def others(size: ModelSize, task: BenchmarkTask, device: str, directory: str) -> Iterator[Variant]:
+    """Yield what a user could take instead; Trainer in fp32 is the first."""
+    for precision in ("fp32", "bf16") if has_bf16(device) else ("fp32",):
+        loop = trainer(size, task, device, directory, precision)
+        yield Variant("Trainer", precision, 1, loop, True)
+        loop = plain_loop(size, task, device, precision)
+        yield Variant("plain loop", precision, 1, loop, True)
+        loop = plain_loop(size, task, device, precision, compiled=True)
+        yield Variant("plain loop, compiled", precision, 1, loop, True)
+        if device == "cpu" and JAX_PYTHON.exists():
+            yield Variant("JAX", precision, 1, jax_loop(size, task, directory, precision), True)
+    if device == "cpu" and not JAX_PYTHON.exists():
+        print(f"JAX is left out: there is no {JAX_PYTHON}; `make bench` installs it")
 
 
 def combinations(size: ModelSize, device: str) -> Iterator[tuple[str, str, int]]:
@@ -274,26 +301,67 @@ def examples(task: BenchmarkTask) -> dict[str, torch.Tensor]:
     return {"input_ids": sequences, "labels": sequences.masked_fill(padding, -100)}
 
 
-def plain_loop(size: ModelSize, task: BenchmarkTask, device: str) -> Callable[[int], float]:
+def plain_loop(
+    size: ModelSize, task: BenchmarkTask, device: str, precision: str, *, compiled: bool = False
+) -> Callable[[int], float]:
     """Return a plain training loop around the model of `transformers`."""
     model, data = reference_model(size, device, labels=task.last_only), examples(task)
     decaying = [p for p in model.parameters() if p.dim() > 1]
     others = [p for p in model.parameters() if p.dim() == 1]
     groups: list[dict[str, Any]] = [{"params": decaying}, {"params": others, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=5e-4, weight_decay=0.1, fused=True)
-    schedule = get_linear_schedule_with_warmup(optimizer, 1000, 41_000)
+    optimizer = torch.optim.AdamW(
+        groups, lr=SETTINGS.learning_rate, weight_decay=SETTINGS.weight_decay, fused=True
+    )
+    schedule = get_linear_schedule_with_warmup(optimizer, SETTINGS.num_warmup_steps, SCHEDULE_STEPS)
+    called = torch.compile(model, dynamic=False) if compiled else model
 
     def run(steps: int) -> float:
         started = now(device)
         for _ in range(steps):
             rows = torch.randperm(len(task), device=device)[: SETTINGS.batch_size]
-            loss = model(data["input_ids"][rows], labels=data["labels"][rows]).loss
+            with torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):
+                loss = called(data["input_ids"][rows], labels=data["labels"][rows]).loss
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             schedule.step()
             optimizer.zero_grad()
         return now(device) - started
+
+    return run
+
+
+def jax_loop(
+    size: ModelSize, task: BenchmarkTask, directory: str, precision: str
+) -> Callable[[int], float]:
+    """Return a run of `jax_loop.py`, which waits in a process of its own between turns."""
+    kind = "last" if isinstance(task, DomainLabels) else "weights"
+    told = asdict(size) | {
+        "batch_size": SETTINGS.batch_size,
+        "learning_rate": SETTINGS.learning_rate,
+        "weight_decay": SETTINGS.weight_decay,
+        "max_grad_norm": SETTINGS.max_grad_norm,
+        "warmup": SETTINGS.num_warmup_steps,
+        "steps": SCHEDULE_STEPS,
+        "precision": precision,
+        "labels": len(PUBLISHED) if task.last_only else 0,
+        "examples": {
+            name: getattr(task, name)[:-1].tolist() for name in ("tokens", "targets", kind)
+        },
+    }
+    path = f"{directory}/{size.num_layers}_{size.d_model}_{precision}.json"
+    Path(path).write_text(json.dumps(told), encoding="utf-8")
+    command = [str(JAX_PYTHON), str(ROOT / "benchmarks/jax_loop.py"), path]
+    process: subprocess.Popen[str] | None = None
+
+    def run(steps: int) -> float:
+        nonlocal process
+        process = process or subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdin is not None and process.stdout is not None
+        print(steps, file=process.stdin, flush=True)
+        return float(process.stdout.readline())
 
     return run
 
@@ -352,14 +420,16 @@ def make_trainer(
 
 
 def trainer(
-    size: ModelSize, task: BenchmarkTask, device: str, directory: str
+    size: ModelSize, task: BenchmarkTask, device: str, directory: str, precision: str
 ) -> Callable[[int], float]:
     """Return a run of `transformers.Trainer`, its set-up left out of the time."""
     model = reference_model(size, device, labels=task.last_only)
 
     def run(steps: int) -> float:
         clock = Clock(device)
-        peer = make_trainer(model, task, SETTINGS, directory, max_steps=steps + 1)
+        peer = make_trainer(
+            model, task, SETTINGS, directory, max_steps=steps + 1, bf16=precision == "bf16"
+        )
         peer.add_callback(clock)
         peer.train()
         return clock.times[1] - clock.times[0]

@@ -114,7 +114,7 @@ def needed(script: Path) -> set[str]:
     return {CONDA_NAMES.get(name, name) for name in names}
 
 
-@pytest.mark.parametrize("name", ["requirements", "developer", "tools", "tools-old"])
+@pytest.mark.parametrize("name", ["requirements", "developer", "tools", "tools-old", "jax"])
 def test_a_lock_holds_what_was_asked_for_with_the_same_version(name: str) -> None:
     asked, locked = requirements(f"{name}.in"), requirements(f"{name}.lock")
     assert len(asked) > 2

@@ -32,7 +32,7 @@ MEASURES = {
     "flops": "FLOPs of training",
 }
 POINTS = 3  # of a line, at least
-NOTHING = "Three models or more are needed to compare."
+NOTHING = "Three models or more are needed."
 # Where a point's model is written: models may have the same cost and accuracy.
 CORNERS = ("bottom right", "bottom left", "top right", "top left")
 
