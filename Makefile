@@ -21,8 +21,8 @@ TOOLS_STUDY := results/tools/metrics/summary.csv results/tools/pretrain/data_5/m
 SLURM := munge slurm-client slurmctld slurmd
 
 .DEFAULT_GOAL := help
-.PHONY: help quick run plan watch open report test test-slurm test-browser test-conda test-tools \
-    stress lint bench parity docs lock clean
+.PHONY: help quick run plan reproduce watch open report test test-slurm test-browser test-conda \
+    test-tools stress lint bench parity docs lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,17 @@ run: .venv/installed ## run a study: make run CONFIG=config/mine.yaml; without C
 
 plan: .venv/installed ## tell what `make run` would run, and about how long that takes
 	@$(BRIEF) --dry-run $(STUDY)
+
+# A part is a study of its own, over the published one with more seeds.
+reproduce: .venv/installed ## run the published study part by part, which takes days; then compare
+	@for part in config/reproduce/*.yaml; do \
+	    echo "== $$part"; $(BRIEF) --dry-run --configfile config/reproduce.yaml $$part || exit; \
+	done
+	@for part in config/reproduce/*.yaml; do \
+	    echo "== $$part"; \
+	    $(BRIEF) --cores $(CORES) --configfile config/reproduce.yaml $$part || exit; \
+	done
+	@$(OWN).results.reproduction results/reproduce docs/reproduction
 
 watch: .venv/installed ## show a study in a browser while it runs
 	@$(OWN) watch --port $(PORT) $(CONFIG)

@@ -91,6 +91,7 @@ TESTED = {
 # Commands that no test runs, and why.
 NOT_RUN = {
     "source .venv/bin/activate": "it changes the shell; tests run in the environment already",
+    "make reproduce": "it takes days; its parts run as other studies do, its tables have a test",
     "make stress": "it takes long; its tests run at fewer moments in `make test`",
     "make test-tools": "it installs two more environments; it is to be run by hand for a release",
     ".ci/run": "it is what runs the tests",

@@ -76,7 +76,12 @@ def test_a_plan_counts_the_jobs_of_each_rule_and_tells_how_long_training_takes(p
     counts = re.findall(r"^ +(\d+)  (\w+)$", plan, re.MULTILINE)
     assert sum(int(count) for count, _ in counts) == int(jobs)
     assert {("1", "pretrain_model"), ("1", "finetune_model")} <= set(counts)
-    assert re.search(r"^The steps of 2 trainings take about \d+ s of one core", plan, re.MULTILINE)
+    runs = re.findall(r"^ +(.*(?:s|min))  (\S+/\S+)$", plan, re.MULTILINE)
+    assert [name for _, name in runs] == [
+        "pretrain/data_4/model_2",
+        "finetune/domain_1/data_4/model_2/full",
+    ]
+    assert re.search(r"^The 2 trainings take about \d+ s of one core", plan, re.MULTILINE)
 
 
 def test_each_job_has_a_line_when_it_begins_and_one_when_it_ends(said: str, plan: str) -> None:

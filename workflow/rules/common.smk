@@ -299,6 +299,7 @@ def request(what, phase, settings):
             device="cuda" if TRAINING_GPUS else "cpu",
             precision=STUDY.precision,
             threads=threads_of(phase, settings)(wildcards),
+            protocol=wildcards.get("protocol"),
             attempt=attempt,
             max_minutes=LONGEST_MINUTES,
         )
@@ -576,7 +577,7 @@ def tell_costs():
                 job.params.settings,
                 len(job.params.seeds),
             ),
-            job.params.threads,
+            dict(threads=job.params.threads, protocol=job.wildcards.get("protocol")),
         )
         for job in workflow.dag.needrun_jobs()
         if "settings" in job.params.keys()
@@ -586,8 +587,8 @@ def tell_costs():
     if not TRAINING_GPUS or not workflow.local_exec:
         return
     runs = [
-        (training_seconds(*training, threads=threads), threads)
-        for training, threads in trainings
+        (training_seconds(*training, **how), how["threads"])
+        for training, how in trainings
     ]
     limits = workflow.global_resources
     slots = limits["gpu"].value if "gpu" in limits else workflow.cores

@@ -7,52 +7,59 @@ import pandas as pd
 import pytest
 
 from gpt_math_domains.results.metrics import read_metrics
-from gpt_math_domains.results.reference import compare, read_reference
+from gpt_math_domains.results.reference import read_reference
+from gpt_math_domains.results.reproduction import PUBLISHED, reproduction_table
 from gpt_math_domains.results.statistics import mean_interval
+from metric_rows import row, table
 
 DIRECTORY = Path(__file__).parents[3] / "docs" / "reproduction"
 PARTS = sorted(path.parent.name for path in DIRECTORY.glob("*/pretrain.csv"))
 
 
-def expected_rows(part: str) -> list[str]:
-    """Return the rows of a part's table at the steps that its page shows."""
-    metrics = read_metrics(DIRECTORY / part / "pretrain.csv")
-    published = read_reference(DIRECTORY / "published_pretrain_1.csv", "math_acc")
-    compared = compare(metrics, published).set_index("step")
-    rows = []
-    for step, seeds in metrics.groupby("step"):
-        if step not in compared.index:
-            continue
-        told = compared.loc[step]
-        lowest, highest = seeds["math_acc"].min(), seeds["math_acc"].max()
-        means = seeds[
-            ["train_math_acc", "mirrored_math_acc", "unmirrored_math_acc", "eval_loss"]
-        ].mean()
-        cells = [
-            f"{step:,}",
-            f"{told['reference']:.3f}",
-            f"{told['mean']:.3f} ({lowest:.3f} to {highest:.3f})",
-            f"{told['standard_errors']:+.1f}",
-            *(f"{mean:.3f}" for mean in means),
-        ]
-        rows.append(f"| {' | '.join(cells)} |")
-    return rows
-
-
-def shown_rows(part: str) -> list[str]:
-    """Return the rows of a part's table as the page shows them."""
+def shown_table(part: str) -> list[str]:
+    """Return the lines of a part's table as the page shows them."""
     page = (DIRECTORY / "README.md").read_text(encoding="utf-8")
     section = re.search(rf"^### .*`{part}`.*\n((?:.*\n)*?)(?=^#|\Z)", page, re.MULTILINE)
     assert section is not None, f"no section of {part}"
-    return [line for line in section[1].splitlines() if re.match(r"\| [\d,]+ \|", line)]
+    return [line for line in section[1].splitlines() if line.startswith("|")]
 
 
 @pytest.mark.parametrize("part", PARTS)
 def test_the_page_shows_what_the_tables_say(part: str) -> None:
-    shown, expected = shown_rows(part), expected_rows(part)
-    assert shown
-    assert [row for row in shown if row not in expected] == []
-    assert shown[-1] == expected[-1]  # the end is not left out
+    metrics = read_metrics(DIRECTORY / part / "pretrain.csv")
+    published = read_reference(DIRECTORY / PUBLISHED["pretrain"], "math_acc")
+    assert shown_table(part) == list(reproduction_table(metrics, published))
+
+
+def test_a_part_without_published_curves_has_the_same_table_without_them() -> None:
+    metrics = read_metrics(DIRECTORY / "data_1_model_2" / "pretrain.csv")
+    published = read_reference(DIRECTORY / PUBLISHED["pretrain"], "math_acc")
+    alone, beside = (
+        [[cell.strip() for cell in line.split("|")] for line in reproduction_table(metrics, points)]
+        for points in (None, published)
+    )
+    last_alone, last_beside = alone[-1], beside[-1]
+    assert last_alone[:2] == last_beside[:2] == ["", "41,000"]
+    assert last_alone[3] == last_beside[3]
+    assert (last_alone[2], last_alone[4]) == ("", "")
+    assert len(alone) > len(beside)  # evaluations before the first published point
+
+
+def test_finetuning_has_a_row_for_each_protocol_and_step(tmp_path: Path) -> None:
+    found = {"full": [0.5, 0.7], "scratch": [1.0, 1.0]}
+    rows = [
+        row("finetune", seed, 1000, accuracy, protocol=protocol)
+        for protocol, accuracies in found.items()
+        for seed, accuracy in enumerate(accuracies)
+    ]
+    metrics = read_metrics(table(tmp_path, rows, "finetune"))
+    published = read_reference(DIRECTORY / PUBLISHED["finetune"], "domain_acc")
+    head, _, *lines = reproduction_table(metrics, published)
+    assert head.startswith("| protocol | step | published | ours | difference |")
+    assert [line.split(" | ")[:5] for line in lines] == [
+        ["| full", "1,000", "0.499", "0.600 (0.500 to 0.700)", "+0.6"],
+        ["| scratch", "1,000", "0.499", "1.000 (1.000 to 1.000)", ""],
+    ]
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -78,8 +85,8 @@ def test_what_mirrored_pairs_are_worth_is_what_the_tables_say() -> None:
     page = (DIRECTORY / "README.md").read_text(encoding="utf-8")
     shown = re.findall(r"^\| ((?:add|multiply|subtract|divide).*) \|$", page, re.MULTILINE)
     assert len(shown) == 6
-    for row in shown:
-        operations, *cells = row.split(" | ")
+    for line in shown:
+        operations, *cells = line.split(" | ")
         expected: list[str] = []
         for part in ("data_1_model_2", "data_1_model_2_shuffled"):
             found = gains(part, operations.split(", "))

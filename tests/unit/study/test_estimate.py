@@ -1,11 +1,13 @@
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from snakemake.common.configfile import load_configfile
 from snakemake.utils import update_config
 
 from gpt_math_domains.data.settings import DataSettings
+from gpt_math_domains.run import Settings
 from gpt_math_domains.study import estimate
 from gpt_math_domains.study.config import Study, load_study
 from gpt_math_domains.study.estimate import (
@@ -19,6 +21,7 @@ from gpt_math_domains.study.estimate import (
 from training_job import SETTINGS
 
 CONFIG = Path(__file__).parents[3] / "config"
+BENCHMARKS = CONFIG.parent / "benchmarks" / "results"
 HOUR, DAY = 3600, 86_400
 
 
@@ -60,7 +63,8 @@ def estimates(study: Study) -> list[tuple[float, int]]:
         model = study.models[run["model"]].model_dump()
         what = model, {key: run[key] for key in SETTINGS}, len(study.run.seeds)
         threads = training_threads(study.threads, *what)
-        found.append((training_seconds(data, *what, threads=threads), threads))
+        protocol = run["protocol"]
+        found.append((training_seconds(data, *what, threads=threads, protocol=protocol), threads))
     return found
 
 
@@ -220,6 +224,28 @@ def test_large_models_have_two_threads_small_ones_one_and_what_is_asked_for_is_g
     assert threads == {2: 1, 4: 1, 6: 2}
     assert training_threads("auto", models[6], settings, 1, device="cuda") == 1
     assert training_threads(3, models[2], settings, 1) == 3
+
+
+def test_finetuning_takes_less_than_pretraining_and_a_head_alone_least() -> None:
+    pretraining, full, scratch, frozen = (
+        training_seconds(**SMALL, protocol=protocol)
+        for protocol in (None, "full", "scratch", "frozen")
+    )
+    assert frozen < full / 2 < full == scratch < pretraining
+
+
+@pytest.mark.parametrize("protocol", [None, "full"])
+def test_the_estimate_is_near_the_steps_of_the_benchmark(protocol: str | None) -> None:
+    phase = "pretrain" if protocol is None else "finetune"
+    table = pd.read_csv(BENCHMARKS / f"{phase}_step_cpu.csv")
+    ours = table[(table["precision"] == "fp32") & (table["seeds"] == 1)]
+    measured = ours[ours["implementation"] == "compiled"].set_index("model")["ms"]
+    version = DataSettings(10, 5)
+    for number, model in study().models.items():
+        settings = SETTINGS | {"num_train_epochs": 1, "batch_size": 32}
+        steps = Settings(**settings).total_steps(version.train_equations)
+        seconds = training_seconds(version, model.model_dump(), settings, 1, protocol=protocol)
+        assert 0.4 < 1e3 * seconds / steps / measured[number] < 2.5
 
 
 def test_threads_shorten_what_products_take() -> None:

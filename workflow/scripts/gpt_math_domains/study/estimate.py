@@ -11,7 +11,7 @@ from typing import Any, Literal
 from gpt_math_domains.data.settings import DataSettings
 from gpt_math_domains.data.vocabulary import LONGEST, POSITIONS
 from gpt_math_domains.jobs.memory import training_bytes
-from gpt_math_domains.run import ModelSize, Settings, checkpoint_steps
+from gpt_math_domains.run import PROTOCOLS, ModelSize, Settings, checkpoint_steps
 
 LONG = 3600.0  # seconds of training worth a warning
 
@@ -44,8 +44,7 @@ class Speed:
 
 
 SPEEDS = {
-    # One core: within a third of the steps in `benchmarks/README.md`, busy hours aside. Finetuning
-    # takes less.
+    # One core: within a third of the steps in `benchmarks/README.md`, busy hours aside.
     "cpu": Speed(layer_seconds=1.5e-3, seeds_share_it=False, flops=90e9),
     # Not measured. Meant to be slow for a limit: some hundred kernels of an eager step of a layer,
     # started one by one, and a quarter of the peak rate of an NVIDIA A100.
@@ -82,10 +81,14 @@ def training_seconds(
     seeds: int,
     device: str = "cpu",
     threads: int = 1,
+    protocol: str | None = None,
 ) -> float:
     """Return the seconds that a run takes on a core for each thread, or on a GPU.
 
-    A step costs what `_step_flops` tells, and a fixed time per layer.
+    A step costs what `_step_flops` tells, and a fixed time per layer. In finetuning, the last block
+    computes keys and values of every token, 2 of its 12 d_model^2 weights, and the rest of the last
+    token alone; where the head alone is trained, there is no way back, which costs twice the way
+    there.
 
     Args:
         version: settings of the data version.
@@ -94,11 +97,16 @@ def training_seconds(
         seeds: how many train side by side.
         device: a key of `SPEEDS`.
         threads: of the CPU.
+        protocol: of finetuning; None in pretraining.
     """
-    speed = SPEEDS[device]
+    speed, num_layers = SPEEDS[device], model["num_layers"]
     share = ALONE + (1 - ALONE) / threads if device == "cpu" else 1
     products = share * seeds * _step_flops(model, settings) / speed.flops
-    layers = model["num_layers"] * speed.layer_seconds * (1 if speed.seeds_share_it else seeds)
+    layers = num_layers * speed.layer_seconds * (1 if speed.seeds_share_it else seeds)
+    if protocol is not None:
+        products *= 1 - 10 / 12 * (1 - 1 / LONGEST) / num_layers
+    if protocol is not None and PROTOCOLS[protocol].head_only:
+        products, layers = products / 3, layers / 3
     return float(_steps(version, settings) * (layers + products))
 
 
@@ -121,6 +129,7 @@ def training_request(
     device: str = "cpu",
     precision: str = "fp32",
     threads: int = 1,
+    protocol: str | None = None,
     attempt: int = 1,
     max_minutes: int | None = None,
 ) -> dict[str, int]:
@@ -138,10 +147,11 @@ def training_request(
         device: a key of `SPEEDS`.
         precision: as in the configuration.
         threads: of the CPU.
+        protocol: of finetuning; None in pretraining.
         attempt: from 1.
         max_minutes: the most that may be asked for.
     """
-    seconds = training_seconds(version, model, settings, seeds, device, threads)
+    seconds = training_seconds(version, model, settings, seeds, device, threads, protocol)
     minutes = attempt * (START_MINUTES + round(MARGIN * seconds / 60))
     size = _size(version, model)
     needed = training_bytes(

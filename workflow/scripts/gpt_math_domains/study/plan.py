@@ -12,6 +12,7 @@ from gpt_math_domains.study.grid import GridRun
 from gpt_math_domains.study.layers import read_study
 
 _TRAININGS = {f"{phase}_model": phase for phase in DIRECTORIES}
+SHOWN = 30  # trainings that a plan tells of one by one
 
 
 def all_runs(study: Study) -> Iterator[GridRun]:
@@ -37,7 +38,9 @@ def _estimates(study: Study) -> dict[str, tuple[float, int]]:
         )
         threads = training_threads(study.threads, *what)
         directory = DIRECTORIES[run.run["phase"]].format(**run.wildcards)
-        known[directory] = training_seconds(data, *what, threads=threads), threads
+        protocol = run.run["protocol"]
+        seconds = training_seconds(data, *what, threads=threads, protocol=protocol)
+        known[directory] = seconds, threads
     return known
 
 
@@ -67,10 +70,16 @@ def describe_plan(
         return
     known = _estimates(study)
     runs = [known[directory] for directory in trainings]
+    longest_first = sorted(trainings, key=lambda directory: -known[directory][0])
+    yield "Of these, the steps take about"
+    for directory in longest_first[:SHOWN]:
+        yield f"{duration(known[directory][0]):>14}  {directory}"
+    if len(trainings) > SHOWN:
+        yield f"{'less':>14}  each of {len(trainings) - SHOWN} more"
     longest, threads = max(runs)
     on = f" on {threads} cores" if threads > 1 else ""
     yield (
-        f"The steps of {len(trainings)} trainings take about "
+        f"The {len(trainings)} trainings take about "
         f"{duration(sum(seconds * threads for seconds, threads in runs))} of one core, the longest "
         f"{duration(longest)}{on}; each has a core of its own for each of its threads. To start, "
         "to compile and to evaluate comes on top."

@@ -1,0 +1,104 @@
+"""The published curves beside this study's own, as the tables of `docs/reproduction`.
+
+    python -m gpt_math_domains.results.reproduction results/reproduce docs/reproduction
+
+prints the tables of each part of the study that has run below the first directory, against the
+points in the second.
+"""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+
+from gpt_math_domains.results.metrics import read_metrics
+from gpt_math_domains.results.reference import compare, read_reference
+from gpt_math_domains.run import ACCURACY, RUN
+
+# What a table tells beside accuracy: the column of the metrics, and its heading.
+BESIDE = {
+    "pretrain": {
+        "train_math_acc": "training",
+        "mirrored_math_acc": "mirrored",
+        "unmirrored_math_acc": "others",
+        "eval_loss": "loss",
+    },
+    "finetune": {"train_domain_acc": "training", "eval_loss": "loss"},
+}
+# Of data version 1 alone.
+PUBLISHED = {
+    "pretrain": "published_pretrain_1.csv",
+    "finetune": "published_finetune_1_pretrain_1.csv",
+}
+SHOWN = (1, 1.5, 2, 3, 5, 7)  # times powers of ten: the steps of a table
+
+
+def reproduction_table(metrics: pd.DataFrame, published: pd.DataFrame | None) -> Iterator[str]:
+    """Yield the lines of a table in Markdown, with a row for each protocol and step.
+
+    Steps are those in `SHOWN` and the last one, where there are published curves of those that
+    these have.
+
+    Args:
+        metrics: of one data and model version, as `metrics.read_metrics` returns them.
+        published: as `reference.read_reference` returns them; None if there are none.
+    """
+    phase = metrics["phase"].iloc[0]
+    beside = BESIDE[phase]
+    keys = ["step"] if phase == "pretrain" else ["protocol", "step"]
+    heads = [*keys, "published", "ours", "difference", *beside.values()]
+    yield _line(heads)
+    yield _line("---" if head == "protocol" else "---:" for head in heads)
+    if published is None:
+        metrics = metrics.assign(reference=float("nan"), standard_errors=float("nan"))
+    else:
+        at = [*RUN, "step"]
+        told = compare(metrics, published)[[*at, "reference", "standard_errors"]]
+        metrics = metrics.merge(told, on=at)
+    for _, seeds in metrics.groupby(keys, sort=False):
+        step = seeds["step"].iloc[0]
+        if not (is_shown(step) or step == metrics["step"].max()):
+            continue
+        found = seeds[ACCURACY[phase]]
+        yield _line(
+            [
+                *seeds[keys].iloc[0, :-1],
+                f"{step:,}",
+                _number(seeds["reference"].iloc[0], ".3f"),
+                f"{found.mean():.3f} ({found.min():.3f} to {found.max():.3f})",
+                _number(seeds["standard_errors"].iloc[0], "+.1f"),
+                *(f"{mean:.3f}" for mean in seeds[list(beside)].mean()),
+            ]
+        )
+
+
+def is_shown(step: int) -> bool:
+    """Tell whether a step is one of `SHOWN`, times a power of ten."""
+    return float(f"{step:e}".partition("e")[0]) in SHOWN
+
+
+def _number(value: float, form: str) -> str:
+    return "" if pd.isna(value) else format(value, form)
+
+
+def _line(cells: Iterator[str] | list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def main(results: Path, published: Path) -> None:
+    """Print the tables."""
+    for part in sorted(path for path in results.glob("*") if path.is_dir()):
+        for phase, metric in ACCURACY.items():
+            path = part / "metrics" / f"{phase}.csv"
+            metrics = read_metrics(path) if path.exists() else pd.DataFrame()
+            if metrics.empty:
+                continue
+            print(f"\n{part.name}, {phase}\n")
+            known = published / PUBLISHED[phase]
+            points = read_reference(known, metric) if (metrics["data"] == 1).all() else None
+            print(*reproduction_table(metrics, points), sep="\n")
+
+
+if __name__ == "__main__":
+    main(*map(Path, sys.argv[1:]))
