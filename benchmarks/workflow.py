@@ -32,6 +32,7 @@ START = """
 import time
 started = time.perf_counter()
 import io, sys
+from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from gpt_math_domains.jobs.record import Record
 from gpt_math_domains.training.runs import Job, pretrain_model
@@ -51,7 +52,7 @@ job = Job(run=dict(phase="pretrain", data=1, model=2, domain=None, protocol=None
     pretrain_seeds=[], device="auto", precision="fp32", execution="eager", threads=1,
     metrics_csv="metrics.csv", parts_csv="families.csv",
     record=Record("run.json", ["train.csv", "valid.csv", "vocabulary.json"], ""),
-    checkpoints=["seed_0"], log=io.StringIO())
+    checkpoints=[Path("seed_0")], log=io.StringIO())
 try:
     pretrain_model(job, "train.csv", "valid.csv", "vocabulary.json", "manifest.json")
 except FirstStep:
@@ -119,7 +120,8 @@ def start_of_a_job() -> dict[str, Any]:
                 command, cwd=directory, stdout=subprocess.PIPE, env=os.environ, text=True
             ) as process:
                 assert process.stdout is not None
-                process.stdout.readline()
+                if not process.stdout.readline():
+                    raise RuntimeError("the job ended before its first step")
                 seconds.append(time.perf_counter() - started)
     return row("start of a training job to its first step", seconds)
 
