@@ -200,7 +200,7 @@ class Stack:
         steps: of each group; the optimizer wants them apart.
         products: type of the blocks' matrix products; other than that of the parameters, the
             matrices are rounded to it at each step.
-        rate: the learning rate of the next step, a tensor of no dimension.
+        rate: the learning rate of the next step, `[1]`.
         dropout: of this run.
         loss_sum: `[R]` losses of all steps since the last evaluation.
         norm_sum: `[R]` and norms of all their gradients, before clipping.
@@ -284,7 +284,7 @@ class Stack:
                 [self.groups[i].square for i in members],
                 [],
                 [self.groups[i].steps for i in members],
-                lr=self.rate,
+                lr=self.rate[0],
                 beta1=settings.adam_beta1,
                 beta2=settings.adam_beta2,
                 eps=settings.adam_epsilon,
@@ -376,8 +376,9 @@ def build_stack(
         steps=steps,
         products=products or embedding.dtype,
         # A tensor rather than a number, so that a captured step reads the current value. PyTorch's
-        # fused AdamW takes it as fp32 alone on CUDA, and as a number elsewhere.
-        rate=embedding.new_zeros((), dtype=torch.float32 if embedding.is_cuda else torch.float64),
+        # fused AdamW takes it as fp32 alone on CUDA, and as a number elsewhere; its compiler would
+        # take one of no dimension for a number too, and trace the step twice.
+        rate=embedding.new_zeros(1, dtype=torch.float32 if embedding.is_cuda else torch.float64),
         dropout=masks,
         loss_sum=torch.zeros(len(embedding), dtype=torch.float64, device=embedding.device),
         norm_sum=torch.zeros(len(embedding), dtype=torch.float64, device=embedding.device),
