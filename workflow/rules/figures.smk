@@ -486,6 +486,7 @@ rule plot_timeline:
         "../scripts/plot_timeline.py"
 
 
+# By name: where one input is a rule's output, Snakemake compares each with all the others.
 rule write_made:
     input:
         graph="<results>/plots/rules.html",
