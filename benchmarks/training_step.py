@@ -184,7 +184,7 @@ def measure_model(
     rows = []
     for variant in variants:
         found = times[id(variant)]
-        best = [times[id(v)] for v in variants if v.other and v.precision == variant.precision]
+        peers = [times[id(v)] for v in variants if v.other and v.precision == variant.precision]
         rows.append(
             {
                 "model": model,
@@ -196,7 +196,7 @@ def measure_model(
                 "ms_max": 1e3 * max(found),
                 "speedup": median(b / f for b, f in zip(baseline, found, strict=True)),
                 "speedup_of_best": min(
-                    (median(b / f for b, f in zip(peer, found, strict=True)) for peer in best),
+                    (median(b / f for b, f in zip(peer, found, strict=True)) for peer in peers),
                     default=None,
                 ),
                 "floor_ms": 1e3 * median(floors),

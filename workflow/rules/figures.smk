@@ -37,7 +37,7 @@ rule plot_pretrain_curves:
             within=STUDY.figures.reference_curves,
             default=[],
         ),
-        baselines="<results>/data/{data}/baselines.csv",
+        baselines=rules.compute_pretrain_baselines.output.baselines,
         plotly_js=ancient(PLOTLY),
     output:
         overview=f"{PRETRAIN_PLOT}.html",
@@ -74,7 +74,7 @@ rule plot_finetune_curves:
             within=STUDY.figures.reference_curves,
             default=[],
         ),
-        baselines="<results>/domains/{domain}/data_{data}/baselines.csv",
+        baselines=rules.compute_finetune_baselines.output.baselines,
         plotly_js=ancient(PLOTLY),
     output:
         overview=f"{FINETUNE_PLOT}.html",
@@ -100,7 +100,7 @@ rule plot_pretrain_generalization:
             **COMPARED,
             allow_missing=True,
         ),
-        baselines="<results>/data/{data}/baselines.csv",
+        baselines=rules.compute_pretrain_baselines.output.baselines,
         plotly_js=ancient(PLOTLY),
     output:
         page=f"{PRETRAIN_PLOT}_generalization.html",
@@ -124,7 +124,7 @@ rule plot_finetune_generalization:
             **COMPARED,
             allow_missing=True,
         ),
-        baselines="<results>/domains/{domain}/data_{data}/baselines.csv",
+        baselines=rules.compute_finetune_baselines.output.baselines,
         plotly_js=ancient(PLOTLY),
     output:
         page=f"{FINETUNE_PLOT}_generalization.html",
@@ -148,7 +148,7 @@ rule plot_answers:
             **COMPARED,
             allow_missing=True,
         ),
-        baselines="<results>/data/{data}/baselines.csv",
+        baselines=rules.compute_pretrain_baselines.output.baselines,
         plotly_js=ancient(PLOTLY),
     output:
         operations=f"{PRETRAIN_PLOT}_operations.html",
@@ -172,7 +172,7 @@ rule plot_families:
             **COMPARED,
             allow_missing=True,
         ),
-        baselines="<results>/data/{data}/baselines.csv",
+        baselines=rules.compute_pretrain_baselines.output.baselines,
         plotly_js=ancient(PLOTLY),
     output:
         page=f"{PRETRAIN_PLOT}_families.html",
@@ -195,7 +195,7 @@ rule plot_labels:
             **COMPARED,
             allow_missing=True,
         ),
-        baselines="<results>/domains/{domain}/data_{data}/baselines.csv",
+        baselines=rules.compute_finetune_baselines.output.baselines,
         plotly_js=ancient(PLOTLY),
     output:
         page=f"{FINETUNE_PLOT}_labels.html",
@@ -486,7 +486,7 @@ rule plot_timeline:
         "../scripts/plot_timeline.py"
 
 
-# By name: where one input is a rule's output, Snakemake compares each with all the others.
+# By name: where one input is a rule's output, Snakemake hashes the list of records for each record.
 rule write_made:
     input:
         graph="<results>/plots/rules.html",

@@ -7,7 +7,7 @@ points in the second.
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -82,7 +82,7 @@ def _number(value: float, form: str) -> str:
     return "" if pd.isna(value) else format(value, form)
 
 
-def _line(cells: Iterator[str] | list[str]) -> str:
+def _line(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
