@@ -121,6 +121,13 @@ class Cluster:
         text = output("scontrol", "--details", "show", "job", number)
         return dict(word.split("=", 1) for word in text.split() if "=" in word)
 
+    def said_of(self, number: str) -> str:
+        """Return the lines of the daemons' logs that name a job."""
+        names = (f"JobId={number}", f"job {number}", f"[{number}.")
+        logs = [self.directory / f"{name}.log" for name in ("slurmctld", "slurmd")]
+        lines = [line for log in logs for line in log.read_text(errors="replace").splitlines()]
+        return "\n".join(line for line in lines if any(name in line for name in names))
+
     def _require(self) -> None:
         missing = [name for name in PROGRAMS if shutil.which(name) is None]
         if missing:
