@@ -187,7 +187,8 @@ def answers(
         for split, asked in equations.items()
     ]
     table = pd.concat(frames, ignore_index=True)
-    return table.assign(right=random.random(len(table)) < 0.8)
+    right = random.random(len(table)) < 0.8
+    return table.assign(right=right, answer="", probability=0.8)
 
 
 def part_accuracies(

@@ -61,15 +61,13 @@ def family_curves(
         vertical_spacing=0.15 / len(models),
         column_titles=operations,
     )
-    named = set()
+    named: set[str] = set()
+    families = dict(list(table.groupby(["model", "operation", moduli])))
     for (row, model), (column, operation) in product(
         enumerate(models, start=1), enumerate(operations, start=1)
     ):
         for modulus, (color, symbol) in looks.items():
-            family = table[
-                (table["model"] == model) & (table["operation"] == operation) & (moduli == modulus)
-            ]
-            if family.empty:
+            if (family := families.get((model, operation, modulus))) is None:
                 continue
             lines = seed_lines(
                 seed_values(family, "accuracy"),

@@ -64,8 +64,8 @@ def generalization_curves(
     figure = make_subplots(
         rows=len(panels), shared_xaxes=True, vertical_spacing=0.09, subplot_titles=list(panels)
     )
-    looks, shown = run_looks(metrics, colors), []
-    for protocol in protocols(metrics):
+    looks, names, shown = run_looks(metrics, colors), protocols(metrics), []
+    for protocol in names:
         runs = metrics[metrics["protocol"].fillna("") == protocol]
         for row, pair in enumerate(panels.values(), start=1):
             own = {model: look for (name, model), look in looks.items() if name == protocol}
@@ -85,13 +85,13 @@ def generalization_curves(
                         in_legend=in_legend,
                         name=str(model) if in_legend else f"{model} {AXES[metric]}",
                         legendgroup=f"{protocol} {model}",
-                        visible=protocol == protocols(metrics)[0],
+                        visible=protocol == names[0],
                     )
                 )
                 figure.add_traces(lines, rows=row, cols=1)
                 shown += [protocol] * len(lines)
         if baseline is not None:
-            visible = protocol == protocols(metrics)[0]
+            visible = protocol == names[0]
             line = baseline_line(
                 metrics["step"], baseline, AXES[accuracy], visible=visible, meta=None
             )
@@ -103,7 +103,7 @@ def generalization_curves(
     figure.update_yaxes(title_text="accuracy", range=ACCURACY_RANGE)
     figure.update_yaxes(title_text="loss", range=None, row=len(panels))
     add_step_buttons(figure)
-    choice_menu(figure, protocols(metrics), shown)
+    choice_menu(figure, names, shown)
     return figure
 
 

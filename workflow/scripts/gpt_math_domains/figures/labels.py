@@ -50,13 +50,14 @@ def label_curves(
         vertical_spacing=0.2 / len(models),
         subplot_titles=[f"model {model}" for model in models],
     )
-    shown = []
-    for protocol in protocols(table):
+    keys = ["protocol", "model", "label"]
+    runs = dict(list(table.fillna({"protocol": ""}).groupby(keys)))
+    names, shown = protocols(table), []
+    for protocol in names:
         for row, model in enumerate(models, start=1):
-            run = table[(table["protocol"].fillna("") == protocol) & (table["model"] == model)]
             for label, (color, symbol) in looks.items():
                 line = seed_line(
-                    seed_values(run[run["label"] == label], "accuracy"),
+                    seed_values(runs.get((protocol, model, label), table[:0]), "accuracy"),
                     {"color": color, "symbol": symbol},
                     f"{text_of(label)}<br>model {model}, {text_of(protocol)}",
                     "accuracy",
@@ -64,7 +65,7 @@ def label_curves(
                     name=text_of(label),
                     legendgroup=label,
                     showlegend=row == 1,
-                    visible=protocol == protocols(table)[0],
+                    visible=protocol == names[0],
                 )
                 figure.add_trace(line, row=row, col=1)
                 shown.append(protocol)
@@ -77,7 +78,7 @@ def label_curves(
                         in_legend=False,
                         legendgroup=label,
                         meta=None,
-                        visible=protocol == protocols(table)[0],
+                        visible=protocol == names[0],
                     )
                     figure.add_trace(line, row=row, col=1)
                     shown.append(protocol)
@@ -86,7 +87,7 @@ def label_curves(
     figure.update_yaxes(range=ACCURACY_RANGE)
     figure.update_yaxes(title_text="accuracy", row=(len(models) + 1) // 2)
     add_step_buttons(figure)
-    choice_menu(figure, protocols(table), shown)
+    choice_menu(figure, names, shown)
     return figure
 
 

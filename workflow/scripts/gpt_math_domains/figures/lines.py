@@ -119,9 +119,10 @@ def model_lines(
     """
     looks, names = run_looks(metrics, colors), protocols(metrics)
     shown, dashes = drawn_first(names), _dashes(names, colors)
+    told_apart = has_protocols(metrics)
+    runs = dict(list(metrics.fillna({"protocol": ""}).groupby(["protocol", "model"])))
     for (protocol, model), look in looks.items():
-        run = metrics[(metrics["protocol"].fillna("") == protocol) & (metrics["model"] == model)]
-        if run.empty:
+        if (run := runs.get((protocol, model))) is None:
             continue
         told = f"model {model}" + (f", {text_of(protocol)}" if protocol else "")
         yield from seed_lines(
@@ -131,7 +132,7 @@ def model_lines(
             metric,
             dash=dashes[protocol],
             in_legend=False,
-            name=told if has_protocols(metrics) else str(model),
+            name=told if told_apart else str(model),
             meta={"keys": [f"protocol {protocol}", f"model {model}"]},
             visible=protocol in shown,
         )

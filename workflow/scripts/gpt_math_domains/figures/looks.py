@@ -78,7 +78,7 @@ def finetune_title(domain: int, data: int) -> str:
 
 def protocols(metrics: pd.DataFrame) -> list[str]:
     """Return the protocols in a metrics table, the one to draw first; in pretraining `[""]`."""
-    found = metrics["protocol"].fillna("").unique().tolist()
+    found = metrics["protocol"].drop_duplicates().fillna("").tolist()
     order = list(PROTOCOL_COLORS)
     return sorted(found, key=lambda name: order.index(name) if name in order else len(order))
 

@@ -144,7 +144,7 @@ def read_runs(inputs: Iterable[str | Path], phase: str) -> pd.DataFrame:
             raise ValueError(f"{path}: has no rows of phase {phase!r}")
         frames.append(frame)
     merged = pd.concat(frames or [empty_table(columns(phase))], ignore_index=True)
-    _check(merged, phase)
+    _check_evaluations(merged)
     return _sorted(merged)
 
 
@@ -177,6 +177,11 @@ def _check(frame: pd.DataFrame, phase: str) -> None:
         require_accuracy(frame, name)
     for name in (f"mirrored_{accuracy}", f"unmirrored_{accuracy}"):
         require_accuracy(frame.fillna({name: 0.0}), name)
+    _check_evaluations(frame)
+
+
+def _check_evaluations(frame: pd.DataFrame) -> None:
+    """Raise ValueError where seeds of a run have other evaluations, or one more than once."""
     repeated = frame.duplicated([*RUN, "seed", "step"])
     require(frame, "step", ~repeated, "each step once for each seed of a run")
     seeds = frame.groupby(RUN, dropna=False)["seed"].transform("nunique")

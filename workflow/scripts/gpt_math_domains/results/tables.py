@@ -3,8 +3,10 @@
 A table's columns are a mapping from name to pandas dtype, in order; its module has them.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -15,9 +17,9 @@ Columns = Mapping[str, str]
 
 TEXT, WHOLE, WHOLE_OR_NOTHING, NUMBER = "string", "int64", "Int64", "float64"
 _PATTERNS = {
-    WHOLE: (r"[0-9]{1,18}", "a whole number"),
-    WHOLE_OR_NOTHING: (r"[0-9]{0,18}", "a whole number or nothing"),
-    NUMBER: (r"(-?[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]+)?|-?inf)?", "a number"),
+    WHOLE: (re.compile(r"[0-9]{1,18}"), "a whole number"),
+    WHOLE_OR_NOTHING: (re.compile(r"[0-9]{0,18}"), "a whole number or nothing"),
+    NUMBER: (re.compile(r"(-?[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]+)?|-?inf)?"), "a number"),
 }
 RUN_COLUMNS = dict(zip(RUN, [TEXT, WHOLE, WHOLE, WHOLE_OR_NOTHING, TEXT], strict=True))
 
@@ -52,11 +54,25 @@ def read_fields(path: str | Path) -> pd.DataFrame:
 
 def parse_fields(text: pd.DataFrame, columns: Columns) -> pd.DataFrame:
     """Turn text into each column's type."""
+    parsed = {}
     for name, dtype in columns.items():
+        fields = text[name].tolist()
         if dtype in _PATTERNS:
             pattern, allowed = _PATTERNS[dtype]
-            require(text, name, text[name].str.fullmatch(pattern), allowed)
-    return text.where(text != "").astype(columns)
+            # A list, as pandas takes several times as long.
+            if not all(map(pattern.fullmatch, fields)):
+                require(text, name, text[name].str.fullmatch(pattern), allowed)
+        parsed[name] = _values(fields, dtype)
+    return pd.DataFrame(parsed)
+
+
+def _values(fields: list[str], dtype: str) -> "pd.Series[Any]":
+    """Return fields that are of a type as its values."""
+    if dtype == NUMBER:
+        return pd.Series([float(field or "nan") for field in fields], dtype=dtype)
+    if dtype == TEXT:
+        return pd.Series([field or None for field in fields], dtype=dtype)
+    return pd.Series([int(field) if field else None for field in fields], dtype=dtype)
 
 
 def _placed(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
@@ -86,7 +102,7 @@ def write_table(frame: pd.DataFrame, path: str | Path) -> None:
 def require(frame: pd.DataFrame, name: str, holds: "pd.Series[bool]", allowed: str) -> None:
     """Raise ValueError for the first row in which a column's value is not allowed."""
     if not holds.all():
-        bad = frame[~holds].iloc[0].fillna("").astype(str)
+        bad = frame[~holds].astype(object).iloc[0].fillna("").astype(str)
         keys = [key for key in (*RUN, "seed", "step") if bad.get(key)]
         row = ", ".join(f"{key} {bad[key]}" for key in keys)
         raise ValueError(f"{name} is {bad[name] or 'empty'} at {row}; allowed: {allowed}")
