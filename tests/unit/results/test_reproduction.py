@@ -8,27 +8,36 @@ import pytest
 
 from gpt_math_domains.results.metrics import read_metrics
 from gpt_math_domains.results.reference import read_reference
-from gpt_math_domains.results.reproduction import PUBLISHED, reproduction_table
+from gpt_math_domains.results.reproduction import PUBLISHED, reproduction_table, starts_table
 from gpt_math_domains.results.statistics import mean_interval
+from gpt_math_domains.run import ACCURACY
 from metric_rows import row, table
 
 DIRECTORY = Path(__file__).parents[3] / "docs" / "reproduction"
-PARTS = sorted(path.parent.name for path in DIRECTORY.glob("*/pretrain.csv"))
+TABLES = sorted(
+    path.relative_to(DIRECTORY).as_posix()
+    for phase in PUBLISHED
+    for path in DIRECTORY.glob(f"*/{phase}.csv")
+)
 
 
-def shown_table(part: str) -> list[str]:
-    """Return the lines of a part's table as the page shows them."""
+def shown_tables(table: str) -> list[str]:
+    """Return the lines of the tables that the page shows of one, which its heading names."""
     page = (DIRECTORY / "README.md").read_text(encoding="utf-8")
-    section = re.search(rf"^### .*`{part}`.*\n((?:.*\n)*?)(?=^#|\Z)", page, re.MULTILINE)
-    assert section is not None, f"no section of {part}"
+    section = re.search(rf"^### .*`{table}`.*\n((?:.*\n)*?)(?=^#|\Z)", page, re.MULTILINE)
+    assert section is not None, f"no section of {table}"
     return [line for line in section[1].splitlines() if line.startswith("|")]
 
 
-@pytest.mark.parametrize("part", PARTS)
-def test_the_page_shows_what_the_tables_say(part: str) -> None:
-    metrics = read_metrics(DIRECTORY / part / "pretrain.csv")
-    published = read_reference(DIRECTORY / PUBLISHED["pretrain"], "math_acc")
-    assert shown_table(part) == list(reproduction_table(metrics, published))
+@pytest.mark.parametrize("table", TABLES)
+def test_the_page_shows_what_the_tables_say(table: str) -> None:
+    metrics = read_metrics(DIRECTORY / table)
+    phase = Path(table).stem
+    published = read_reference(DIRECTORY / PUBLISHED[phase], ACCURACY[phase])
+    told = [*reproduction_table(metrics, published)]
+    if phase == "finetune":
+        told += filter(None, starts_table(metrics))
+    assert shown_tables(table) == told
 
 
 def test_a_part_without_published_curves_has_the_same_table_without_them() -> None:
@@ -62,10 +71,10 @@ def test_finetuning_has_a_row_for_each_protocol_and_step(tmp_path: Path) -> None
     ]
 
 
-@pytest.mark.parametrize("part", PARTS)
-def test_each_table_has_the_record_of_its_runs(part: str) -> None:
-    record = pd.read_json(DIRECTORY / part / "pretrain.json", typ="series")
-    metrics = read_metrics(DIRECTORY / part / "pretrain.csv")
+@pytest.mark.parametrize("table", [name for name in TABLES if name.endswith("/pretrain.csv")])
+def test_each_table_of_whole_runs_has_their_record(table: str) -> None:
+    record = pd.read_json((DIRECTORY / table).with_suffix(".json"), typ="series")
+    metrics = read_metrics(DIRECTORY / table)
     assert metrics["seed"].drop_duplicates().tolist() == record["seeds"]
     assert metrics[["data", "model"]].drop_duplicates().values.tolist() == [
         [record["run"]["data"], record["run"]["model"]]

@@ -7,13 +7,16 @@ points in the second.
 """
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
+from gpt_math_domains.results.findings import FINAL, THRESHOLDS, find
 from gpt_math_domains.results.metrics import read_metrics
 from gpt_math_domains.results.reference import compare, read_reference
+from gpt_math_domains.results.summary import summarize
 from gpt_math_domains.run import ACCURACY, RUN
 
 # What a table tells beside accuracy: the column of the metrics, and its heading.
@@ -73,9 +76,43 @@ def reproduction_table(metrics: pd.DataFrame, published: pd.DataFrame | None) ->
         )
 
 
+def starts_table(metrics: pd.DataFrame) -> Iterator[str]:
+    """Yield the lines of two tables in Markdown: what each protocol needs, and what a start saves.
+
+    The first has a row for each protocol with the steps to each of `findings.THRESHOLDS` and the
+    last accuracy; the second, one for each two protocols that differ in the start alone. Means and
+    their 95% intervals over seeds are those of `summary.summarize` and of `findings.find`.
+
+    Args:
+        metrics: of finetuning on one data version, as `metrics.read_metrics` returns them.
+    """
+    summary = summarize([metrics])
+    yield _line(["protocol", *(f"steps to {limit}" for limit in THRESHOLDS), "at the end"])
+    yield _line(["---", *("---:" for _ in THRESHOLDS), "---:"])
+    for row in summary.to_dict("records"):
+        steps = [
+            _interval(row, f"step_{limit}", ",.0f")
+            if row[f"reached_{limit}"] == row["seeds"]
+            else f"{row[f'reached_{limit}']} of {row['seeds']} seeds"
+            for limit in THRESHOLDS
+        ]
+        yield _line([row["protocol"], *steps, _interval(row, FINAL, ".3f")])
+    yield ""
+    told = [*(f"steps saved to {limit}" for limit in THRESHOLDS), "final difference"]
+    yield _line(["a pretrained start", "a random one", *told])
+    yield _line(["---", "---", *("---:" for _ in told)])
+    for pair in find(pd.DataFrame(columns=metrics.columns), metrics, summary).comparisons:
+        yield _line([pair["pretrained"], pair["random"], *(pair[name] for name in told)])
+
+
 def is_shown(step: int) -> bool:
     """Tell whether a step is one of `SHOWN`, times a power of ten."""
     return float(f"{step:e}".partition("e")[0]) in SHOWN
+
+
+def _interval(row: Mapping[Any, Any], name: str, form: str) -> str:
+    mean, low, high = (row[f"{name}_{part}"] for part in ("mean", "low", "high"))
+    return f"{mean:{form}} ({low:{form}} to {high:{form}})"
 
 
 def _number(value: float, form: str) -> str:
@@ -98,6 +135,8 @@ def main(results: Path, published: Path) -> None:
             known = published / PUBLISHED[phase]
             points = read_reference(known, metric) if (metrics["data"] == 1).all() else None
             print(*reproduction_table(metrics, points), sep="\n")
+            if phase == "finetune":
+                print("", *starts_table(metrics), sep="\n")
 
 
 if __name__ == "__main__":
