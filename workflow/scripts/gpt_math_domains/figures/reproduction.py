@@ -21,6 +21,11 @@ from gpt_math_domains.results.reference import read_reference
 from gpt_math_domains.results.reproduction import PUBLISHED
 from gpt_math_domains.run import ACCURACY
 
+_TITLES = {
+    "pretrain": "Pretraining on data version 1; dotted: published",
+    "finetune": "Finetuning on data version 1; dotted: published",
+}
+
 
 def reproduction_figure(directory: Path, phase: str) -> go.Figure:
     """Draw the accuracy of all models on data version 1, with the published points behind it.
@@ -36,7 +41,11 @@ def reproduction_figure(directory: Path, phase: str) -> go.Figure:
     parts = sorted(directory.glob(f"data_1_model_[0-9]/{phase}.csv"))
     metrics = pd.concat([read_metrics(part) for part in parts], ignore_index=True)
     published = read_reference(directory / PUBLISHED[phase], ACCURACY[phase])
-    return learning_curves(metrics, ACCURACY[phase], None, "Data version 1", published)
+    figure = learning_curves(metrics, ACCURACY[phase], None, _TITLES[phase], published)
+    figure.update_traces(visible=True)  # protocols that a reader would have to switch on
+    if phase == "finetune":  # all is over soon
+        figure.update_xaxes(type="log", dtick=1)
+    return figure
 
 
 def main(directory: Path) -> None:
