@@ -5,10 +5,16 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from scipy.stats import t
 
 from gpt_math_domains.results.metrics import read_metrics
 from gpt_math_domains.results.reference import read_reference
-from gpt_math_domains.results.reproduction import PUBLISHED, reproduction_table, starts_table
+from gpt_math_domains.results.reproduction import (
+    PUBLISHED,
+    recipes_table,
+    reproduction_table,
+    starts_table,
+)
 from gpt_math_domains.results.statistics import mean_interval
 from gpt_math_domains.run import ACCURACY
 from metric_rows import row, table
@@ -69,6 +75,25 @@ def test_finetuning_has_a_row_for_each_protocol_and_step(tmp_path: Path) -> None
         ["| full", "1,000", "0.499", "0.600 (0.500 to 0.700)", "+0.6"],
         ["| scratch", "1,000", "0.499", "1.000 (1.000 to 1.000)", ""],
     ]
+
+
+def test_a_recipe_is_judged_by_what_one_more_seed_would_do(tmp_path: Path) -> None:
+    points = read_reference(DIRECTORY / PUBLISHED["pretrain"], "math_acc")
+    at = points[points["model"] == 2].set_index("step")["math_acc"]
+    seeds = {1000: [0.3, 0.4, 0.38], 2000: [0.5, 0.42, 0.4]}
+    rows = [
+        row("pretrain", seed, step, accuracy)
+        for step, accuracies in seeds.items()
+        for seed, accuracy in enumerate(accuracies)
+    ]
+    metrics = read_metrics(table(tmp_path, rows, "pretrain"))
+    *_, line = recipes_table({"mine": metrics}, points)
+    spreads = {step: pd.Series(found).std() * (4 / 3) ** 0.5 for step, found in seeds.items()}
+    means = {step: sum(found) / 3 for step, found in seeds.items()}
+    told = sum(t.logpdf(at[step], 2, loc=means[step], scale=spreads[step]) for step in seeds) / 2
+    gap = sum(means[step] - at[step] for step in seeds) / 2
+    errors = sum(abs(means[step] - at[step]) / spreads[step] for step in seeds) / 2
+    assert line == f"| mine | 3 | 2 | {gap:+.3f} | {errors:.1f} | {told:.2f} |"
 
 
 @pytest.mark.parametrize("table", [name for name in TABLES if name.endswith("/pretrain.csv")])

@@ -8,9 +8,11 @@ points in the second.
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from math import lgamma, log, pi
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from gpt_math_domains.results.findings import FINAL, THRESHOLDS, find
@@ -74,6 +76,42 @@ def reproduction_table(metrics: pd.DataFrame, published: pd.DataFrame | None) ->
                 *(f"{mean:.3f}" for mean in seeds[list(beside)].mean()),
             ]
         )
+
+
+def recipes_table(recipes: Mapping[str, pd.DataFrame], published: pd.DataFrame) -> Iterator[str]:
+    """Yield the lines of a table in Markdown: how near each recipe is to the published curve.
+
+    Of the steps that all of them have, it tells the mean difference, the mean of its absolute value
+    in standard errors, and the mean log-likelihood of a published point: that of one more seed,
+    whose accuracy is Student's t with n - 1 degrees of freedom around the mean of n seeds, with the
+    standard error of `reference.compare`. The points of a curve hang together, so a sum over them
+    would count the same chance many times.
+
+    Args:
+        recipes: metrics of one data and model version, as `metrics.read_metrics` returns them.
+        published: as `reference.read_reference` returns them.
+    """
+    found = {
+        name: compare(metrics, published).set_index("step") for name, metrics in recipes.items()
+    }
+    steps = sorted(set.intersection(*(set(table.index) for table in found.values())))
+    heads = ["recipe", "seeds", "points", "difference", "standard errors", "log-likelihood"]
+    yield _line(heads)
+    yield _line(["---", *("---:" for _ in heads[1:])])
+    for name, table in found.items():
+        at = table.loc[steps]
+        cells = [at["seeds"].iloc[0], len(steps), f"{at['difference'].mean():+.3f}"]
+        cells += [f"{at['standard_errors'].abs().mean():.1f}", f"{_log_likelihood(at).mean():.2f}"]
+        yield _line([name, *map(str, cells)])
+
+
+def _log_likelihood(at: pd.DataFrame) -> "pd.Series[float]":
+    """Return the logarithm of the density at each of some differences; see `recipes_table`."""
+    freedom = at["seeds"].iloc[0] - 1
+    constant = lgamma((freedom + 1) / 2) - lgamma(freedom / 2) - log(freedom * pi) / 2
+    fall = (freedom + 1) / 2 * np.log1p(at["standard_errors"] ** 2 / freedom)
+    likelihood: pd.Series[float] = constant - fall - np.log(at["standard_error"])
+    return likelihood
 
 
 def starts_table(metrics: pd.DataFrame) -> Iterator[str]:
