@@ -27,6 +27,19 @@ TABLES = sorted(
 )
 
 
+RECIPES = {
+    "model 2": {
+        "decay of matrices, clip 1": "data_1_model_2/pretrain.csv",
+        "decay of all, clip 1": "data_1_model_2_decay_all/pretrain.csv",
+    },
+    "model 4": {
+        "decay of matrices, clip 1": "data_1_model_4/pretrain.csv",
+        "decay of all, clip 1": "data_1_model_4_recipes/decay_all.csv",
+        "decay of all, no clip": "data_1_model_4_recipes/decay_all_no_clip.csv",
+    },
+}
+
+
 def shown_tables(table: str) -> list[str]:
     """Return the lines of the tables that the page shows of one, which its heading names."""
     page = (DIRECTORY / "README.md").read_text(encoding="utf-8")
@@ -44,6 +57,14 @@ def test_the_page_shows_what_the_tables_say(table: str) -> None:
     if phase == "finetune":
         told += filter(None, starts_table(metrics))
     assert shown_tables(table) == told
+
+
+@pytest.mark.parametrize("model", RECIPES)
+def test_the_page_judges_recipes_as_their_tables_do(model: str) -> None:
+    recipes = {name: read_metrics(DIRECTORY / path) for name, path in RECIPES[model].items()}
+    published = read_reference(DIRECTORY / PUBLISHED["pretrain"], "math_acc")
+    told = list(recipes_table(recipes, published))
+    assert shown_tables(model)[: len(told)] == told
 
 
 def test_a_part_without_published_curves_has_the_same_table_without_them() -> None:
@@ -131,7 +152,7 @@ def test_what_mirrored_pairs_are_worth_is_what_the_tables_say() -> None:
         assert cells == expected
 
 
-@pytest.mark.parametrize("part", ["data_1_model_2", "data_1_model_2_shuffled"])
+@pytest.mark.parametrize("part", ["data_1_model_2", "data_1_model_2_shuffled", "data_1_model_4"])
 def test_mirrored_pairs_are_counted_as_the_last_evaluation_counts_them(part: str) -> None:
     table = pd.read_csv(DIRECTORY / part / "mirrored.csv")
     found = table.groupby("seed")[["equations", "right"]].sum()
