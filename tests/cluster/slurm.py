@@ -15,7 +15,6 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -85,14 +84,6 @@ class Cluster:
     def kill_node(self) -> None:
         """Kill the node's daemon as a crash does; the jobs on the node live on."""
         self._daemons.pop("slurmd").kill()
-
-    def steps(self) -> list[str]:
-        """Return what SLURM runs on the node, such as `slurmstepd: [7.batch]`."""
-        commands = []
-        for path in Path("/proc").glob("[0-9]*/cmdline"):
-            with suppress(OSError):  # it just ended
-                commands.append(path.read_bytes().decode(errors="replace").strip("\0"))
-        return [command for command in commands if command.startswith("slurmstepd: [")]
 
     def node_state(self) -> str:
         """Return what the controller thinks of the node, such as `idle` or `down*`."""
