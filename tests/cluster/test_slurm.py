@@ -291,8 +291,8 @@ def test_a_training_whose_node_was_given_up_goes_on_when_it_is_back(
     cluster.kill_node()
     wait_until(lambda: cluster.node_state().startswith("down"), "the node to be missed")
     cluster.start_node()
-    # SLURM lets the job wait for two minutes, which are not cut short: in the first seconds the node
-    # still ends whatever runs under the job's number, a new attempt too.
+    # The two minutes that SLURM lets the job wait are not cut short: at first the node goes on to
+    # end whatever runs under the job's number, a new attempt too.
     said = study.finish()
     tell("its node was down", job)
     assert study.jobs(REQUEUED) == [job], f"{said}\n{cluster.said_of(job)}"
