@@ -10,17 +10,19 @@ from gpt_math_domains.run import ACCURACY
 
 DIRECTORY = Path(__file__).parents[3] / "docs" / "reproduction"
 TABLES = sorted(
-    table for phase in ACCURACY for table in DIRECTORY.glob(f"data_1_model_[0-9]/{phase}.csv")
+    table for phase in ACCURACY for table in DIRECTORY.glob(f"data_[13]_model_[0-9]/{phase}.csv")
 )
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda path: f"{path.parent.name}-{path.stem}")
-def test_each_table_is_drawn_with_the_published_points_behind_it(table: Path) -> None:
+def test_each_table_is_drawn_with_what_points_were_published_behind_it(table: Path) -> None:
     metrics = read_metrics(table)
-    figure = reproduction_figure(DIRECTORY, table.stem)
+    data = metrics["data"].iloc[0]
+    figure = reproduction_figure(DIRECTORY, table.stem, data)
     drawn = [trace for trace in figure.data if trace.mode == "lines+markers" and trace.x[0]]
     ends = [(trace.x[-1], pytest.approx(trace.y[-1])) for trace in drawn]
     last = metrics[metrics["step"] == metrics["step"].max()]
     for _, seeds in last.fillna({"protocol": ""}).groupby("protocol"):
         assert (seeds["step"].iloc[0], seeds[ACCURACY[table.stem]].mean()) in ends
-    assert f"reference of model {metrics['model'].iloc[0]}" in [trace.name for trace in drawn]
+    published = f"reference of model {metrics['model'].iloc[0]}" in [trace.name for trace in drawn]
+    assert published == (data == 1)

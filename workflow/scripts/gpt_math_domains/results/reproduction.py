@@ -78,6 +78,18 @@ def reproduction_table(metrics: pd.DataFrame, published: pd.DataFrame | None) ->
         )
 
 
+def published_points(directory: Path, metrics: pd.DataFrame) -> pd.DataFrame | None:
+    """Return the published points of what metrics are of, None where there are none.
+
+    Args:
+        directory: with the points.
+        metrics: of one phase and data version, as `metrics.read_metrics` returns them.
+    """
+    phase = metrics["phase"].iloc[0]
+    known = (metrics["data"] == 1).all()
+    return read_reference(directory / PUBLISHED[phase], ACCURACY[phase]) if known else None
+
+
 def recipes_table(recipes: Mapping[str, pd.DataFrame], published: pd.DataFrame) -> Iterator[str]:
     """Yield the lines of a table in Markdown: how near each recipe is to the published curve.
 
@@ -164,15 +176,13 @@ def _line(cells: Iterable[str]) -> str:
 def main(results: Path, published: Path) -> None:
     """Print the tables."""
     for part in sorted(path for path in results.glob("*") if path.is_dir()):
-        for phase, metric in ACCURACY.items():
+        for phase in ACCURACY:
             path = part / "metrics" / f"{phase}.csv"
             metrics = read_metrics(path) if path.exists() else pd.DataFrame()
             if metrics.empty:
                 continue
             print(f"\n{part.name}, {phase}\n")
-            known = published / PUBLISHED[phase]
-            points = read_reference(known, metric) if (metrics["data"] == 1).all() else None
-            print(*reproduction_table(metrics, points), sep="\n")
+            print(*reproduction_table(metrics, published_points(published, metrics)), sep="\n")
             if phase == "finetune":
                 print("", *starts_table(metrics), sep="\n")
 

@@ -71,7 +71,8 @@ def _block(
         query, key, value = _linear(normed, weight, bias).chunk(3, dim=-1)
     else:
         asking = last[:, None, None]
-        states = states.gather(1, asking.expand(-1, 1, size.d_model))
+        picked = (positions == last[:, None])[..., None]
+        states = states.where(picked, 0).sum(dim=1, keepdim=True)
         parts = size.d_model, 2 * size.d_model
         (weight, others), (bias, other_bias) = weight.split(parts, dim=1), bias.split(parts)
         query = _linear(_layer_norm(parameters, f"{name}.ln_1", states), weight, bias)

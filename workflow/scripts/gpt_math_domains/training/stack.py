@@ -250,6 +250,10 @@ class Stack:
         fixed = {name: value for name, value in parameters.items() if name not in trained}
 
         def losses(trained: Parameters) -> Tensor:
+            if len(rows) == 1:  # the same without `vmap`, in fewer and larger operations
+                parts = trained, fixed
+                one, rest = ({n: v.squeeze(0) for n, v in part.items()} for part in parts)
+                return self._loss(one, rest, rows[0], terms[0], masks[0])[None]
             found: Tensor = torch.vmap(self._loss)(trained, fixed, rows, terms, masks)
             return found
 
