@@ -36,7 +36,7 @@ def in_deployed(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
         assert ran.returncode == 0, ran.stdout
         return ran.stdout
 
-    told = SHOWN.replace("OWNER/gpt-math-domains", NAME).replace("v0.2.0", TAG)
+    told = SHOWN.replace("OWNER/gpt-math-domains", NAME).replace("TAG", TAG)
     run(Path(sys.executable).with_name("snakedeploy"), *told.split())
     return run
 

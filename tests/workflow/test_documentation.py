@@ -69,7 +69,7 @@ TESTED = {
     ),
     "module gpt_math_domains:": f"{WORKFLOW}/test_forge.py::"
     "test_the_study_runs_from_a_forge_to_the_same_bits",
-    "snakedeploy deploy-workflow https://github.com/OWNER/gpt-math-domains . --tag v0.2.0": ""
+    "snakedeploy deploy-workflow https://github.com/OWNER/gpt-math-domains . --tag TAG": ""
     "tests/tools/test_snakedeploy.py::"
     "test_what_is_deployed_would_run_the_jobs_of_a_clone",
     "def close(equation):": "tests/unit/data/test_labels.py::"
@@ -93,7 +93,7 @@ NOT_RUN = {
     "source .venv/bin/activate": "it changes the shell; tests run in the environment already",
     "make reproduce": "it takes days; its parts run as other studies do, its tables have a test",
     "make stress": "it takes long; its tests run at fewer moments in `make test`",
-    "make test-tools": "it installs two more environments; it is to be run by hand for a release",
+    "make test-tools": "it installs two more environments; `.ci/run` runs it",
     ".ci/run": "it is what runs the tests",
     ".venv/bin/pre-commit install": "it writes into .git, which copies of the repository lack",
     "ssh -L 8000:127.0.0.1:8000 machine": "it needs another machine",
