@@ -4,9 +4,10 @@ from typing import Any
 import pytest
 from scipy import stats
 
+from finished_study import FINETUNED, change, write_study
 from gpt_math_domains.__main__ import main
 from gpt_math_domains.figures.comparison import comparison_curves
-from gpt_math_domains.files import write_json
+from gpt_math_domains.files import sha256, write_json
 from gpt_math_domains.results.comparison import compare_studies
 from gpt_math_domains.results.metrics import read_metrics, write_metrics
 from gpt_math_domains.run import DIRECTORIES
@@ -21,23 +22,26 @@ def add_run(
     accuracies: dict[int, float],
     phase: str = "pretrain",
     changes: dict[str, Any] | None = None,
+    point: str = "",
     **keys: Any,
 ) -> None:
     """Write the metrics and the record of a run with two evaluations of each seed."""
     rows = [
-        row(phase, seed, step, accuracy, seconds=float(seed), **keys)
+        row(phase, seed, step, accuracy, **{"seconds": float(seed)} | keys)
         for seed, final in accuracies.items()
         for step, accuracy in ((10, 0.1), (20, final))
     ]
     run = {key: rows[0][key] for key in ("phase", "data", "model", "domain", "protocol")}
-    directory = results / DIRECTORIES[phase].format(point="", **run)
+    directory = results / DIRECTORIES[phase].format(point=point, **run)
     write_metrics(rows, phase, directory / "metrics.csv")
     record = {
         "run": run,
+        "point": point,
         "model": {"d_model": 128},
         "settings": RATES,
         "versions": VERSIONS,
         "inputs": {f"{results}/data/1/train.csv": "0" * 64},
+        "tables": {"metrics.csv": sha256(directory / "metrics.csv")},
         "seeds": list(accuracies),
         "code": "abc",
         "precision": "fp32",
@@ -49,16 +53,9 @@ def add_run(
 def test_a_study_and_its_copy_differ_in_nothing_but_time(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in ("one", "other"):
-        add_run(tmp_path / name, {0: 0.5, 1: 0.7})
+    for name, seconds in (("one", 1.0), ("other", 9.5)):
+        add_run(tmp_path / name, {0: 0.5, 1: 0.7}, seconds=seconds)
         add_run(tmp_path / name, {0: 0.9, 1: 0.9}, "finetune")
-    slow = (
-        tmp_path
-        / "other"
-        / DIRECTORIES["pretrain"].format(point="", data=1, model=2)
-        / "metrics.csv"
-    )
-    slow.write_text(slow.read_text().replace(",1.0\n", ",9.5\n"))
     assert main(["compare", str(tmp_path / "one"), str(tmp_path / "other")]) == 0
     said = capsys.readouterr().out
     assert "2 runs in both" in said
@@ -113,6 +110,65 @@ def test_runs_of_one_study_alone_are_named_and_tell(
     assert "only in the second: pretrain data 1 model 4\n" in capsys.readouterr().out
     assert main(["compare", str(tmp_path / "other"), str(tmp_path / "one")]) == 1
     assert "only in the first: pretrain data 1 model 4\n" in capsys.readouterr().out
+
+
+POINT = "grid/data.digits~5/pretrain.weight_decay~1/"
+
+
+def test_points_of_a_grid_are_runs_that_one_study_may_lack(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    for results in (one, other):
+        add_run(results, {0: 0.5})
+    add_run(other, {0: 0.5}, point=POINT)
+    assert main(["compare", str(one), str(other)]) == 1
+    name = "pretrain data 1 model 2, data.digits 5, pretrain.weight_decay 1"
+    assert f"only in the second: {name}\n1 runs in both" in capsys.readouterr().out
+    add_run(one, {0: 0.25}, point=POINT)
+    page = tmp_path / "page.html"
+    assert main(["compare", str(one), str(other), "--page", str(page)]) == 1
+    assert f"  {name} math_acc: 0.2500, 0.5000, +0.2500" in capsys.readouterr().out
+    assert name in page.read_text()
+    add_run(one, {0: 0.5}, point=POINT)
+    assert main(["compare", str(one), str(other)]) == 0
+    assert "2 runs in both" in capsys.readouterr().out
+    # Two points as two studies: their runs are the same ones.
+    add_run(one, {0: 0.5}, point="grid/data.digits~5/")
+    assert main(["compare", str(one / POINT), str(one / "grid" / "data.digits~5")]) == 0
+    assert "1 runs in both" in capsys.readouterr().out
+
+
+def test_a_run_of_another_point_than_that_where_it_lies_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add_run(tmp_path, {0: 0.5}, changes={"point": POINT})
+    assert main(["compare", str(tmp_path), str(tmp_path)]) == 2
+    told = capsys.readouterr()
+    assert f"run.json: is of point {POINT!r}, but lies where '' belongs\n" in told.err
+    assert (told.out, len(told.err.splitlines())) == ("", 1)
+
+
+@pytest.mark.parametrize("point", ["", POINT], ids=["own", "point"])
+@pytest.mark.parametrize("command", ["compare", "events", "cards"])
+def test_metrics_that_a_run_did_not_write_are_refused_before_anything_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str, point: str
+) -> None:
+    results, written = tmp_path / "results", tmp_path / "written"
+    write_study(results)
+    write_study(results, POINT)
+    arguments = {
+        "compare": [str(results), str(results), "--page", str(written)],
+        "events": [str(results), str(written)],
+        "cards": [str(results)],
+    }
+    metrics = results / point / FINETUNED / "metrics.csv"
+    change(metrics)
+    assert main([command, *arguments[command]]) == 2
+    record = metrics.with_name("run.json")
+    said = f"error: {metrics}: is not what {record} was written with\n"
+    assert capsys.readouterr() == ("", said)
+    assert not written.exists() and not list(results.rglob("README.md"))
 
 
 def test_what_is_no_study_is_told_in_one_line(

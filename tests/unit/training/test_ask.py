@@ -12,49 +12,27 @@ from transformers import (
     AutoTokenizer,
 )
 
+from finished_study import (
+    FINETUNED,
+    LABELS,
+    POINT,
+    PRETRAINED,
+    RUN,
+    SEEDS,
+    VOCABULARY,
+    change,
+    write_study,
+)
 from gpt_math_domains.__main__ import main
-from gpt_math_domains.data.equations import generate_equations
-from gpt_math_domains.data.labels import label_domains
-from gpt_math_domains.data.settings import DataSettings
-from gpt_math_domains.files import sha256, write_json
-from gpt_math_domains.run import DIRECTORIES, ModelSize
+from gpt_math_domains.files import write_json
 from gpt_math_domains.training.ask import ask
-from gpt_math_domains.training.checkpoint import write_checkpoints
-from gpt_math_domains.training.model import initialize
-
-SETTINGS = DataSettings(5, 3)
-VOCABULARY = SETTINGS.vocabulary
-LABELS = ["first_odd", "has_zero", "answer_zero"]
-SEEDS = (3, 8)
-RUN = {"data": 5, "model": 2, "domain": 1, "protocol": "full"}
-PRETRAINED, FINETUNED = (directory.format(point="", **RUN) for directory in DIRECTORIES.values())
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The files of a study with one pretrained and one finetuned model, of random weights."""
     root = tmp_path_factory.mktemp("results")
-    names = ("train", "valid", "vocabulary", "manifest")
-    files = {
-        name: root / "data" / "5" / f"{name}.{'csv' if name in names[:2] else 'json'}"
-        for name in names
-    }
-    generate_equations(SETTINGS, **files)
-    domain = root / "domains" / "1" / "data_5"
-    labelled = {f"labelled_{name}": domain / f"{name}.csv" for name in names[:2]}
-    labelled["labelled_manifest"] = domain / "manifest.json"
-    label_domains(LABELS, **files, **labelled)
-    size = ModelSize(2, 2, 16, VOCABULARY.size, 7)
-    inputs = {str(path): sha256(path) for path in files.values()}
-    for phase, place, labels in (("pretrain", PRETRAINED, None), ("finetune", FINETUNED, LABELS)):
-        generators = [torch.Generator().manual_seed(seed) for seed in SEEDS]
-        parameters = initialize(size, generators, len(LABELS) if labels else None)
-        for value in parameters.values():
-            value += 0.3 * torch.randn(value.shape, generator=generators[0])
-        directories = [root / place / f"seed_{seed}" for seed in SEEDS]
-        write_checkpoints(directories, parameters, size, VOCABULARY, labels)
-        told = {"run": {"phase": phase, **RUN}, "seeds": SEEDS, "inputs": inputs}
-        write_json(root / place / "run.json", told)
+    write_study(root)
     return root
 
 
@@ -163,7 +141,6 @@ def test_the_command_tells_the_same_in_words_and_as_json_from_arguments_or_lines
 def test_what_cannot_be_asked_is_told_in_one_line(
     results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    valid = results / "data" / "5" / "valid.csv"
     for arguments, said in (
         (
             [str(results / PRETRAINED), "2 + 1 =", "2 ^ 1 ="],
@@ -177,13 +154,76 @@ def test_what_cannot_be_asked_is_told_in_one_line(
         assert told.out == ""
         assert told.err.startswith("error: ") and said in told.err
         assert len(told.err.splitlines()) == 1
-    content = valid.read_text()
-    try:
-        valid.write_text(content + "1 + 1 = 3,1 7 1 5 3,add,,4\n")
-        assert main(["ask", str(results / PRETRAINED), "2 + 1 ="]) == 2
-        assert f"{valid}: was changed after it was written" in capsys.readouterr().err
-        write_json(tmp_path / "run.json", {"run": {"phase": "pretrain", **RUN}})
-        assert main(["ask", str(tmp_path), "2 + 1 ="]) == 2
-        assert "run.json: is no record of a run" in capsys.readouterr().err
-    finally:
-        valid.write_text(content)
+    write_json(tmp_path / "run.json", {"run": {"phase": "pretrain", **RUN}})
+    assert main(["ask", str(tmp_path), "2 + 1 ="]) == 2
+    assert "run.json: is no record of a run" in capsys.readouterr().err
+
+
+DATA, DOMAIN = "data/5", "domains/1/data_5"
+
+
+@pytest.mark.parametrize(
+    ("run", "file"),
+    [
+        *((run, f"{DATA}/{name}") for run in (PRETRAINED, FINETUNED) for name in
+          ("train.csv", "valid.csv", "vocabulary.json")),
+        (FINETUNED, f"{DOMAIN}/train.csv"),
+        (FINETUNED, f"{DOMAIN}/valid.csv"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("point", ["", POINT], ids=["own", "point"])
+def test_a_run_is_not_asked_beside_data_or_labels_that_it_was_not_made_with(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], point: str, run: str, file: str
+) -> None:
+    write_study(tmp_path, point)
+    directory = tmp_path / point / run
+    assert main(["ask", str(directory), "2 + 1 ="]) == 0
+    capsys.readouterr()
+    [path] = tmp_path.rglob(file)
+    change(path)
+    assert main(["ask", str(directory), "2 + 1 ="]) == 2
+    assert capsys.readouterr() == (
+        "",
+        f"error: {path}: is not what the run was made with: its SHA-256 is not the one in "
+        f"{directory / 'run.json'}\n",
+    )
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "config.json"])
+@pytest.mark.parametrize("run", [PRETRAINED, FINETUNED], ids=["pretrain", "finetune"])
+def test_weights_that_are_not_the_runs_are_not_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], run: str, file: str
+) -> None:
+    write_study(tmp_path)
+    path = tmp_path / run / "seed_8" / file
+    change(path)
+    assert main(["ask", str(tmp_path / run), "2 + 1 ="]) == 2
+    record = tmp_path / run / "run.json"
+    assert capsys.readouterr() == ("", f"error: {path}: is not what {record} was written with\n")
+
+
+@pytest.mark.parametrize("given", ["", "\n \n"])
+def test_no_equation_is_told_in_one_line(
+    results: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    given: str,
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(given))
+    assert main(["ask", str(results / PRETRAINED)]) == 2
+    assert capsys.readouterr() == (
+        "",
+        "error: no equation: give some, as arguments or as lines of standard input\n",
+    )
+
+
+@pytest.mark.parametrize("equation", ["-3+4=", "- 3 + 4 =", "--3+4=", "-(3+4)="])
+def test_an_equation_that_begins_with_a_minus_is_refused_as_any_other(
+    results: Path, capsys: pytest.CaptureFixture[str], equation: str
+) -> None:
+    for arguments in ([equation, "--json"], ["--", equation]):
+        assert main(["ask", str(results / PRETRAINED), *arguments]) == 2
+        told = capsys.readouterr()
+        assert told.out == ""
+        assert told.err.startswith(f"error: equation {equation!r}: ")
+        assert len(told.err.splitlines()) == 1

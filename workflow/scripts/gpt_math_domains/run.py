@@ -62,6 +62,7 @@ DIRECTORIES = {
     "pretrain": "{point}pretrain/data_{data}/model_{model}",
     "finetune": "{point}finetune/domain_{domain}/data_{data}/model_{model}/{protocol}",
 }
+POINT = "(?:grid/(?:[^/]+~[^/]+/)+)?"  # what it may be, as a regular expression
 METRICS, RECORD = "metrics.csv", "run.json"
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
@@ -84,9 +85,10 @@ def run_at(directory: Path) -> dict[str, Any] | None:
     A pretraining's `domain` and `protocol` are left out.
     """
     number = {key: f"(?P<{key}>[0-9]+)" for key in ("data", "model", "domain")}
-    point = "(?P<point>(?:grid/(?:[^/]+~[^/]+/)+)?)"
     for phase, pattern in DIRECTORIES.items():
-        place = pattern.format(point=point, protocol="(?P<protocol>[^/]+)", **number)
+        place = pattern.format(
+            point=f"(?P<point>{POINT})", protocol="(?P<protocol>[^/]+)", **number
+        )
         if found := re.search(f"(?:^|/){place}$", directory.as_posix()):
             named = found.groupdict()
             return {

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import subprocess
 import time
 from collections.abc import Iterable, Mapping
@@ -17,9 +18,12 @@ from typing import Any
 
 from gpt_math_domains.files import sha256, write_text
 from gpt_math_domains.jobs.logs import shorten
+from gpt_math_domains.run import DIRECTORIES, POINT
 
 # A clone that belongs to another user is told of too: its code is what runs here already.
 TRUSTING = ("-c", "safe.directory=*", "-c", "core.fsmonitor=false")
+
+_INPUT = re.compile(rf"(?:^|/)({POINT})((?:data/|domains/[0-9]+/data_)[0-9]+/[^/]+)$")
 
 
 class Record:
@@ -91,6 +95,89 @@ def difference(told: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
         elif was != value:
             return f"{key} was {shorten(was)}, is {shorten(value)}"
     return None
+
+
+def place_of(path: str) -> tuple[str, str] | None:
+    """Return the point of the grid that a file of data or labels is of, and its name there.
+
+    Such as an empty one and `data/1/train.csv`; None of any other file.
+    """
+    found = _INPUT.search(path)
+    return (found[1], found[2]) if found else None
+
+
+def require_inputs(record: Path, told: Mapping[str, Any]) -> dict[str, Path]:
+    """Return the files of a run's data and labels, once they are what it was made with.
+
+    Args:
+        record: of the run; the files are below the results in which it lies.
+        told: what it says.
+
+    Returns:
+        `train`, `valid`, `vocabulary` and `manifest` and, in finetuning, `train_labels` and
+        `valid_labels`.
+
+    Raises:
+        ValueError: a file is another than the record names, or this is no record of a run or lies
+            elsewhere than its run does.
+        OSError: a file cannot be read.
+    """
+    try:
+        run = told["run"]
+        data, labels = f"data/{run['data']}", f"domains/{run['domain']}/data_{run['data']}"
+        names = {"train": f"{data}/train.csv", "valid": f"{data}/valid.csv"}
+        names |= {name: f"{data}/{name}.json" for name in ("vocabulary", "manifest")}
+        if run["phase"] == "finetune":
+            names |= {f"{part}_labels": f"{labels}/{part}.csv" for part in ("train", "valid")}
+        place = Path(DIRECTORIES[run["phase"]].format(point=told.get("point") or "", **run))
+        read = {
+            found[1]: ("".join(found), checksum)
+            for path, checksum in told["inputs"].items()
+            if (found := place_of(path))
+        }
+        inputs = {name: read[path] for name, path in names.items()}
+    except (KeyError, TypeError, AttributeError, ValueError):
+        raise ValueError(f"{record}: is no record of a run") from None
+    depth = len(place.parts)
+    for directory in (record.parent, record.parent.resolve()):
+        if directory.parts[-depth:] == place.parts:
+            results = directory.parents[depth - 1]
+            break
+    else:
+        raise ValueError(f"{record.parent}: holds the run {place}, so its path must end in that")
+    for path, checksum in inputs.values():
+        if sha256(results / path) != checksum:
+            raise ValueError(
+                f"{results / path}: is not what the run was made with: its SHA-256 is not the one "
+                f"in {record}"
+            )
+    return {name: results / path for name, (path, _) in inputs.items()}
+
+
+def require_outputs(record: Path, told: Mapping[str, Any], *files: Path) -> None:
+    """Refuse files that are others than a run wrote; those that its record does not name pass.
+
+    Args:
+        record: of the run.
+        told: what it says.
+        files: tables and checkpoints of the run.
+
+    Raises:
+        ValueError: with the file, or this is no record of a run.
+        OSError: a file cannot be read.
+    """
+    try:
+        known = {
+            name: written
+            for kind in ("tables", "weights", "checkpoints")
+            for name, written in told.get(kind, {}).items()
+        }
+    except AttributeError:
+        raise ValueError(f"{record}: is no record of a run") from None
+    for path in files:
+        found = sha256(path)
+        if known.get(path.relative_to(record.parent).as_posix(), found) != found:
+            raise ValueError(f"{path}: is not what {record} was written with")
 
 
 def git_state(file: Path) -> dict[str, object] | None:

@@ -11,14 +11,15 @@ from typing import Any
 import yaml
 
 from gpt_math_domains.data.families import parts_of
+from gpt_math_domains.data.manifest import check_manifest
 from gpt_math_domains.data.tables import read_equations, read_labels
 from gpt_math_domains.data.vocabulary import read_vocabulary
 from gpt_math_domains.files import read_json, sha256, write_text
-from gpt_math_domains.jobs.progress import describe_run
+from gpt_math_domains.jobs.record import place_of, require_inputs, require_outputs
 from gpt_math_domains.results.answers import SPLITS
 from gpt_math_domains.results.baselines import answer_baselines, label_baselines
 from gpt_math_domains.results.finished import FinishedRun, finished_runs
-from gpt_math_domains.run import ACCURACY, CONFIG, WEIGHTS
+from gpt_math_domains.run import ACCURACY, CONFIG, RECORD, WEIGHTS, describe_point
 
 CARD = "README.md"
 LICENSE = "mit"
@@ -36,15 +37,19 @@ _BASELINE = {
 def write_cards(results: str | Path) -> list[Path]:
     """Write the cards of a study's data versions and of the checkpoints of its finished runs.
 
+    Those at points of its grid have cards too.
+
     Returns:
         The cards, in the order of their paths.
 
     Raises:
-        ValueError: there is nothing to write a card of, or a file is malformed; nothing is written.
+        ValueError: there is nothing to write a card of, or a file is malformed or is not what a
+            record or manifest names; nothing is written.
         OSError: a file cannot be read or written.
     """
     results = Path(results)
-    cards = {**dict(_data_cards(results)), **dict(_model_cards(results))}
+    # Runs first: whoever changed a file that one was made with is told of that run.
+    cards = dict(_model_cards(results)) | dict(_data_cards(results))
     if not cards:
         raise ValueError(f"{results}: has no data version and no finished run")
     for path, text in cards.items():
@@ -54,12 +59,22 @@ def write_cards(results: str | Path) -> list[Path]:
 
 def _data_cards(results: Path) -> Iterator[tuple[Path, str]]:
     """Yield the card of each data version."""
-    for manifest in sorted(results.glob("data/*/manifest.json")):
+    for manifest in sorted(
+        path for point in ("", "grid/**/") for path in results.glob(f"{point}data/*/manifest.json")
+    ):
+        files = {split: manifest.with_name(f"{split}.csv") for split in SPLITS}
+        check_manifest(manifest, vocabulary=manifest.with_name("vocabulary.json"), **files)
         told = read_json(manifest)
         try:
-            yield manifest.with_name(CARD), _data_card(manifest.parent.name, told)
+            yield manifest.with_name(CARD), _data_card(_version(manifest), told)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{manifest}: is no manifest of a data version ({error!r})") from None
+
+
+def _version(manifest: Path) -> str:
+    """Return the name of a data version, with its point of the grid."""
+    point, _ = place_of(manifest.as_posix()) or ("", "")
+    return ", ".join(filter(None, [f"data version {manifest.parent.name}", describe_point(point)]))
 
 
 def _data_card(version: str, manifest: Mapping[str, Any]) -> str:
@@ -73,7 +88,7 @@ def _data_card(version: str, manifest: Mapping[str, Any]) -> str:
     total = counts["total"]
     metadata = {
         "license": LICENSE,
-        "pretty_name": f"{PROJECT}, data version {version}",
+        "pretty_name": f"{PROJECT}, {version}",
         "tags": ["arithmetic", "synthetic"],
         "task_categories": ["text-generation"],
         "size_categories": [_size_category(total)],
@@ -93,7 +108,7 @@ def _data_card(version: str, manifest: Mapping[str, Any]) -> str:
     ]
     return _card(
         metadata,
-        f"# {PROJECT}, data version {version}",
+        f"# {PROJECT}, {version}",
         f"All {total:,} equations of {manifest['digits']} digit symbols: {counts['train']:,} to "
         f"train on and {counts['valid']:,} for validation. They were computed, not collected.",
         "## Load",
@@ -129,23 +144,29 @@ def _data_card(version: str, manifest: Mapping[str, Any]) -> str:
 def _model_cards(results: Path) -> Iterator[tuple[Path, str]]:
     """Yield the card of each checkpoint of each finished run."""
     for finished in finished_runs(results):
-        baseline = _baseline(results, finished.run)
+        record = finished.directory / RECORD
+        data = require_inputs(record, finished.record)
+        baseline = _baseline(data)
         for seed in finished.record["seeds"]:
             directory = finished.directory / f"seed_{seed}"
-            yield directory / CARD, _model_card(finished, seed, directory, baseline)
+            files = directory / CONFIG, directory / WEIGHTS
+            require_outputs(record, finished.record, *files)
+            version = _version(data["manifest"])
+            yield directory / CARD, _model_card(finished, seed, directory, version, baseline)
 
 
-def _model_card(finished: FinishedRun, seed: int, directory: Path, baseline: float) -> str:
+def _model_card(
+    finished: FinishedRun, seed: int, directory: Path, version: str, baseline: float
+) -> str:
     """Return the card of a checkpoint."""
     record, run, metrics = finished.record, finished.run, finished.metrics
     phase, metric = run["phase"], ACCURACY[run["phase"]]
     config = read_json(directory / CONFIG)
     ends = metrics[metrics["step"] == metrics["step"].max()]
     values = ends.set_index("seed")[metric]
-    own, name = float(values[seed]), f"{describe_run(run)}, seed {seed}"
+    own, name = float(values[seed]), f"{finished.name}, seed {seed}"
     task = "text-generation" if phase == "pretrain" else "text-classification"
     labels = list(config["id2label"].values()) if phase == "finetune" else []
-    data_name = f"{PROJECT}, data version {run['data']}"
     metadata = {
         "license": LICENSE,
         "library_name": "transformers",
@@ -158,7 +179,7 @@ def _model_card(finished: FinishedRun, seed: int, directory: Path, baseline: flo
                     {
                         "task": {"type": task},
                         "dataset": {
-                            "name": data_name,
+                            "name": f"{PROJECT}, {version}",
                             "type": f"data_{run['data']}",
                             "split": "validation",
                         },
@@ -178,7 +199,7 @@ def _model_card(finished: FinishedRun, seed: int, directory: Path, baseline: flo
         metadata,
         f"# {name}",
         f"A GPT-2 model, `n_layer` {config['n_layer']} and `n_embd` {config['n_embd']}. {verb} of "
-        f"data version {run['data']}, such as `1 + 1 = 2`. Its run, made by {PROJECT}, has "
+        f"{version}, such as `1 + 1 = 2`. Its run, made by {PROJECT}, has "
         f"{len(values)} seeds.",
         "## Load",
         _code(_LOAD[phase]),
@@ -240,17 +261,19 @@ _TRAPS = {
 }
 
 
-def _baseline(results: Path, run: Mapping[str, Any]) -> float:
-    """Return the accuracy on validation equations that a run has to beat; see `baselines`."""
-    data = results / "data" / str(run["data"])
-    if run["phase"] == "finetune":
-        domain = results / "domains" / str(run["domain"]) / f"data_{run['data']}"
-        (names, trained), (_, judged) = (read_labels(domain / f"{split}.csv") for split in SPLITS)
+def _baseline(files: Mapping[str, Path]) -> float:
+    """Return the accuracy on validation equations that a run has to beat; see `baselines`.
+
+    Args:
+        files: what the run was made with, as `require_inputs` returns it.
+    """
+    if "train_labels" in files:
+        (names, trained), (_, judged) = (read_labels(files[f"{part}_labels"]) for part in SPLITS)
         rows = label_baselines(names, trained, judged)
     else:
-        vocabulary = read_vocabulary(data / "vocabulary.json")
+        vocabulary = read_vocabulary(files["vocabulary"])
         rows = answer_baselines(
-            *(parts_of(read_equations(data / f"{split}.csv"), vocabulary) for split in SPLITS)
+            *(parts_of(read_equations(files[part]), vocabulary) for part in SPLITS)
         )
     return float(next(rows)["accuracy"])
 

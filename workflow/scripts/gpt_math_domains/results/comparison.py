@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from gpt_math_domains.jobs.progress import describe_run
+from gpt_math_domains.jobs.record import place_of
 from gpt_math_domains.results.finished import FinishedRun, finished_runs
 from gpt_math_domains.results.statistics import Interval, difference
 from gpt_math_domains.run import ACCURACY, RUN
@@ -140,7 +140,7 @@ def told_difference(outcome: Outcome) -> str:
 
 def _by_name(directory: Path) -> dict[str, FinishedRun]:
     """Return the finished runs of a study by their names."""
-    found = {describe_run(run.run): run for run in finished_runs(directory)}
+    found = {run.name: run for run in finished_runs(directory)}
     if not found:
         raise ValueError(f"{directory}: has no finished run")
     return found
@@ -162,13 +162,11 @@ def _facts(record: Mapping[str, Any]) -> dict[str, Any]:
     facts = {f"{part}.{key}": value for part in _PARTS for key, value in record[part].items()}
     facts |= {key: record.get(key) for key in _FACTS}
     facts["git commit"] = (record.get("git") or {}).get("commit")
-    for path, checksum in sorted(record["inputs"].items()):
-        parts = Path(path).parts
-        start = next(
-            (place for place, part in enumerate(parts) if part in ("data", "domains")), None
-        )
-        if start is not None and parts[-1] != "manifest.json":
-            facts["/".join(parts[start:])] = checksum[:12]
+    facts |= {
+        found[1]: checksum[:12]
+        for path, checksum in sorted(record["inputs"].items())
+        if (found := place_of(path)) and not path.endswith("/manifest.json")
+    }
     return facts
 
 

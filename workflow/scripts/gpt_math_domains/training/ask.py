@@ -1,6 +1,5 @@
 """Asking the models of a finished run: answers to equations, or which labels hold for them."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,19 +7,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from gpt_math_domains.data.manifest import check_manifest
 from gpt_math_domains.data.questions import Question, parse_question
 from gpt_math_domains.data.tables import Equations, read_equations, read_labels
 from gpt_math_domains.data.vocabulary import LONGEST, Vocabulary, read_vocabulary
-from gpt_math_domains.files import read_json, sha256
+from gpt_math_domains.files import read_json
+from gpt_math_domains.jobs.record import require_inputs
 from gpt_math_domains.results.answers import SPLITS
-from gpt_math_domains.run import DIRECTORIES, HEAD, RECORD
+from gpt_math_domains.run import HEAD, RECORD
 from gpt_math_domains.training.answers import answer_number, answer_prompts, written_answers
 from gpt_math_domains.training.checkpoint import read_checkpoints, read_classifiers
 from gpt_math_domains.training.model import forward, keep
-
-# Where a run's data is below all results, at a point of a grid perhaps.
-DATA = re.compile(r"((?:grid/(?:[^/]+~[^/]+/)+)?data/\d+)/train\.csv$")
 
 OTHERS = 3
 """How many answers are told beside the one given."""
@@ -29,21 +25,20 @@ OTHERS = 3
 class Asked(NamedTuple):
     """A run that is asked.
 
-    results: the directory that holds data and labels.
     run: its keys.
     seeds: in the order of `checkpoints`.
     checkpoints: a directory for each seed.
-    results: the directory of all results.
     vocabulary: of the models.
     tables: the equations trained on, and those of validation, by split.
+    files: what it was made with, as `require_inputs` returns it.
     """
 
     run: Mapping[str, Any]
     seeds: Sequence[int]
     checkpoints: Sequence[Path]
-    results: Path
     vocabulary: Vocabulary
     tables: Mapping[str, Equations]
+    files: Mapping[str, Path]
 
 
 def ask(directory: str | Path, equations: Sequence[str]) -> list[dict[str, Any]]:
@@ -104,39 +99,27 @@ def _line(who: str, told: Mapping[str, Any]) -> str:
 
 
 def _read_run(directory: Path) -> Asked:
-    """Return a run whose data is that of its record.
+    """Return a run whose data and labels are those of its record.
 
     Raises:
-        ValueError: the directory is no run's, or a file of its data is another.
+        ValueError: the directory is no run's, or a file of its data or labels is another.
     """
     record = directory / RECORD
     if not record.is_file():
         raise ValueError(f"{directory}: is no finished run, which has a {RECORD}")
     told = read_json(record)
+    files = require_inputs(record, told)
     try:
-        run, seeds, inputs = told["run"], list(told["seeds"]), set(told["inputs"].values())
-        place = Path(DIRECTORIES[run["phase"]].format(point=told.get("point") or "", **run))
-        [data] = {found[1] for path in told["inputs"] if (found := DATA.search(path))}
-    except (KeyError, TypeError, AttributeError, ValueError):
+        run, seeds = told["run"], list(told["seeds"])
+    except (KeyError, TypeError):
         raise ValueError(f"{record}: is no record of a run") from None
-    whole = directory.resolve()
-    results = whole.parents[len(place.parts) - 1]
-    if results / place != whole:
-        raise ValueError(f"{directory}: holds the run {place}, so its path must end in that")
-    data = results / data
-    files = {split: data / f"{split}.csv" for split in SPLITS}
-    files["vocabulary"] = data / "vocabulary.json"
-    check_manifest(data / "manifest.json", **files)
-    for path in files.values():
-        if sha256(path) not in inputs:
-            raise ValueError(f"{path}: is not the file that {record} names")
     return Asked(
         run=run,
         seeds=seeds,
         checkpoints=[directory / f"seed_{seed}" for seed in seeds],
-        results=results,
         vocabulary=read_vocabulary(files["vocabulary"]),
         tables={split: read_equations(files[split]) for split in SPLITS},
+        files=files,
     )
 
 
@@ -182,9 +165,8 @@ def _labels(asked: Asked, equations: Sequence[tuple[int, ...]]) -> Iterator[dict
     parameters, size, labels = read_classifiers(asked.checkpoints)
     head = parameters.pop(HEAD)
     known, truths = _splits(asked), dict[tuple[int, ...], Sequence[bool]]()
-    directory = asked.results / "domains" / str(asked.run["domain"]) / f"data_{asked.run['data']}"
     for split, table in asked.tables.items():
-        path = directory / f"{split}.csv"
+        path = asked.files[f"{split}_labels"]
         columns, held = read_labels(path)
         if columns != labels or len(held) != len(table.tokens):
             raise ValueError(f"{path}: its labels are not those that the run was made with")

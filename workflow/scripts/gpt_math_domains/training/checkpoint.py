@@ -14,7 +14,8 @@ from safetensors.torch import load, save
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from gpt_math_domains.data.vocabulary import Vocabulary
-from gpt_math_domains.files import atomic_write, read_json, sha256, write_json, write_text
+from gpt_math_domains.files import atomic_write, read_json, write_json, write_text
+from gpt_math_domains.jobs.record import require_outputs
 from gpt_math_domains.run import (
     CONFIG,
     EMBEDDING,
@@ -169,13 +170,9 @@ def _require_written(directory: Path) -> None:
         told = read_json(record)
         try:
             require_place(record, told["run"] | {"point": told.get("point", "")})
-            known = told.get("weights", {}) | told.get("checkpoints", {})
         except (KeyError, TypeError):
             raise ValueError(f"{record}: is no record of a run") from None
-        for path in (directory / CONFIG, directory / WEIGHTS):
-            found = sha256(path)
-            if known.get(path.relative_to(run).as_posix(), found) != found:
-                raise ValueError(f"{path}: is not what {record} was written with")
+        require_outputs(record, told, directory / CONFIG, directory / WEIGHTS)
 
 
 def _name(dtype: torch.dtype) -> str:
