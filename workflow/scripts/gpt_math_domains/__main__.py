@@ -2,30 +2,48 @@
 
 import argparse
 import json
+import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
+from gpt_math_domains.jobs.logs import flush, say
+
 # A subcommand imports what it needs itself: torch and Snakemake take seconds.
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a subcommand; return the exit status: 2 where something is wrong, as argparse has it."""
+    """Run a subcommand.
+
+    Returns:
+        The exit status: 2 where something is wrong, as argparse has it, and 141 where what is told
+        goes into a pipe that nobody reads any more, as a shell has it.
+    """
     parser = argparse.ArgumentParser(
         prog="gpt-math-domains", description="What to do with the results of a study."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for add in (_add_ask, _add_cards, _add_compare, _add_events, _add_open, _add_tell, _add_watch):
         add(commands)
-    told = parser.parse_args(arguments)
-    run: Callable[[argparse.Namespace], int] = told.run
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["ask"]:
+        # For argparse, an equation that begins with a minus is an option, but not behind a blank.
+        given = [re.sub("^-(?!-?[a-z]|-$)", " -", argument) for argument in given]
     try:
-        return run(told)
+        told = parser.parse_args(given)
+        run: Callable[[argparse.Namespace], int] = told.run
+        status = run(told)
+        print(end="", flush=True)
+        return status
+    except BrokenPipeError:
+        return 141
     except (ValueError, OSError, OverflowError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}", sys.stderr)
         return 2
+    finally:
+        flush()
 
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -45,8 +63,11 @@ def _add_ask(commands: Commands) -> None:
 def _ask(told: argparse.Namespace) -> int:
     from gpt_math_domains.training.ask import ask, describe
 
-    lines = told.equations or [line.strip() for line in sys.stdin if line.strip()]
-    found = ask(told.directory, lines)
+    lines = [line.strip() for line in told.equations or sys.stdin]
+    equations = lines if told.equations else list(filter(None, lines))
+    if not equations:
+        raise ValueError("no equation: give some, as arguments or as lines of standard input")
+    found = ask(told.directory, equations)
     if told.json:
         print(json.dumps(found, indent=2, ensure_ascii=False))
     else:

@@ -49,11 +49,7 @@ def job_log(path: str | Path) -> Iterator[TextIO]:
         _warn(f"{ended.reason}: nothing was written")
         raise SystemExit(ended.status) from None
     finally:
-        for stream in (sys.stdout, sys.stderr):
-            try:
-                stream.flush()
-            except (OSError, ValueError):  # or Python would try again at its end, and fail
-                _silence(stream)
+        flush()
 
 
 def notes(log: TextIO) -> Callable[[str], None]:
@@ -81,6 +77,15 @@ def say(text: str, *listeners: TextIO) -> bool:
             if isinstance(error, OSError) and error.errno in (errno.EPIPE, errno.EIO):
                 _silence(listener)
     return heard
+
+
+def flush() -> None:
+    """Have standard output and error take what they will; the rest is lost without a word."""
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        try:
+            stream.flush()
+        except (OSError, ValueError):  # or Python would try again at its end, and fail
+            _silence(stream)
 
 
 def _warn(text: str) -> None:

@@ -15,7 +15,7 @@ from gpt_math_domains.study.config import ConfigError, Study, load_study, printa
 Layers = Mapping[str, Mapping[Any, Any]]
 """What each file or argument says, by its name, from the lowest to the highest."""
 
-DEFAULT = Path("config") / "config.yaml"  # of the directory, else of this repository
+DEFAULT = Path("config") / "config.yaml"  # of the directory, else of the clone of this package
 VERSIONS = ["data", "models", "domains"]  # sections whose keys are numbers
 
 
@@ -25,7 +25,13 @@ def read_study(files: Sequence[str]) -> Study:
     Raises:
         ConfigError: a file or the configuration is at fault.
     """
-    default = DEFAULT if DEFAULT.is_file() else Path(__file__).parents[4] / DEFAULT
+    clone = Path(__file__).parents[4:5]  # an installed package is in none, and may lie less deep
+    default = next(filter(Path.is_file, (path / DEFAULT for path in (Path(), *clone))), None)
+    if default is None:
+        raise ConfigError(
+            f"config: {DEFAULT}: no such file; run this in a clone of the repository, or where "
+            "there is one"
+        )
     return load_study(lay({file: read_layer(file) for file in [str(default), *files]}))
 
 
