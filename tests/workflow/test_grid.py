@@ -72,7 +72,9 @@ def test_the_table_tells_what_the_metrics_of_each_point_do(varied: Repository) -
         assert row["final_loss"] == metrics["eval_loss"].iloc[-1]
         assert (row["best"], row["best_step"]) == (curve.max(), curve.idxmax())
         reached = curve.index[curve >= 0.5]
-        assert row["step_0.5"] == reached[0] if len(reached) else pd.isna(row["step_0.5"])
+        assert row["by_0.5"] == reached[0] if len(reached) else pd.isna(row["by_0.5"])
+        middle = (row["after_0.5"] + row["by_0.5"]) / 2
+        assert row["step_0.5"] == middle if len(reached) else pd.isna(row["step_0.5"])
 
         record = json.loads((directory / run / "run.json").read_text())
         assert record["point"] == (row["point"] if isinstance(row["point"], str) else "")
@@ -101,6 +103,8 @@ def test_the_summary_and_the_page_have_every_point(varied: Repository) -> None:
     assert len(both) == len(table)
     for _, rows in both.groupby(place, dropna=False):
         assert rows["final"].mean() == pytest.approx(rows["final_mean"].iloc[0])
+        if (mean := rows["step_0.5_mean"]).notna().all():
+            assert rows["step_0.5"].mean() == pytest.approx(mean.iloc[0])
 
     page = (varied.results / "index.html").read_text()
     assert '<h2 id="grid">Grid</h2>' in page

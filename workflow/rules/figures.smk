@@ -325,6 +325,7 @@ rule plot_finetune_scale:
 rule plot_pretrain_grid:
     input:
         grid="<results>/metrics/grid.csv",
+        baselines=rules.compute_pretrain_baselines.output.baselines,
         plotly_js=ancient(PLOTLY),
     output:
         page=f"{PRETRAIN_PLOT}_grid.html",
@@ -335,7 +336,7 @@ rule plot_pretrain_grid:
     conda:
         "../../envs/figures.yaml"
     params:
-        colors=STUDY.figures.pretrain_colors,
+        colors=STUDY.figures.line_colors("pretrain"),
         code=fingerprint("plot_grid.py"),
     script:
         "../scripts/plot_grid.py"
@@ -344,6 +345,7 @@ rule plot_pretrain_grid:
 rule plot_finetune_grid:
     input:
         grid="<results>/metrics/grid.csv",
+        baselines=rules.compute_finetune_baselines.output.baselines,
         plotly_js=ancient(PLOTLY),
     output:
         page=f"{FINETUNE_PLOT}_grid.html",
@@ -354,7 +356,7 @@ rule plot_finetune_grid:
     conda:
         "../../envs/figures.yaml"
     params:
-        colors=STUDY.figures.finetune_colors,
+        colors=STUDY.figures.line_colors("finetune"),
         code=fingerprint("plot_grid.py"),
     script:
         "../scripts/plot_grid.py"

@@ -15,5 +15,6 @@ with job_log(snakemake.log[0]):
         int(snakemake.wildcards.data),
         snakemake.params.colors,
         snakemake.output.page,
+        baselines=snakemake.input.baselines,
         domain=None if domain is None else int(domain),
     )

@@ -3,16 +3,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
 from gpt_math_domains.figures.drawing import read_drawing
 from gpt_math_domains.figures.grid import grid_heatmaps, grid_lines, plot_grid, spread, varied_keys
 from gpt_math_domains.figures.images import read_figure
+from gpt_math_domains.figures.looks import PROTOCOL_COLORS
 from gpt_math_domains.results.grid import collect_grid, read_grid
 from gpt_math_domains.results.metrics import read_metrics, write_metrics
 from gpt_math_domains.results.summary import summarize
-from metric_rows import row
+from metric_rows import baselines, baselines_table, row
 
 COLORS = ["#0072B2", "#D55E00"]
 DECAY, SHARE, LAYERS = "pretrain.weight_decay", "data.train_share", "models.num_layers"
@@ -45,7 +47,8 @@ def lines(directory: Path, values: list[str]) -> go.Figure:
 
 
 def curve(figure: go.Figure, axis: str) -> go.Scatter:
-    [found] = [t for t in figure.data if t.yaxis == axis and t.mode == "lines+markers"]
+    curves = [t for t in figure.data if t.yaxis == axis and t.mode == "lines+markers"]
+    [found] = [t for t in curves if "keys" in t.meta]
     return found
 
 
@@ -54,7 +57,7 @@ def points_of(figure: go.Figure, axis: str) -> set[tuple[str, float, float]]:
     return {
         (trace.marker.symbol, float(x), round(float(y), 9))
         for trace in figure.data
-        if trace.yaxis == axis and trace.mode == "markers"
+        if trace.yaxis == axis and trace.mode == "markers" and "keys" in trace.meta
         for x, y in zip(trace.x, trace.y, strict=True)
     }
 
@@ -130,9 +133,86 @@ def test_a_run_that_the_key_does_not_concern_is_level(tmp_path: Path) -> None:
     ]
     runs = read_grid(table(tmp_path, points))
     figure = grid_lines(spread(runs, [DECAY]), DECAY, "domain_acc", COLORS, "title")
-    full, scratch = [t for t in figure.data if t.yaxis == "y" and t.mode == "lines+markers"]
+    drawn = [t for t in figure.data if t.yaxis == "y" and t.mode == "lines+markers"]
+    full, scratch = [t for t in drawn if "keys" in t.meta]
     assert (list(full.y), list(scratch.y)) == ([0.9, 0.8], [0.7, 0.7])
-    assert (full.visible, scratch.visible) == (True, "legendonly")
+    assert (full.visible, scratch.visible) == (True, True)
+
+
+RUNS = [(protocol, model) for protocol in ("full", "scratch", "frozen") for model in (2, 4)]
+
+
+def protocols_and_models(directory: Path, colors: list[str] | None) -> go.Figure:
+    """Return the figure of a grid with three protocols and two models."""
+    tables = []
+    for protocol, model in RUNS:
+        points: Points = [({"protocol": protocol, DECAY: value}, [[0.6]]) for value in "12"]
+        (directory / f"{protocol}{model}").mkdir()
+        tables.append(read_grid(table(directory / f"{protocol}{model}", points, model=model)))
+    runs = pd.concat(tables, ignore_index=True)
+    return grid_lines(runs, DECAY, "domain_acc", colors, "title", 0.25)
+
+
+def test_colours_tell_protocols_and_markers_models_where_any_colour_vision_shall_do(
+    tmp_path: Path,
+) -> None:
+    figure = protocols_and_models(tmp_path, None)
+    drawn = [t for t in figure.data if t.mode == "lines+markers" and "keys" in t.meta]
+    looks = {tuple(t.meta["keys"]): (t.line.color, t.marker.symbol) for t in drawn}
+    assert looks == {
+        (f"protocol {protocol}", f"model {model}"): (PROTOCOL_COLORS[protocol], symbol)
+        for protocol in ("full", "scratch", "frozen")
+        for model, symbol in ((2, "circle"), (4, "square"))
+    }
+
+
+def test_one_entry_of_the_legend_switches_a_protocol_and_one_a_model(tmp_path: Path) -> None:
+    figure = protocols_and_models(tmp_path, COLORS)
+    entries = {t.meta["switch"]: t.visible for t in figure.data if "switch" in t.meta}
+    assert entries == {
+        **{"protocol full": True, "protocol scratch": True, "protocol frozen": "legendonly"},
+        **{"model 2": True, "model 4": True, "baseline": None},
+    }
+    runs = [t for t in figure.data if "keys" in t.meta]
+    for trace in runs:
+        assert trace.showlegend is False and set(trace.meta["keys"]) <= set(entries)
+        assert trace.visible == ("protocol frozen" not in trace.meta["keys"])
+    assert {tuple(t.meta["keys"]) for t in runs} == {
+        (f"protocol {protocol}", f"model {model}") for protocol, model in RUNS
+    }
+
+
+def test_the_final_accuracy_has_its_baseline(tmp_path: Path) -> None:
+    points: Points = [({DECAY: value}, [[0.4, 0.6]]) for value in ("0", "word", "1")]
+    grid, known = table(tmp_path, points), baselines_table(tmp_path, baselines())
+    plot_grid(grid, 1, None, tmp_path / "page.html", baselines=known)
+    [line] = [t for t in read_figure(tmp_path / "page.html").data if "baseline" in (t.name or "")]
+    assert (line.yaxis, list(line.x), list(line.y)) == ("y", ["0", "1"], [0.25, 0.25])
+
+
+def test_a_menu_chooses_how_far_cells_lie_above_the_baseline(tmp_path: Path) -> None:
+    figure = grid_heatmaps(
+        read_grid(table(tmp_path, TWO)), [DECAY, SHARE], "math_acc", "title", 0.25
+    )
+    accuracy, above, steps = figure.data
+    [menu] = figure.layout.updatemenus
+    assert [button.label for button in menu.buttons] == ["accuracy", "accuracy minus baseline"]
+    assert [button.args[0]["visible"] for button in menu.buttons] == [
+        [True, False, True],
+        [False, True, True],
+    ]
+    assert above.z == pytest.approx(np.asarray(accuracy.z, float) - 0.25, nan_ok=True)
+    assert "step" in steps.hovertemplate
+
+
+def test_where_the_data_vary_no_baseline_is_drawn(tmp_path: Path) -> None:
+    points: Points = [({SHARE: value}, [[0.4]]) for value in ("0.3", "0.7")]
+    grid = table(tmp_path, points)
+    told = grid.read_text().replace("grid/number~1/", f"grid/{SHARE}~0.7/")
+    grid.write_text(told)
+    known = baselines_table(tmp_path, baselines())
+    plot_grid(grid, 1, None, tmp_path / "page.html", baselines=known)
+    assert not any("baseline" in (t.name or "") for t in read_figure(tmp_path / "page.html").data)
 
 
 TWO: Points = [
@@ -182,19 +262,21 @@ def test_a_menu_chooses_the_values_of_a_third_key_and_the_protocol(tmp_path: Pat
 def test_the_page_of_a_data_version_has_its_runs_alone_and_words(tmp_path: Path) -> None:
     points = TWO
     grid = table(tmp_path, points, data=3)
-    plot_grid(grid, 3, COLORS, tmp_path / "page.html")
+    known = baselines_table(tmp_path, baselines(data=3))
+    plot_grid(grid, 3, COLORS, tmp_path / "page.html", baselines=known)
     drawing = read_drawing(tmp_path / "page.html")
     assert drawing.title.startswith("Pretrain Data:3, grid")
     assert drawing.description == (
         f"model 2: final math_acc 0.3 to 0.6, highest at {DECAY} 0, {SHARE} 0.7"
     )
     with pytest.raises(ValueError, match="figure is of 1"):
-        plot_grid(grid, 1, COLORS, tmp_path / "other.html")
+        plot_grid(grid, 1, COLORS, tmp_path / "other.html", baselines=known)
 
 
 def test_one_key_is_drawn_as_lines_and_several_with_one_value_too(tmp_path: Path) -> None:
     points: Points = [({SHARE: "0.3", DECAY: value}, [[0.4]]) for value in ("0", "1")]
-    plot_grid(table(tmp_path, points), 1, COLORS, tmp_path / "page.html")
+    known = baselines_table(tmp_path, baselines())
+    plot_grid(table(tmp_path, points), 1, COLORS, tmp_path / "page.html", baselines=known)
     figure = read_figure(tmp_path / "page.html")
     assert {trace.type for trace in figure.data} == {"scatter"}
     assert figure.layout.xaxis.title.text == DECAY

@@ -29,13 +29,13 @@ def test_each_seed_has_a_row_with_the_value_of_the_key_and_what_it_came_to(tmp_p
     header, *lines = write_grid(tmp_path).read_text().splitlines()
     assert header == (
         f"phase,data,model,domain,protocol,point,{KEY},seed,metric,steps,final,final_loss,best,"
-        "best_step,after_0.5,step_0.5,after_0.9,step_0.9,after_0.99,step_0.99"
+        "best_step,after_0.5,by_0.5,step_0.5,after_0.9,by_0.9,step_0.9,after_0.99,by_0.99,step_0.99"
     )
     assert lines == [
-        "pretrain,1,2,,,,0.1,0,math_acc,20,0.6,1.25,0.6,20,10,20,20,,20,",
-        "pretrain,1,2,,,,0.1,1,math_acc,20,0.95,1.25,0.95,20,10,20,10,20,20,",
-        f"pretrain,1,2,,,{POINT},1,0,math_acc,20,0.4,1.25,0.5,10,0,10,20,,20,",
-        f"pretrain,1,2,,,{POINT},1,1,math_acc,20,0.3,1.25,0.3,10,20,,20,,20,",
+        "pretrain,1,2,,,,0.1,0,math_acc,20,0.6,1.25,0.6,20,10,20,15.0,20,,,20,,",
+        "pretrain,1,2,,,,0.1,1,math_acc,20,0.95,1.25,0.95,20,10,20,15.0,10,20,15.0,20,,",
+        f"pretrain,1,2,,,{POINT},1,0,math_acc,20,0.4,1.25,0.5,10,0,10,5.0,20,,,20,,",
+        f"pretrain,1,2,,,{POINT},1,1,math_acc,20,0.3,1.25,0.3,10,20,,,20,,,20,,",
     ]
     assert grid_keys(read_grid(tmp_path / "grid.csv")) == [KEY]
 
@@ -80,6 +80,14 @@ def test_a_threshold_counts_the_seeds_that_got_there_at_each_point(tmp_path: Pat
     assert own["step_0.5_mean"] == 15 and math.isnan(more["step_0.5_mean"])
 
 
+def test_the_steps_of_seeds_are_those_whose_mean_the_summary_has(tmp_path: Path) -> None:
+    _, including = summaries(tmp_path)
+    own, _ = read_summary(including).to_dict("records")
+    grid = read_grid(tmp_path / "grid.csv")
+    seeds = grid[grid["point"].isna()]
+    assert seeds["step_0.5"].mean() == own["step_0.5_mean"]
+
+
 def test_a_key_that_does_not_concern_a_run_is_missing(tmp_path: Path) -> None:
     write_metrics(curves([0.5]), "pretrain", tmp_path / "m.csv")
     told: dict[str, str | None] = {"point": None, KEY: "1", "finetune.shuffle": None}
@@ -91,8 +99,8 @@ def test_a_key_that_does_not_concern_a_run_is_missing(tmp_path: Path) -> None:
 
 TABLE = (
     b"phase,data,model,domain,protocol,point,a.b,seed,metric,steps,final,final_loss,best,"
-    b"best_step,step_0.5,step_0.9,step_0.99\n"
-    b"pretrain,1,2,,,grid/a.b~1/,1,0,math_acc,20,0.4,1.25,0.5,10,10,,\n"
+    b"best_step,after_0.5,by_0.5,step_0.5,after_0.9,by_0.9,step_0.9,after_0.99,by_0.99,step_0.99\n"
+    b"pretrain,1,2,,,grid/a.b~1/,1,0,math_acc,20,0.4,1.25,0.5,10,0,10,5.0,20,,,20,,\n"
 )
 
 

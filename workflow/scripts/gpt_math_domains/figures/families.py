@@ -10,7 +10,7 @@ from plotly.subplots import make_subplots
 
 from gpt_math_domains.data.vocabulary import OPERATIONS
 from gpt_math_domains.figures.drawing import write_figure
-from gpt_math_domains.figures.lines import baseline_line, seed_lines, seed_values
+from gpt_math_domains.figures.lines import baseline_line, ends, seed_lines, seed_values
 from gpt_math_domains.figures.looks import (
     ACCURACY_RANGE,
     COLORS,
@@ -83,7 +83,7 @@ def family_curves(
             figure.add_traces(list(lines), rows=row, cols=column)
             if (operation, modulus) in known:
                 line = baseline_line(
-                    family["step"],
+                    ends(family["step"]),
                     known[operation, modulus],
                     f"{operation}, modulus {modulus}",
                     color=color,

@@ -14,6 +14,7 @@ from plotly.subplots import make_subplots
 from gpt_math_domains.figures.drawing import write_figure
 from gpt_math_domains.figures.lines import (
     baseline_line,
+    ends,
     read_versions,
     seed_lines,
     seed_values,
@@ -93,7 +94,7 @@ def generalization_curves(
         if baseline is not None:
             visible = protocol == names[0]
             line = baseline_line(
-                metrics["step"], baseline, AXES[accuracy], visible=visible, meta=None
+                ends(metrics["step"]), baseline, AXES[accuracy], visible=visible, meta=None
             )
             figure.add_trace(line, row=1, col=1)
             shown.append(protocol)

@@ -1,7 +1,7 @@
 """A grid: final accuracy and steps to some accuracies, against the keys that were varied."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import cycle, product
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +11,31 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from gpt_math_domains.figures.drawing import write_figure
+from gpt_math_domains.figures.lines import (
+    baseline_line,
+    has_protocols,
+    protocol_dashes,
+    run_keys,
+    run_switches,
+    told_run,
+)
 from gpt_math_domains.figures.looks import (
+    ABOVE,
+    ABOVE_SCALE,
     ACCURACY_RANGE,
     AXES,
-    DASHES,
     choice_menu,
+    drawn_first,
     finetune_title,
-    model_looks,
     panel_height,
     pretrain_title,
     protocols,
     require_only,
+    run_looks,
     set_layout,
     text_of,
 )
+from gpt_math_domains.results.baselines import overall, read_baselines
 from gpt_math_domains.results.grid import grid_keys, read_grid
 from gpt_math_domains.results.statistics import (
     THRESHOLDS,
@@ -67,22 +78,28 @@ def spread(runs: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
 
 
 def grid_lines(
-    runs: pd.DataFrame, key: str, metric: str, colors: Sequence[str], title: str
+    runs: pd.DataFrame,
+    key: str,
+    metric: str,
+    colors: Sequence[str] | None,
+    title: str,
+    baseline: float | None = None,
 ) -> go.Figure:
     """Draw final accuracy and first steps at some accuracies against one key.
 
     Lines are means over seeds with their 95% interval (Student t), one for each model; a mean of
     steps is there if all seeds got to the accuracy. Small points are seeds, their steps halfway
     between two evaluations, and open triangles those that did not get there, at their last step.
-    Of several protocols, the first is drawn and the others wait in the legend. Accuracies that no
-    seed got to have no plot.
+    Protocols and models look, and the legend switches them, as in `lines.model_lines`. Accuracies
+    that no seed got to have no plot.
 
     Args:
         runs: of one data (and domain) version, as `grid.read_grid` returns them.
         key: the column of the key.
         metric: `math_acc` or `domain_acc`.
-        colors: colours of the model versions in ascending order; repeated if they are too few.
+        colors: see `looks.run_looks`.
         title: the figure's title.
+        baseline: the accuracy to beat; NaN for none, as where the data vary.
     """
     limits, names = _reached(runs), ordered(runs[key])
     axis, places = _axis(names)
@@ -91,42 +108,42 @@ def grid_lines(
         shared_xaxes=True,
         vertical_spacing=0.1 / (1 + len(limits)),
     )
-    looks = model_looks(runs, colors)
-    drawn, *others = protocols(runs)
-    for protocol, dash in zip([drawn, *others], cycle(DASHES), strict=False):
-        heading = text_of(protocol) if others else None
-        for model, look in looks.items():
-            own = runs[(runs["protocol"].fillna("") == protocol) & (runs["model"] == model)]
-            if own.empty:
-                continue
-            told = f"model {model}{f', {text_of(protocol)}' if protocol else ''}"
-            common = {
-                "legendgroup": f"{protocol} {model}",
-                "visible": True if protocol == drawn else "legendonly",
-            }
-            style: dict[str, Any] = {"line": {"color": look["color"], "width": 2, "dash": dash}}
-            style |= {"marker": look | {"size": 9}, "mode": "lines+markers"}
-            for row, limit in enumerate([None, *limits], 1):
-                means = {value: _mean(part, limit) for value, part in own.groupby(key)}
-                there = [value for value in names if value in means]
-                figure.add_scatter(
-                    **style,
-                    **_points([places[value] for value in there], [means[v] for v in there]),
-                    name=str(model) if row == 1 else None,
-                    showlegend=row == 1,
-                    legendgrouptitle={"text": heading} if row == 1 else None,
-                    text=there,
-                    hovertemplate=f"{told}<br>{key} %{{text}}<br>"
-                    + (f"{AXES[metric]} %{{y:.4f}}" if row == 1 else "mean step %{y:,.0f}")
-                    + "<extra></extra>",
-                    **common,
-                    row=row,
-                    col=1,
-                )
-                for seeds in _seed_points(own, limit, key, places, look["color"], told):
-                    figure.add_trace(seeds.update(common), row=row, col=1)
-            heading = None
-    set_layout(figure, title, height=panel_height(1 + len(limits)))
+    looks, every = run_looks(runs, colors), protocols(runs)
+    shown, dashes = drawn_first(every), protocol_dashes(every, colors)
+    told_apart = has_protocols(runs)
+    for (protocol, model), look in looks.items():
+        own = runs[(runs["protocol"].fillna("") == protocol) & (runs["model"] == model)]
+        if own.empty:
+            continue
+        told = told_run(protocol, model)
+        common = {"meta": run_keys(protocol, model), "visible": protocol in shown}
+        line = {"color": look["color"], "width": 2, "dash": dashes[protocol]}
+        for row, limit in enumerate([None, *limits], 1):
+            means = {value: _mean(part, limit) for value, part in own.groupby(key)}
+            there = [value for value in names if value in means]
+            figure.add_scatter(
+                **_points([places[value] for value in there], [means[v] for v in there]),
+                **common,
+                mode="lines+markers",
+                line=line,
+                marker=look | {"size": 9},
+                name=(told if told_apart else str(model)) if row == 1 else None,
+                showlegend=False,
+                text=there,
+                hovertemplate=f"{told}<br>{key} %{{text}}<br>"
+                + (f"{AXES[metric]} %{{y:.4f}}" if row == 1 else "mean step %{y:,.0f}")
+                + "<extra></extra>",
+                row=row,
+                col=1,
+            )
+            for seeds in _seed_points(own, limit, key, places, look, told):
+                figure.add_trace(seeds.update(common), row=row, col=1)
+    figure.add_traces(list(run_switches(runs, colors)), rows=1, cols=1)
+    if baseline is not None and not np.isnan(baseline):
+        first, last = places[names[0]], places[names[-1]]
+        figure.add_trace(baseline_line((first, last), baseline, AXES[metric]), row=1, col=1)
+    legend = "" if told_apart else "model"
+    set_layout(figure, title, legend=legend, height=panel_height(1 + len(limits)))
     figure.update_xaxes(axis | {"showticklabels": True})
     figure.update_xaxes(title_text=key, row=1 + len(limits))
     figure.update_yaxes(title_text=f"final {metric}", range=ACCURACY_RANGE, row=1)
@@ -137,19 +154,27 @@ def grid_lines(
     return figure
 
 
-def grid_heatmaps(runs: pd.DataFrame, keys: Sequence[str], metric: str, title: str) -> go.Figure:
+def grid_heatmaps(
+    runs: pd.DataFrame,
+    keys: Sequence[str],
+    metric: str,
+    title: str,
+    baseline: float | None = None,
+) -> go.Figure:
     """Draw final accuracy and first steps at some accuracies against two keys.
 
     Each model has a row of heatmaps. A cell is the mean over seeds; where not all of them got to an
     accuracy, it tells how many did. Accuracies that no seed got to have no plot. A menu chooses the
-    protocol, and the values of further keys.
+    protocol, the values of further keys, and how far the final accuracy lies above the baseline.
 
     Args:
         runs: of one data (and domain) version, as `grid.read_grid` returns them.
         keys: the columns of the keys: across, down, and further ones.
         metric: `math_acc` or `domain_acc`.
         title: the figure's title.
+        baseline: see `grid_lines`.
     """
+    beaten = np.nan if baseline is None else baseline
     across, down, *further = keys
     xs, ys = ordered(runs[across]), ordered(runs[down])
     limits, models = _reached(runs), sorted(runs["model"].unique().tolist())
@@ -164,31 +189,47 @@ def grid_heatmaps(runs: pd.DataFrame, keys: Sequence[str], metric: str, title: s
         column_titles=[f"final {metric}", *(f"steps to {limit}" for limit in limits)],
         row_titles=[f"model {model}" for model in models],
     )
-    shown, choices = [], dict(_choices(runs, further))
+    shown: list[str | frozenset[str]] = []
+    choices = dict(_choices(runs, further))
+    offered = {
+        choice: [choice or "accuracy", f"{choice}, {ABOVE}" if choice else ABOVE]
+        for choice in choices
+    }
     for choice, chosen in choices.items():
         for (row, model), (column, limit) in product(enumerate(models, 1), enumerate(measures, 1)):
             own = chosen[chosen["model"] == model].groupby([down, across])
             cells = {(str(y), str(x)): seeds for (y, x), seeds in own}
             colors, words = _cells(cells, xs, ys, limit)
             told = f"model {model}{f', {text_of(choice)}' if choice else ''}"
+            told += f"<br>{across} %{{x}}<br>{down} %{{y}}<br>"
+            common: dict[str, Any] = {"x": xs, "y": ys, "xgap": 2, "ygap": 2, "hoverongaps": False}
             figure.add_heatmap(
+                **common,
                 z=colors,
                 text=words,
-                x=xs,
-                y=ys,
                 coloraxis="coloraxis2" if limit else "coloraxis",
-                xgap=2,
-                ygap=2,
-                hoverongaps=False,
                 texttemplate="%{text}",
-                hovertemplate=f"{told}<br>{across} %{{x}}<br>{down} %{{y}}<br>"
+                hovertemplate=told
                 + ("mean step %{text}" if limit else f"{AXES[metric]} %{{z:.4f}}")
                 + "<extra></extra>",
                 visible=choice == next(iter(choices)),
                 row=row,
                 col=column,
             )
-            shown.append(choice)
+            shown.append(frozenset(offered[choice]) if limit else offered[choice][0])
+            if limit or np.isnan(beaten):
+                continue
+            figure.add_heatmap(
+                **common,
+                z=np.array(colors) - beaten,
+                coloraxis="coloraxis3",
+                texttemplate="%{z:+.2f}",
+                hovertemplate=told + f"{ABOVE} ({beaten:.4f}) %{{z:+.4f}}<extra></extra>",
+                visible=False,
+                row=row,
+                col=column,
+            )
+            shown.append(offered[choice][1])
     set_layout(figure, title, height=panel_height(len(models)))
     ends = [_steps(runs, limit)["at"].agg(["min", "max"]) for limit in limits]
     low, high = np.log10(
@@ -201,6 +242,7 @@ def grid_heatmaps(runs: pd.DataFrame, keys: Sequence[str], metric: str, title: s
             **{"colorscale": "Viridis", "reversescale": True, "showscale": False},
             **{"cmin": float(low), "cmax": float(max(high, low + 0.01))},
         },
+        coloraxis3=ABOVE_SCALE | {"showscale": False},
         meta={"description": _described(next(iter(choices.values())), keys[:2], metric)},
     )
     width = 110 + len(measures) * max(_PANEL, _CELL * len(xs))
@@ -209,15 +251,18 @@ def grid_heatmaps(runs: pd.DataFrame, keys: Sequence[str], metric: str, title: s
     figure.update_xaxes(title_text=across, row=len(models))
     figure.update_yaxes(type="category", showgrid=False, categoryarray=ys, automargin=True)
     figure.update_yaxes(title_text=down, col=1)
-    choice_menu(figure, list(choices), shown)
+    kinds = 1 if np.isnan(beaten) else 2
+    choice_menu(figure, [name for names in offered.values() for name in names[:kinds]], shown)
     return figure
 
 
 def plot_grid(
     grid_csv: str | Path,
     data: int,
-    colors: Sequence[str],
+    colors: Sequence[str] | None,
     output: str | Path,
+    *,
+    baselines: str | Path,
     domain: int | None = None,
 ) -> None:
     """Write the page about a grid on a data version: lines for one key, else heatmaps for two.
@@ -227,6 +272,7 @@ def plot_grid(
         data: the data version.
         colors: see `grid_lines`.
         output: the page.
+        baselines: of the data (and domain) version; points that change the data have none.
         domain: the domain version in finetuning, None in pretraining.
 
     Raises:
@@ -240,22 +286,25 @@ def plot_grid(
         runs, title = runs[runs["domain"] == domain], finetune_title(domain, data)
     require_only(runs, "data", data)
     keys, metric = varied_keys(runs), ACCURACY[phase]
+    same_data = not runs["point"].str.contains("data.", regex=False).any()
+    known = read_baselines([baselines])
+    baseline = overall(known, runs.iloc[0].to_dict()) if same_data else None
     runs = spread(runs, keys)
     if len(keys) == 1:
-        figure = grid_lines(runs, keys[0], metric, colors, f"{title}, grid")
+        figure = grid_lines(runs, keys[0], metric, colors, f"{title}, grid", baseline)
     else:
-        figure = grid_heatmaps(runs, keys, metric, f"{title}, grid")
+        figure = grid_heatmaps(runs, keys, metric, f"{title}, grid", baseline)
     write_figure(figure, output)
 
 
 def _reached(runs: pd.DataFrame) -> list[float]:
     """Return the accuracies that a seed got to."""
-    return [limit for limit in THRESHOLDS if runs[f"step_{limit}"].notna().any()]
+    return [limit for limit in THRESHOLDS if runs[f"by_{limit}"].notna().any()]
 
 
 def _steps(seeds: pd.DataFrame, limit: float) -> pd.DataFrame:
     """Return when seeds got to an accuracy, as `statistics.crossings` does."""
-    return between(seeds[f"after_{limit}"], seeds[f"step_{limit}"])
+    return between(seeds[f"after_{limit}"], seeds[f"by_{limit}"])
 
 
 def _mean(seeds: pd.DataFrame, limit: float | None) -> Interval:
@@ -317,7 +366,7 @@ def _cells(
         mean = _mean(found, limit).mean
         if limit is None:
             colors[i][j], words[i][j] = mean, f"{mean:.2f}"
-        elif (there := int(found[f"step_{limit}"].notna().sum())) < len(found):
+        elif (there := int(found[f"by_{limit}"].notna().sum())) < len(found):
             words[i][j] = f"{there} of {len(found)}"
         else:
             colors[i][j], words[i][j] = float(np.log10(mean)), f"{mean:,.0f}"
@@ -342,14 +391,15 @@ def _seed_points(
     limit: float | None,
     key: str,
     places: dict[str, float | str],
-    color: str,
+    look: Mapping[str, str],
     told: str,
 ) -> Iterator[go.Scatter]:
     """Yield the seeds: their final accuracies, or their steps to an accuracy.
 
     Seeds that did not get there have a trace of their own, at their last step.
     """
-    dot, more = {"symbol": "circle-open", "size": 5}, {"symbol": "triangle-up-open", "size": 10}
+    dot = {"symbol": f"{look['symbol']}-open", "size": 5}
+    more = {"symbol": "triangle-up-open", "size": 10}
     if limit is None:
         parts = [(runs, runs["final"], dot, "%{y:.4f}")]
     else:
@@ -361,12 +411,12 @@ def _seed_points(
             (runs[~there], runs[~there]["steps"], more, "not by its last step, %{y:,}"),
         ]
     for own, y, marker, words in parts:
-        columns = ["seed"] if limit is None else ["seed", f"after_{limit}", f"step_{limit}"]
+        columns = ["seed"] if limit is None else ["seed", f"after_{limit}", f"by_{limit}"]
         yield go.Scatter(
             x=[places[value] for value in own[key]],
             y=y.astype(float).to_numpy(),
             mode="markers",
-            marker=marker | {"color": color},
+            marker=marker | {"color": look["color"]},
             customdata=own[columns].to_numpy(dtype=float, na_value=np.nan),
             showlegend=False,
             hovertemplate=f"{told}, seed %{{customdata[0]}}<br>{words}<extra></extra>",

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from gpt_math_domains.figures.drawing import write_figure
-from gpt_math_domains.figures.lines import baseline_line, seed_line, seed_values
+from gpt_math_domains.figures.lines import baseline_line, ends, seed_line, seed_values
 from gpt_math_domains.figures.looks import (
     ACCURACY_RANGE,
     COLORS,
@@ -71,7 +71,7 @@ def label_curves(
                 shown.append(protocol)
                 if label in known:
                     line = baseline_line(
-                        table["step"],
+                        ends(table["step"]),
                         known[label],
                         text_of(label),
                         color=color,

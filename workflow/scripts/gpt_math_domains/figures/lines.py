@@ -3,7 +3,7 @@
 Learning curves are made of them, and the figures of generalization, norms, labels and families.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -118,13 +118,13 @@ def model_lines(
         in_legend: whether the legend has its entries here.
     """
     looks, names = run_looks(metrics, colors), protocols(metrics)
-    shown, dashes = drawn_first(names), _dashes(names, colors)
+    shown, dashes = drawn_first(names), protocol_dashes(names, colors)
     told_apart = has_protocols(metrics)
     runs = dict(list(metrics.fillna({"protocol": ""}).groupby(["protocol", "model"])))
     for (protocol, model), look in looks.items():
         if (run := runs.get((protocol, model))) is None:
             continue
-        told = f"model {model}" + (f", {text_of(protocol)}" if protocol else "")
+        told = told_run(protocol, model)
         yield from seed_lines(
             seed_values(run, metric),
             look,
@@ -133,17 +133,22 @@ def model_lines(
             dash=dashes[protocol],
             in_legend=False,
             name=told if told_apart else str(model),
-            meta={"keys": [f"protocol {protocol}", f"model {model}"]},
+            meta=run_keys(protocol, model),
             visible=protocol in shown,
         )
     if in_legend:
-        yield from _switches(metrics, colors)
+        yield from run_switches(metrics, colors)
     if baseline is not None and not np.isnan(baseline):
-        yield baseline_line(metrics["step"], baseline, AXES[metric], in_legend=in_legend)
+        yield baseline_line(ends(metrics["step"]), baseline, AXES[metric], in_legend=in_legend)
+
+
+def ends(values: "pd.Series[Any]") -> tuple[float, float]:
+    """Return the least and the greatest of some numbers."""
+    return values.min().item(), values.max().item()
 
 
 def baseline_line(
-    steps: "pd.Series[int]",
+    ends: tuple[float | str, float | str],
     baseline: float,
     axis: str,
     *,
@@ -154,7 +159,7 @@ def baseline_line(
     """Return a baseline as a thin dotted line with its name; see `results.baselines`.
 
     Args:
-        steps: the line goes from the first to the last.
+        ends: where the line begins and where it ends.
         baseline: the accuracy.
         axis: what the accuracy is called.
         color: of the line.
@@ -167,7 +172,7 @@ def baseline_line(
             "meta": {"switch": "baseline"} if in_legend else {"keys": ["baseline"]},
         }
         | style,
-        x=[int(steps.min()), int(steps.max())],
+        x=list(ends),
         y=[baseline, baseline],
         mode="lines",
         line={"color": color, "width": 1.5, "dash": "dot"},
@@ -182,16 +187,26 @@ def has_protocols(metrics: pd.DataFrame) -> bool:
     return protocols(metrics) not in ([""], ["full"])
 
 
-def _dashes(names: Sequence[str], colors: Sequence[str] | None) -> dict[str, str]:
+def told_run(protocol: str, model: int) -> str:
+    """Return in words what a line is of."""
+    return f"model {model}" + (f", {text_of(protocol)}" if protocol else "")
+
+
+def run_keys(protocol: str, model: int) -> dict[str, list[str]]:
+    """Return the `meta` of a trace that the entries of `run_switches` switch."""
+    return {"keys": [f"protocol {protocol}", f"model {model}"]}
+
+
+def protocol_dashes(names: Sequence[str], colors: Sequence[str] | None) -> dict[str, str]:
     """Return the dash of each protocol: where colours tell the models, dashes tell these."""
     every = cycle(["solid"] if colors is None else DASHES)
     return dict(zip(names, every, strict=False))
 
 
-def _switches(metrics: pd.DataFrame, colors: Sequence[str] | None) -> Iterator[go.Scatter]:
+def run_switches(metrics: pd.DataFrame, colors: Sequence[str] | None) -> Iterator[go.Scatter]:
     """Yield the entries of the legend that switch protocols, if there are several, and models."""
     looks, names = run_looks(metrics, colors), protocols(metrics)
-    shown, dashes = drawn_first(names), _dashes(names, colors)
+    shown, dashes = drawn_first(names), protocol_dashes(names, colors)
     by_protocol = colors is None and len(names) > 1
     kinds: dict[str, dict[str, dict[str, Any]]] = {"protocol": {}, "model": {}}
     for protocol in names if has_protocols(metrics) else []:
@@ -205,10 +220,23 @@ def _switches(metrics: pd.DataFrame, colors: Sequence[str] | None) -> Iterator[g
             "line": {"color": look["color"], "width": 3},
             "marker": {**look, "size": 9},
         }
-    for kind, entries in kinds.items():
-        heading = kind if has_protocols(metrics) else None
+    off = set(names).difference(shown)
+    yield from switches(kinds, off=off, headings=has_protocols(metrics))
+
+
+def switches(
+    kinds: Mapping[str, Mapping[str, Mapping[str, Any]]], off: Collection[str], headings: bool
+) -> Iterator[go.Scatter]:
+    """Yield entries of the legend that switch all traces with a key, such as `model 2`.
+
+    Args:
+        kinds: of each kind, what it has to switch, with the looks of the entry.
+        off: what of the first kind is not drawn until it is switched on.
+        headings: whether the kinds stand above their entries.
+    """
+    for place, (kind, entries) in enumerate(kinds.items()):
+        heading = kind if headings else None
         for name, style in entries.items():
-            off = kind == "protocol" and name not in shown
             yield go.Scatter(
                 x=[None],
                 y=[None],
@@ -216,7 +244,7 @@ def _switches(metrics: pd.DataFrame, colors: Sequence[str] | None) -> Iterator[g
                 meta={"switch": f"{kind} {name}"},
                 legendgroup=kind,
                 legendgrouptitle={"text": heading},
-                visible="legendonly" if off else True,
+                visible="legendonly" if place == 0 and name in off else True,
                 hoverinfo="skip",
                 **style,
             )

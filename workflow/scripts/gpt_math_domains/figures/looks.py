@@ -52,6 +52,12 @@ AXIS = {
     "zeroline": False,
     "rangemode": "tozero",
 }
+ABOVE = "accuracy minus baseline"  # what menus of heatmaps call it
+ABOVE_SCALE = {
+    "colorscale": "RdBu",  # red below, blue above, for most colour vision
+    "cmin": -1,
+    "cmax": 1,
+}
 ACCURACY_RANGE = (0, 1.03)  # so that a line at 1 is drawn whole
 _MENU_BELOW = 75  # the plot, in pixels: under the axis' title, and buttons on narrow screens
 MENU = {  # below the plot, at its right edge, beside the axis title
@@ -159,21 +165,24 @@ def panel_height(rows: int) -> int:
     return max(480, 160 + 260 * rows)
 
 
-def choice_menu(figure: go.Figure, choices: Sequence[str], shown: Sequence[str]) -> None:
+def choice_menu(
+    figure: go.Figure, choices: Sequence[str], shown: Sequence[str | frozenset[str]]
+) -> None:
     """Let the reader choose which traces are drawn, if there is a choice.
 
     Args:
         figure: to change.
         choices: their names, the one drawn first at the start.
-        shown: the choice to which each trace belongs.
+        shown: the choice to which each trace belongs, or several.
     """
     if len(choices) < 2:
         return
+    belongs = [frozenset([own]) if isinstance(own, str) else own for own in shown]
     buttons = [
         {
             "label": text_of(choice),
             "method": "restyle",
-            "args": [{"visible": [name == choice for name in shown]}],
+            "args": [{"visible": [choice in own for own in belongs]}],
         }
         for choice in choices
     ]

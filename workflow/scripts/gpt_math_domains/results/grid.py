@@ -37,7 +37,8 @@ RESULTS = {
     "best_step": WHOLE,
 }
 for _threshold in THRESHOLDS:
-    RESULTS |= {f"after_{_threshold}": WHOLE, f"step_{_threshold}": WHOLE_OR_NOTHING}
+    RESULTS |= {f"after_{_threshold}": WHOLE, f"by_{_threshold}": WHOLE_OR_NOTHING}
+    RESULTS |= {f"step_{_threshold}": NUMBER}
 
 
 def with_keys(before: Columns, after: Columns, keys: Iterable[str]) -> dict[str, str]:
@@ -54,9 +55,10 @@ def collect_grid(
     study itself, there is one for each key of the grid, missing where the key does not concern the
     run. `steps` is the last evaluated step, `final` the accuracy there that `metric` names and
     `final_loss` the loss on the validation equations; `best` and `best_step` tell the highest
-    accuracy and the first step that attains it; `step_0.5` and the like are the first evaluated
-    step with at least that accuracy, missing where there is none, and `after_0.5` and the like the
-    step of the evaluation before it, or the last.
+    accuracy and the first step that attains it; `by_0.5` and the like are the first evaluated
+    step with at least that accuracy, missing where there is none, `after_0.5` and the like the
+    step of the evaluation before it, or the last, and `step_0.5` and the like the middle of both,
+    whose mean over seeds the summary tells.
 
     Args:
         inputs: the runs' metrics.

@@ -193,13 +193,14 @@ def seed_results(curves: pd.DataFrame) -> pd.DataFrame:
     Returns:
         `steps`, the last evaluated step; `final`, the accuracy there; `best` and `best_step`, the
         highest accuracy and the first step that attains it; and for each threshold `after_0.5`,
-        `step_0.5` and the like, `after` and `by` of `crossings`.
+        `by_0.5` and `step_0.5` and the like, `after`, `by` and `at` of `crossings`.
     """
     results: dict[str, object] = {"steps": curves.index[-1], "final": curves.iloc[-1]}
     results |= {"best": curves.max(), "best_step": curves.idxmax()}
     for limit in THRESHOLDS:
         reached = crossings(curves, limit)
-        results |= {f"after_{limit}": reached["after"], f"step_{limit}": reached["by"]}
+        names = {"after": "after", "by": "by", "step": "at"}
+        results |= {f"{name}_{limit}": reached[column] for name, column in names.items()}
     return pd.DataFrame(results, index=curves.columns)
 
 

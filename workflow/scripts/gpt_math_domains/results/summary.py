@@ -157,7 +157,7 @@ def _summary_row(run: "pd.Series[Any]", results: pd.DataFrame) -> dict[str, obje
     row |= {"seeds": len(results), "steps": results["steps"].iloc[0]}
     row |= _interval("final", mean_interval(results["final"]).within(1))
     for threshold in THRESHOLDS:
-        reached = between(results[f"after_{threshold}"], results[f"step_{threshold}"])
+        reached = between(results[f"after_{threshold}"], results[f"by_{threshold}"])
         row[f"reached_{threshold}"] = reached["by"].notna().sum()
         row |= _interval(f"step_{threshold}", first_step(reached).within(row["steps"]))
     return row
