@@ -117,6 +117,14 @@ def test_the_summary_and_the_page_have_every_point(varied: Repository) -> None:
     assert (varied.results / "report" / "metrics" / "grid.csv").is_file()
 
 
+def test_the_choice_of_colours_is_that_of_grid_figures_too(varied: Repository) -> None:
+    accessible = varied.jobs_to_run(config=config(GRID, figures={"colors": "accessible"}))
+    assert {job for job in accessible if "grid" in job} == {
+        "plot_pretrain_grid data=4",
+        "plot_finetune_grid data=4 domain=1",
+    }
+
+
 def test_a_point_has_the_bits_of_a_study_that_is_configured_by_hand(
     varied: Repository, clone: Repository
 ) -> None:

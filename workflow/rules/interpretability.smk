@@ -165,6 +165,7 @@ rule plot_lens:
             **COMPARED,
             allow_missing=True,
         ),
+        baselines=rules.compute_pretrain_baselines.output.baselines,
         plotly_js=ancient(PLOTLY),
     output:
         page=f"{PRETRAIN_PLOT}_lens.html",

@@ -13,4 +13,5 @@ with job_log(snakemake.log[0]):
         snakemake.input.lens,
         int(snakemake.wildcards.data),
         snakemake.output.page,
+        baselines=snakemake.input.baselines,
     )

@@ -103,6 +103,28 @@ def test_a_menu_chooses_one_operation() -> None:
         assert [place for place, on in enumerate(visible) if on] == [2 * number, 2 * number + 1]
 
 
+def test_a_menu_chooses_how_far_pairs_lie_above_what_the_most_frequent_answer_has() -> None:
+    known = family_baselines({("add", None): 0.25, ("add", 2): 0.5, ("subtract", 2): 0.5})
+    known.loc[known["operation"].notna(), "answer"] = ["3", "1", "0"]
+    table = answers(models=(2,))
+    figure = operand_heatmap(table[table["operation"] == "add"], "title", known)
+    [menu] = figure.layout.updatemenus
+    operations = [ALL, "add", "subtract", "multiply", "divide"]
+    assert [button.label for button in menu.buttons] == [
+        *operations,
+        *(f"{operation}, accuracy minus baseline" for operation in operations),
+    ]
+    train, *_ = shown(figure)
+    above = figure.data[[*menu.buttons[5].args[0]["visible"]].index(True)]
+    # Of 1 + 3 = 4 and, modulo 2, 0, neither "3" nor "1" is right; of 1 + 0, "1" is, but not "3";
+    # of 1 + 2, both.
+    assert train.customdata[1][3][2] == 0 and train.customdata[1][0][2] == 0.5
+    assert above.z[1][3] == train.z[1][3] and above.z[1][0] == train.z[1][0] - 0.5
+    valid = shown(figure)[1]
+    assert valid.customdata[1][2][2] == 1
+    assert (above.coloraxis, figure.layout.coloraxis2.cmin) == ("coloraxis2", -1)
+
+
 def test_many_operands_share_cells() -> None:
     table = pd.DataFrame(
         {
@@ -112,7 +134,7 @@ def test_many_operands_share_cells() -> None:
     ).astype({"modulo": "Int64"})  # fmt: skip
     first = operand_heatmap(table, "title").data[0]
     assert (len(first.x), first.x[1]) == (44, 3)
-    assert first.customdata[0][0] == 3
+    assert first.customdata[0][0][0] == 3
     assert first.z[0][0] == pytest.approx(1 / 3)
 
 

@@ -15,6 +15,7 @@ from gpt_math_domains.figures.lens import ALL, lens_curves, plot_lens
 from gpt_math_domains.figures.probes import layer_curves, plot_probes, step_curves
 from gpt_math_domains.results.inside import ATTENTION, COMPONENTS, LENS, PROBES, SPECTRUM, Table
 from gpt_math_domains.results.statistics import mean_interval
+from metric_rows import baselines_table, family_baselines
 
 EQUATIONS = ("1 + 2 = 3", "1 - 2 = - 1")
 
@@ -182,6 +183,23 @@ def test_a_layers_accuracy_is_over_all_equations_of_the_chosen_modulus(tmp_path:
     assert modulus.y.tolist() == pytest.approx([0.305, 0.505, 0.705])
 
 
+def test_a_layers_accuracy_has_the_baseline_of_the_chosen_equations(tmp_path: Path) -> None:
+    known = family_baselines({("add", None): 0.2, ("add", 3): 0.6, ("divide", None): 0.5})
+    figure = lens_curves(read(LENS, LENS_ROWS, tmp_path), "title", known)
+
+    def beaten(figure: go.Figure) -> dict[str, list[float]]:
+        lines = [trace for trace in shown(figure) if trace.line.dash == "dot"]
+        assert {trace.xaxis for trace in lines} == {"x"}  # of accuracies alone
+        return {trace.legendgroup: list(trace.y) for trace in lines}
+
+    # Three of four equations have no modulus. Of division, one baseline is not known.
+    assert beaten(figure) == {"add valid": pytest.approx([0.3, 0.3])}
+    assert beaten(chosen(figure, menu=0, button=1)) == {
+        "add valid": [0.2, 0.2],
+        "divide valid": [0.5, 0.5],
+    }
+
+
 def probes(steps: tuple[int, ...] = (0, 5, 9), seeds: int = 3) -> list[dict[str, Any]]:
     runs = [("pretrain", None, steps), ("finetune", "full", (20,)), ("finetune", "frozen", (20,))]
     return [
@@ -231,9 +249,11 @@ def test_pages_are_of_one_version_and_have_the_same_bytes_each_time(tmp_path: Pa
     geometry(tmp_path)  # leaves its spectrum
     pages = {name: tmp_path / f"{name}.html" for name in ("attention", "lens", "layers", "steps")}
 
+    known = baselines_table(tmp_path, family_baselines({}))
+
     def draw(data: int = 1) -> dict[str, bytes]:
         plot_attention([tmp_path / "attention.csv"], data, 2, pages["attention"])
-        plot_lens([tmp_path / "lens.csv"], data, pages["lens"])
+        plot_lens([tmp_path / "lens.csv"], data, pages["lens"], baselines=known)
         plot_probes(
             [tmp_path / "probes.csv"], 1, data, layers=pages["layers"], steps=pages["steps"]
         )

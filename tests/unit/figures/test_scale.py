@@ -3,6 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -10,7 +11,8 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from gpt_math_domains.data.vocabulary import POSITIONS
 from gpt_math_domains.figures.images import read_figure
-from gpt_math_domains.figures.scale import plot_scale, training_flops
+from gpt_math_domains.figures.looks import PROTOCOL_COLORS
+from gpt_math_domains.figures.scale import plot_scale, scale, training_flops
 from gpt_math_domains.files import write_json
 from gpt_math_domains.results.metrics import collect_metrics
 from gpt_math_domains.results.summary import read_summary, summarize_metrics
@@ -114,13 +116,14 @@ def test_points_are_the_final_accuracies_at_what_the_runs_cost(tmp_path: Path) -
     page = tmp_path / "page.html"
     plot_scale(tmp_path / "summary.csv", [tmp_path / "manifest.json"], "pretrain", study, page)
     figure = read_figure(page)
-    parameters, flops, *dotted = figure.data
+    parameters, flops = [trace for trace in figure.data if "text" in trace.mode]
+    dotted = [trace for trace in figure.data if (trace.name or "") == "baseline 0.250"]
     assert numbers(parameters.x) == [size.parameters() for size in SIZES]
     assert numbers(flops.x) == [
         2 * 1287 * training_flops(size, 18, pretraining=True) for size in SIZES
     ]
     assert [numbers(line.y) for line in dotted] == [[0.25, 0.25]] * 2
-    for points in figure.data[:2]:
+    for points in (parameters, flops):
         assert numbers(points.y) == pytest.approx([0.205, 0.405, 0.605])
         assert list(points.text) == ["2", "4", "6"]
 
@@ -148,6 +151,31 @@ def test_finetuning_has_a_page_for_its_domain_version(tmp_path: Path) -> None:
     figure = read_figure(page)
     assert figure.layout.title.text == "Finetune Domain: 1, scale"
     assert numbers(figure.data[0].x) == [size.parameters(6) for size in SIZES]
+
+
+def test_colours_tell_protocols_and_one_entry_of_the_legend_switches_one(tmp_path: Path) -> None:
+    write_study(tmp_path)
+    summary = read_summary(tmp_path / "summary.csv")
+    runs = summary[summary["phase"] == "finetune"].assign(parameters=[1, 2, 3], flops=1)
+    several = pd.concat(
+        runs.assign(protocol=protocol, data=data)
+        for protocol in ("full", "scratch", "frozen")
+        for data in (1, 3)
+    ).assign(baseline=0.5)
+    figure = scale(several, "domain_acc", "title")
+    entries = {t.meta["switch"]: t.visible for t in figure.data if "switch" in t.meta}
+    assert entries == {
+        **{"protocol full": True, "protocol scratch": True, "protocol frozen": "legendonly"},
+        **{"data 1": True, "data 3": True, "baseline": None},
+    }
+    lines = {tuple(t.meta["keys"]): t for t in figure.data if "text" in t.mode}
+    for (protocol, data), trace in lines.items():
+        assert trace.line.color == PROTOCOL_COLORS[protocol.removeprefix("protocol ")]
+        assert trace.visible == (protocol != "protocol frozen")
+        assert trace.line.dash == ("solid" if data == "data 1" else "14px,6px")
+    assert len(lines) == 6
+    baselines = [t.meta["keys"] for t in figure.data if t.name == "baseline 0.500"]
+    assert baselines == [["baseline", "data 1"], ["baseline", "data 3"]]
 
 
 @pytest.mark.parametrize(

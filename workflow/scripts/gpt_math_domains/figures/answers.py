@@ -8,9 +8,12 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from gpt_math_domains.data.equations import ANSWERS
 from gpt_math_domains.data.vocabulary import OPERATIONS
 from gpt_math_domains.figures.drawing import write_figure
 from gpt_math_domains.figures.looks import (
+    ABOVE,
+    ABOVE_SCALE,
     choice_menu,
     panel_height,
     pretrain_title,
@@ -22,7 +25,7 @@ from gpt_math_domains.results.baselines import of_families, read_baselines
 
 PARTS = dict(zip(SPLITS, ("training", "validation"), strict=True))
 ALL = "all operations"
-CHOICES = ("accuracy", ABOVE := "accuracy minus baseline")
+CHOICES = ("accuracy", ABOVE)
 BASELINES = dict(zip(SPLITS, ("train_accuracy", "accuracy"), strict=True))
 MISSING = "#DDDDDD"  # where there are no equations
 CELLS = 64  # in a row of a plot, at most: with more operands, a cell is of several
@@ -35,9 +38,7 @@ _SCALE = {
         "title": {"text": "right answers", "side": "right"},
     },
 }
-_ABOVE_SCALE = _SCALE | {
-    "colorscale": "RdBu",  # red below, blue above, for most colour vision
-    "cmin": -1,
+_ABOVE_SCALE = ABOVE_SCALE | {
     "colorbar": {
         **{"tickformat": "+.0%", "thickness": 14, "outlinewidth": 0},
         "title": {"text": "above baseline", "side": "right"},
@@ -104,35 +105,56 @@ def operation_heatmap(
     return figure
 
 
-def operand_heatmap(answers: pd.DataFrame, title: str) -> go.Figure:
+def operand_heatmap(
+    answers: pd.DataFrame, title: str, baselines: pd.DataFrame | None = None
+) -> go.Figure:
     """Draw the share of right answers by operand pair, a down and b across.
 
     Each model version has a plot of the training equations and one of the validation equations; a
     pair that has none there is blank. Shares are over operations, moduli and seeds; a menu chooses
-    one operation. Where there are more than `CELLS` operands, neighbours share a cell.
+    one operation, and how far shares lie above the baseline: the share of the same equations for
+    which the most frequent answer is right. Where there are more than `CELLS` operands, neighbours
+    share a cell.
 
     Args:
         answers: of one data version, as `answers.read_answers` returns them.
         title: the figure's title.
+        baselines: of the data version, as `baselines.read_baselines` returns them.
     """
     digits = int(answers[["a", "b"]].to_numpy().max(initial=0)) + 1
     width = -(-digits // CELLS)
     places = list(range(0, digits, width))
     binned = answers.assign(**{name: answers[name] // width * width for name in ("a", "b")})
+    if baselines is not None:
+        binned["baseline"] = _baseline_is_right(answers, baselines)
+    choices = {
+        f"{operation}, {ABOVE}" if above else operation: (operation, above)
+        for above in ((False,) if baselines is None else (False, True))
+        for operation in (ALL, *OPERATIONS)
+    }
     figure, shown = _grid(binned), []
-    for choice in (ALL, *OPERATIONS):
+    for choice, (operation, above) in choices.items():
         for row, column, model, split, part in _panels(binned):
-            chosen = part if choice == ALL else part[part["operation"] == choice]
-            share, count = _shares(chosen, ["a", "b"])
+            chosen = part if operation == ALL else part[part["operation"] == operation]
+            share, count = (
+                table.reindex(places, columns=places) for table in _shares(chosen, ["a", "b"])
+            )
+            told = [count, share]
+            if baselines is not None:
+                known, _ = _shares(chosen, ["a", "b"], "baseline")
+                told.append(known.reindex(places, columns=places))
             figure.add_heatmap(
-                z=share.reindex(places, columns=places).to_numpy(),
-                customdata=count.reindex(places, columns=places).to_numpy(),
+                z=(share - told[-1] if above else share).to_numpy(),
+                customdata=np.dstack(told),
                 x=places,
                 y=places,
-                coloraxis="coloraxis",
+                coloraxis="coloraxis2" if above else "coloraxis",
                 hoverongaps=False,
-                hovertemplate=f"model {model}, {PARTS[split]}, {choice}<br>a %{{y}}, b %{{x}}<br>"
-                "%{z:.4f} of %{customdata:,} answers are right<extra></extra>",
+                hovertemplate=f"model {model}, {PARTS[split]}, {operation}<br>"
+                "a %{y}, b %{x}<br>"
+                "%{customdata[1]:.4f} of %{customdata[0]:,} answers are right"
+                + ("" if baselines is None else "<br>baseline %{customdata[2]:.4f}")
+                + "<extra></extra>",
                 visible=choice == ALL,
                 row=row,
                 col=column,
@@ -140,7 +162,9 @@ def operand_heatmap(answers: pd.DataFrame, title: str) -> go.Figure:
             shown.append(choice)
     _set_layout(figure, title, "second operand", "first operand")
     figure.update_layout(plot_bgcolor=MISSING)
-    choice_menu(figure, [ALL, *OPERATIONS], shown)
+    if baselines is not None:
+        figure.update_layout(coloraxis2=_ABOVE_SCALE)
+    choice_menu(figure, list(choices), shown)
     return figure
 
 
@@ -168,7 +192,7 @@ def plot_answers(
     require_only(answers, "data", data)
     title, known = pretrain_title(data), read_baselines([baselines])
     write_figure(operation_heatmap(answers, f"{title}, operations", known), operations)
-    write_figure(operand_heatmap(answers, f"{title}, operands"), operands)
+    write_figure(operand_heatmap(answers, f"{title}, operands", known), operands)
 
 
 def _models(answers: pd.DataFrame) -> list[int]:
@@ -198,9 +222,26 @@ def _panels(answers: pd.DataFrame) -> Iterator[tuple[int, int, int, str, pd.Data
             yield row, column, model, split, part
 
 
-def _shares(answers: pd.DataFrame, by: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _baseline_is_right(answers: pd.DataFrame, baselines: pd.DataFrame) -> "pd.Series[float]":
+    """Tell for which equations the most frequent answer of their family is right: 1, else 0."""
+    right = pd.Series(np.nan, answers.index)
+    named = baselines[baselines["operation"].notna()].fillna({"modulo": 0})
+    always = named.set_index(["operation", "modulo"])["answer"].to_dict()
+    for key, family in answers.fillna({"modulo": 0}).groupby(["operation", "modulo"]):
+        operation, modulo = key
+        result = ANSWERS[operation](family["a"], family["b"])
+        if modulo:
+            result %= modulo
+        if key in always:
+            right[family.index] = result.astype(str).eq(always[key]).astype(float)
+    return right
+
+
+def _shares(
+    answers: pd.DataFrame, by: list[str], of: str = "right"
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the share of right answers and their number, as tables of the two columns `by`."""
-    groups = answers.groupby(by)["right"]
+    groups = answers.groupby(by)[of]
     return groups.mean().unstack(), groups.size().unstack()
 
 

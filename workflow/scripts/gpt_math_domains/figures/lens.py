@@ -1,6 +1,6 @@
 """What each layer of a model answers, were it the last: the logit lens."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from plotly.subplots import make_subplots
 from gpt_math_domains.data.vocabulary import OPERATIONS
 from gpt_math_domains.figures.drawing import write_figure
 from gpt_math_domains.figures.intervals import interval_line
+from gpt_math_domains.figures.lines import baseline_line, ends
 from gpt_math_domains.figures.looks import (
     ACCURACY_RANGE,
     COLORS,
@@ -22,6 +23,7 @@ from gpt_math_domains.figures.looks import (
     set_layout,
 )
 from gpt_math_domains.results.answers import SPLITS
+from gpt_math_domains.results.baselines import of_families, read_baselines
 from gpt_math_domains.results.inside import LENS
 
 ALL = "all moduli"
@@ -35,21 +37,25 @@ _DASHES = dict(zip(SPLITS, ("dash", "solid"), strict=True))
 _WORDS = dict(zip(SPLITS, ("training", "validation"), strict=True))
 
 
-def lens_curves(table: pd.DataFrame, title: str) -> go.Figure:
+def lens_curves(
+    table: pd.DataFrame, title: str, baselines: pd.DataFrame | None = None
+) -> go.Figure:
     """Draw what each layer answers: the share that is right, and the right answer's probability.
 
     Each model version has a row, each operation a colour; validation is solid, training dashed.
-    Layer 0 is the embedded symbols. Lines are means over seeds with 95% intervals (Student t). A
-    menu chooses a modulus.
+    Layer 0 is the embedded symbols. Lines are means over seeds with 95% intervals (Student t); thin
+    dotted ones are baselines of validation. A menu chooses a modulus.
 
     Args:
         table: of one data version, as `LENS.read` returns it.
         title: the figure's title.
+        baselines: of the data version, as `baselines.read_baselines` returns them.
     """
+    known = {} if baselines is None else of_families(baselines).stack().dropna().to_dict()
     models = sorted(table["model"].unique().tolist())
     moduli = table["modulo"].astype("string").fillna("none")
-    known = sorted(set(moduli), key=lambda name: 0 if name == "none" else int(name))
-    choices = [ALL, *known] if len(known) > 1 else [ALL]
+    values = sorted(set(moduli), key=lambda name: 0 if name == "none" else int(name))
+    choices = [ALL, *values] if len(values) > 1 else [ALL]
     operations = [name for name in OPERATIONS if name in set(table["operation"])]
     figure = make_subplots(
         rows=len(models),
@@ -85,6 +91,20 @@ def lens_curves(table: pd.DataFrame, title: str) -> go.Figure:
             )
             figure.add_trace(line, row=row, col=column)
             shown.append(choice)
+            beaten = _baseline(part, known)
+            if measure == "accuracy" and split == "valid" and beaten is not None:
+                line = baseline_line(
+                    ends(part["layer"]),
+                    beaten,
+                    f"{operation}, {choice}",
+                    color=COLORS[place],
+                    in_legend=False,
+                    legendgroup=f"{operation} {split}",
+                    meta=None,
+                    visible=choice == ALL,
+                )
+                figure.add_trace(line, row=row, col=column)
+                shown.append(choice)
     set_layout(figure, title, legend="operation", height=panel_height(len(models)) + 80)
     figure.update_xaxes(dtick=1, rangemode="normal", showticklabels=True)
     figure.update_xaxes(title_text="layer (0: embedding)", row=len(models))
@@ -96,20 +116,33 @@ def lens_curves(table: pd.DataFrame, title: str) -> go.Figure:
     return figure
 
 
-def plot_lens(inputs: Sequence[str | Path], data: int, output: str | Path) -> None:
+def plot_lens(
+    inputs: Sequence[str | Path], data: int, output: str | Path, *, baselines: str | Path
+) -> None:
     """Write the page about what the layers of a data version's models answer.
 
     Args:
         inputs: the models' tables.
         data: the data version.
         output: the page.
+        baselines: of the data version.
 
     Raises:
         ValueError: a table is malformed or of another data version.
     """
     table = LENS.read(inputs)
     require_only(table, "data", data)
-    write_figure(lens_curves(table, f"{pretrain_title(data)}, logit lens"), output)
+    title, known = f"{pretrain_title(data)}, logit lens", read_baselines([baselines])
+    write_figure(lens_curves(table, title, known), output)
+
+
+def _baseline(part: pd.DataFrame, known: Mapping[tuple[str, str], float]) -> float | None:
+    """Return the baseline of the equations of some families; None where one is not known."""
+    moduli = part["modulo"].astype("string").fillna("none")
+    sizes = part.groupby([part["operation"], moduli])["equations"].first()
+    if not set(sizes.index) <= set(known):
+        return None
+    return sum(known[family] * size for family, size in sizes.items()) / float(sizes.sum())
 
 
 def _by_layer(part: pd.DataFrame, measure: str) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """Scale: final accuracy against parameters, steps and floating-point operations."""
 
-from collections.abc import Iterable, Mapping
-from itertools import cycle
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import cycle, product
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,17 @@ from plotly.subplots import make_subplots
 from gpt_math_domains.data.manifest import read_sizes
 from gpt_math_domains.data.vocabulary import POSITIONS
 from gpt_math_domains.figures.drawing import write_figure
-from gpt_math_domains.figures.lines import baseline_line
+from gpt_math_domains.figures.lines import baseline_line, ends, switches
 from gpt_math_domains.figures.looks import (
     ACCURACY_RANGE,
     AXES,
     COLORS,
+    DASHES,
+    NEUTRAL,
     SYMBOLS,
+    drawn_first,
     protocols,
+    run_looks,
     set_layout,
     text_of,
 )
@@ -42,8 +46,10 @@ def scale(runs: pd.DataFrame, metric: str, title: str) -> go.Figure:
 
     A measure has a plot if three runs or more of a line differ in it; two points tell no trend.
     A point is the mean over a run's seeds, with its 95% interval (Student t); lines join the models
-    in ascending order of the measure, and thin dotted ones are baselines. Of several protocols,
-    `full` (or else the first) is drawn and the others wait in the legend.
+    in ascending order of the measure, and thin dotted ones are baselines. As a line joins models,
+    colours tell protocols, and dashes data versions; of one protocol, colours tell data versions.
+    The legend switches protocols and data versions, and draws of several protocols what
+    `lines.model_lines` does.
 
     Args:
         runs: the summary of the runs of one phase (and domain version), as `summary.read_summary`
@@ -60,56 +66,56 @@ def scale(runs: pd.DataFrame, metric: str, title: str) -> go.Figure:
         figure.update_xaxes(visible=False)
         figure.update_yaxes(visible=False)
         return figure
-    data_colors = dict(zip(sorted(set(runs["data"])), cycle(COLORS), strict=False))
     symbols = dict(zip(sorted(set(runs["model"])), cycle(SYMBOLS), strict=False))
     corners = dict(zip(symbols, cycle(CORNERS), strict=False))
-    drawn, *others = protocols(runs) if len(runs) else [""]
-    for protocol in (drawn, *others):
-        heading = text_of(protocol) if others else None
-        for data, color in data_colors.items():
-            chosen = runs[(runs["data"] == data) & (runs["protocol"].fillna("") == protocol)]
-            for row, measure in enumerate(measures, start=1):
-                points = chosen.sort_values([measure, "model"])
-                mean = points["final_mean"]
-                figure.add_scatter(
-                    x=points[measure].to_numpy(),
-                    y=mean.to_numpy(),
-                    error_y={
-                        "array": points["final_high"] - mean,
-                        "arrayminus": mean - points["final_low"],
-                    },
-                    mode="lines+markers+text",
-                    line={"color": color, "width": 1.5, "dash": "dot" if row > 1 else "solid"},
-                    marker={"size": 10, "symbol": points["model"].map(symbols).tolist()},
-                    text=points["model"].astype(str).tolist(),
-                    textposition=points["model"].map(corners).tolist(),
-                    name=f"data {data}",
-                    legendgroup=f"{protocol} {data}",
-                    legendgrouptitle={"text": heading},
-                    showlegend=row == 1,
-                    visible=True if protocol == drawn else "legendonly",
-                    hovertemplate=f"model %{{text}}, data {data}"
-                    + (f", {text_of(protocol)}" if protocol else "")
-                    + f"<br>{MEASURES[measure]} %{{x:,.4~s}}<br>{AXES[metric]} %{{y:.4f}}"
-                    "<extra></extra>",
-                    row=row,
-                    col=1,
-                )
-            heading = None
-    for row, measure in enumerate(measures, start=1):
-        for data, color in data_colors.items():
-            own = runs[runs["data"] == data]
-            line = baseline_line(
-                own[measure],
-                float(own["baseline"].iloc[0]),
-                f"data {data}",
-                color=color,
-                in_legend=row == 1,
-                name=f"baseline, data {data}",
-                legendgroup=f"baseline {data}",
-                meta=None,
+    names, lines = protocols(runs), _lines(runs)
+    shown = drawn_first(names)
+    for (protocol, data), line in lines.items():
+        chosen = runs[(runs["data"] == data) & (runs["protocol"].fillna("") == protocol)]
+        told = f"data {data}" + (f", {text_of(protocol)}" if protocol else "")
+        for row, measure in enumerate(measures, start=1):
+            points = chosen.sort_values([measure, "model"])
+            mean = points["final_mean"]
+            figure.add_scatter(
+                x=points[measure].to_numpy(),
+                y=mean.to_numpy(),
+                error_y={
+                    "array": points["final_high"] - mean,
+                    "arrayminus": mean - points["final_low"],
+                },
+                mode="lines+markers+text",
+                line={**line, "width": 1.5},
+                marker={"size": 10, "symbol": points["model"].map(symbols).tolist()},
+                text=points["model"].astype(str).tolist(),
+                textposition=points["model"].map(corners).tolist(),
+                name=told,
+                showlegend=False,
+                meta={"keys": [f"protocol {protocol}", f"data {data}"]},
+                visible=protocol in shown,
+                hovertemplate=f"model %{{text}}, {told}"
+                f"<br>{MEASURES[measure]} %{{x:,.4~s}}<br>{AXES[metric]} %{{y:.4f}}"
+                "<extra></extra>",
+                row=row,
+                col=1,
             )
-            figure.add_trace(line, row=row, col=1)
+        for row, measure in enumerate(measures, start=1):
+            beaten = float(chosen["baseline"].iloc[0]) if len(chosen) else np.nan
+            if protocol != names[0] or np.isnan(beaten):
+                continue
+            figure.add_trace(
+                baseline_line(
+                    ends(chosen[measure]),
+                    beaten,
+                    f"data {data}",
+                    color=NEUTRAL if len(names) > 1 else line["color"],
+                    in_legend=False,
+                    name=f"baseline {beaten:.3f}",
+                    meta={"keys": ["baseline", f"data {data}"]},
+                ),
+                row=row,
+                col=1,
+            )
+    figure.add_traces(list(_switches(lines)), rows=1, cols=1)
     set_layout(figure, title, legend="", height=max(480, 320 * len(measures)))
     for row, measure in enumerate(measures, start=1):
         words = MEASURES[measure]
@@ -117,6 +123,34 @@ def scale(runs: pd.DataFrame, metric: str, title: str) -> go.Figure:
     figure.update_xaxes(type="log", exponentformat="SI")
     figure.update_yaxes(title_text=AXES[metric], range=ACCURACY_RANGE)
     return figure
+
+
+def _lines(runs: pd.DataFrame) -> dict[tuple[str, int], dict[str, str]]:
+    """Return `color` and `dash` of the line of each protocol and data version."""
+    names, looks = protocols(runs), run_looks(runs, None)
+    versions = dict(enumerate(sorted(runs["data"].unique().tolist())))
+    colors = {protocol: look["color"] for (protocol, _), look in looks.items()}
+    return {
+        (protocol, data): {"color": colors[protocol], "dash": DASHES[place % len(DASHES)]}
+        if len(names) > 1
+        else {"color": COLORS[place % len(COLORS)], "dash": "solid"}
+        for protocol, (place, data) in product(names, versions.items())
+    }
+
+
+def _switches(lines: Mapping[tuple[str, int], Mapping[str, str]]) -> Iterator[go.Scatter]:
+    """Yield the entries of the legend: protocols, if there are several, data, and baselines."""
+    names = list(dict.fromkeys(protocol for protocol, _ in lines))
+    several = len(names) > 1
+    kinds: dict[str, dict[str, Any]] = {"protocol": {}, "data": {}}
+    for (protocol, data), look in lines.items():
+        if several:
+            solid = {"color": look["color"], "width": 3}
+            kinds["protocol"][protocol] = {"mode": "lines", "line": solid}
+        own = {"color": NEUTRAL if several else look["color"], "dash": look["dash"], "width": 3}
+        kinds["data"][str(data)] = {"mode": "lines", "line": own}
+    yield from switches(kinds, off=set(names).difference(drawn_first(names)), headings=True)
+    yield baseline_line((np.nan, np.nan), np.nan, "", name="baseline")
 
 
 def _differ(runs: pd.DataFrame, measure: str) -> bool:
