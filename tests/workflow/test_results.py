@@ -89,6 +89,22 @@ def test_the_results_are_the_promised_files_and_no_others(finished: Repository) 
     assert {name for name in found if not name.startswith(aside)} == promised
 
 
+def test_every_figure_says_what_to_see_and_leads_back_to_where_it_is(finished: Repository) -> None:
+    pages = sorted(finished.results.glob("plots/*.html"))
+    assert len(pages) > 20
+    for path in pages:
+        page = path.read_text()
+        [caption] = re.findall(r'<p class="caption"><strong>[^<]+</strong> ([^<]*)</p>', page)
+        assert len(caption) > 60, path.name
+        [(other, _, anchor)] = re.findall(r'<a href="\.\./(\w+\.html)(#([^"]*))?">', page)
+        assert not anchor or f'id="{anchor}"' in (finished.results / other).read_text(), path.name
+    made = (finished.results / "made.html").read_text()
+    assert re.findall(r'<figcaption><a href="#([^"]+)">Figure (\w+)</a>\. \w', made) == [
+        ("figure-rules", "A1"),
+        ("figure-timeline", "A2"),
+    ]
+
+
 def test_cards_make_nothing_run_again(study: Repository) -> None:
     assert len(write_cards(study.results)) == len(DATA) + len(SEEDS) * len(PRETRAINED + FINETUNED)
     assert study.jobs_to_run() == set()

@@ -220,7 +220,7 @@ def test_the_page_of_a_figure_has_the_same_caption_and_leads_back_to_it(tmp_path
     page = write_page(tmp_path, study())
     for name in ("pretrain_1_eval_math_acc", "finetune_1_pretrain_1_eval_domain_acc"):
         own = (tmp_path / f"{name}.html").read_text()
-        [caption] = re.findall(r'<p class="caption">([^<]*)</p>', own)
+        [caption] = re.findall(r'<p class="caption"><strong>[^<]*</strong> ([^<]*)</p>', own)
         assert caption and caption in page
         [anchor] = re.findall(r'<a href="../index.html#([^"]*)">', own)
         assert anchor in Outline(page).ids

@@ -1,3 +1,5 @@
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +10,11 @@ from finished_study import FINETUNED, change, write_study
 from gpt_math_domains.__main__ import main
 from gpt_math_domains.figures.comparison import comparison_curves
 from gpt_math_domains.files import sha256, write_json
+from gpt_math_domains.pages.comparison import write_comparison
 from gpt_math_domains.results.comparison import compare_studies
 from gpt_math_domains.results.metrics import read_metrics, write_metrics
 from gpt_math_domains.run import DIRECTORIES
-from metric_rows import row
+from metric_rows import baselines, baselines_table, row
 
 RATES = {"learning_rate": 5e-4, "batch_size": 32}
 VERSIONS = {"torch": "2.13.0", "python": "3.11.7"}
@@ -207,3 +210,33 @@ def test_the_page_has_both_curves_of_each_shared_run_and_escapes_what_it_shows(
     lines = {trace.name: trace for trace in figure.data if trace.fill is None}
     assert list(lines["first"].y) == pytest.approx([0.1, 0.6])
     assert list(lines["second"].y) == pytest.approx([0.1, 0.675])
+
+
+def add_baselines(results: Path, pretrain: float, finetune: float) -> None:
+    for place, phase, accuracy in (
+        ("data/1", "pretrain", pretrain),
+        ("domains/1/data_1", "finetune", finetune),
+    ):
+        (results / place).mkdir(parents=True)
+        baselines_table(results / place, baselines(phase, accuracy))
+
+
+def test_the_page_draws_the_baseline_that_both_studies_have(tmp_path: Path) -> None:
+    for name, finetune in (("one", 0.5), ("other", 0.625)):
+        add_run(tmp_path / name, {0: 0.5, 1: 0.7})
+        add_run(tmp_path / name, {0: 0.9, 1: 0.9}, "finetune")
+        add_baselines(tmp_path / name, 0.25, finetune)
+    comparison = compare_studies(tmp_path / "one", tmp_path / "other")
+    write_comparison(comparison, tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    drawn = [json.loads(text) for text in re.findall(r'application/json">(.*?)</script>', page)]
+    lines = {
+        figure["title"]: [t["y"] for t in figure["data"] if "baseline" in t.get("name", "")]
+        for figure in drawn
+    }
+    assert list(lines.values()) == [[[0.25, 0.25]], []]
+    assert '"name": "baseline' in page
+    assert '<script src="plotly.min.js" defer>' in page
+    (tmp_path / "one/data/1/baselines.csv").unlink()
+    write_comparison(comparison, tmp_path / "page.html")
+    assert '"name": "baseline' not in (tmp_path / "page.html").read_text()

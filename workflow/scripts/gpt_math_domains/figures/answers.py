@@ -225,15 +225,13 @@ def _panels(answers: pd.DataFrame) -> Iterator[tuple[int, int, int, str, pd.Data
 def _baseline_is_right(answers: pd.DataFrame, baselines: pd.DataFrame) -> "pd.Series[float]":
     """Tell for which equations the most frequent answer of their family is right: 1, else 0."""
     right = pd.Series(np.nan, answers.index)
-    named = baselines[baselines["operation"].notna()].fillna({"modulo": 0})
-    always = named.set_index(["operation", "modulo"])["answer"].to_dict()
-    for key, family in answers.fillna({"modulo": 0}).groupby(["operation", "modulo"]):
-        operation, modulo = key
-        result = ANSWERS[operation](family["a"], family["b"])
+    named = baselines.dropna(subset=["operation", "answer"]).fillna({"modulo": 0})
+    for operation, modulo, answer in named[["operation", "modulo", "answer"]].to_numpy():
+        own = answers["operation"].eq(operation) & answers["modulo"].fillna(0).eq(modulo)
+        result = ANSWERS[operation](*answers.loc[own, ["a", "b"]].to_numpy().T)
         if modulo:
-            result %= modulo
-        if key in always:
-            right[family.index] = result.astype(str).eq(always[key]).astype(float)
+            result = result % modulo
+        right[own] = (result.astype(str) == answer).astype(float)
     return right
 
 

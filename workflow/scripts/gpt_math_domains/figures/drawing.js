@@ -82,12 +82,13 @@ const Drawing = (() => {
     const below = { orientation: "h", x: 0, xanchor: "left", yref: "container", y: 0, yanchor: "bottom" };
     const fit = { ...layout, legend: { ...layout.legend, ...below }, margin: { ...layout.margin } };
     fit.margin.b += Number(place.dataset.legend || 0);
-    for (const axis of ["coloraxis", "coloraxis2"].filter((name) => layout[name])) {
+    const bars = ["coloraxis", "coloraxis2"].filter((name) => (layout[name] || {}).colorbar);
+    for (const axis of bars) {
       const colorbar = { ...layout[axis].colorbar, ...below };
       colorbar.title = { text: `${colorbar.title.text}<br> `, side: "top" }; // clear of the bar
       fit[axis] = { ...layout[axis], colorbar };
     }
-    if (layout.coloraxis) fit.margin.b += 3 * line;
+    if (bars.length) fit.margin.b += 3 * line;
     if (layout.updatemenus) {
       const lower = (menu) => ({ ...menu, pad: { ...menu.pad, t: menu.pad.t + line } });
       fit.updatemenus = layout.updatemenus.map(lower);

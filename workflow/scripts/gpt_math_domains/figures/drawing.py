@@ -111,7 +111,8 @@ def templates(directory: Path) -> Environment:
 def write_figure(figure: go.Figure, path: str | Path, plotly_js: str = "plotly.min.js") -> None:
     """Write a figure as a page of its own; the same figure gives the same bytes.
 
-    Its name decides the caption, and where its link back to the study leads.
+    Its name decides the caption, and where its link back to the study leads: to the figure there,
+    which is left out if it has nothing to show.
 
     Args:
         figure: the figure.
@@ -123,7 +124,7 @@ def write_figure(figure: go.Figure, path: str | Path, plotly_js: str = "plotly.m
     text = page.render(
         title=drawing.title,
         caption=caption_of(name),
-        study=f"../{page_of(name)}#{anchor_of(name)}",
+        study=f"../{page_of(name)}{f'#{anchor_of(name)}' if drawing.data else ''}",
         plotly_js=plotly_js,
         script=drawing_script(),
         figure=figure_element(drawing, "figure", toolbar=True),

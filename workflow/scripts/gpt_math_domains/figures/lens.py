@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -136,7 +137,7 @@ def plot_lens(
     write_figure(lens_curves(table, title, known), output)
 
 
-def _baseline(part: pd.DataFrame, known: Mapping[tuple[str, str], float]) -> float | None:
+def _baseline(part: pd.DataFrame, known: Mapping[Any, float]) -> float | None:
     """Return the baseline of the equations of some families; None where one is not known."""
     moduli = part["modulo"].astype("string").fillna("none")
     sizes = part.groupby([part["operation"], moduli])["equations"].first()
