@@ -143,7 +143,8 @@ def _baseline(part: pd.DataFrame, known: Mapping[Any, float]) -> float | None:
     sizes = part.groupby([part["operation"], moduli])["equations"].first()
     if not set(sizes.index) <= set(known):
         return None
-    return sum(known[family] * size for family, size in sizes.items()) / float(sizes.sum())
+    total = sum(known[family] * size for family, size in sizes.items())
+    return float(total / sizes.sum())
 
 
 def _by_layer(part: pd.DataFrame, measure: str) -> pd.DataFrame:
