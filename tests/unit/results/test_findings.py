@@ -85,6 +85,7 @@ def table(*curves: Sequence[float]) -> pd.DataFrame:
 EARLY = [[0.5, 0.95, *[0.99] * 8], [0.5, 0.94, *[0.98] * 8], [0.4, 0.92, *[0.97] * 8]]
 LATE = [[*[0.5] * 7, 0.95, 0.99, 0.99], [*[0.5] * 7, 0.93, 0.97, 0.96], [*[0.4] * 7, 0.9, 0.9, 0.9]]
 NEVER = [[0.5] * 10, [0.51] * 10, [0.52] * 10]
+SHORT = [curve[:9] for curve in NEVER]
 
 
 def test_paired_differences_have_the_t_interval_of_the_textbook() -> None:
@@ -219,8 +220,7 @@ def test_what_the_runs_do_not_support_is_not_told(protocols: dict[str, Curves]) 
 
 
 def test_runs_of_other_lengths_are_not_compared_at_their_ends() -> None:
-    short = [curve[:9] for curve in NEVER]
-    told = protocol_findings(finetuned(full=EARLY, scratch=short))
+    told = protocol_findings(finetuned(full=EARLY, scratch=SHORT))
     assert len(told) == 1
     assert "earlier" in told[0]
 
@@ -284,16 +284,57 @@ def test_a_pretrained_start_that_holds_back_is_called_so() -> None:
 
 
 def test_what_a_head_alone_reads_is_told_for_both_backbones() -> None:
-    *_, told = found(finetuned(frozen=NEVER, random_frozen=EARLY)).verdict
+    starts = {"full": EARLY, "scratch": LATE, "frozen": NEVER, "random_frozen": EARLY}
+    *_, told = found(finetuned(**starts)).verdict
     assert told == (
         "With the head alone trained, a pretrained backbone ends at a domain_acc of 0.510 "
         "(frozen), a random one at 0.980 (random_frozen); 1 of 1 differences stands out."
     )
 
 
-def test_a_start_from_which_seeds_do_not_get_there_is_told() -> None:
-    verdict = found(finetuned(full=EARLY, scratch=NEVER)).verdict
-    assert "and not in all seeds from random weights (scratch)" in verdict[1]
+def test_heads_alone_are_compared_first_where_nothing_else_was_trained() -> None:
+    verdict = found(finetuned(frozen=NEVER, random_frozen=EARLY)).verdict
+    assert verdict == [
+        "Pretraining holds finetuning back here.",
+        "Training the head alone does not reach a domain_acc of 0.9 within 100 steps on a "
+        "pretrained backbone (frozen) and reaches it after about 15 steps on a random backbone "
+        "(random_frozen); it ends at 0.510 and 0.980, where always telling a label as most "
+        "training equations have it gets 0.550.",
+        "2 of 2 differences stand out from 3 seeds.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("full", "scratch", "told"),
+    [
+        (EARLY, NEVER, "reaches it after about 15 steps {} and does not reach it within 100 steps"),
+        (NEVER, LATE, "does not reach it within 100 steps {} and reaches it after about 75 steps"),
+        (NEVER, NEVER, "does not reach it within 100 steps {} or"),
+        (NEVER[:1], NEVER[:1], "does not reach it within 100 steps {} or"),
+        (NEVER, SHORT, "does not reach it within 100 steps {} or within 90 steps"),
+        (
+            [EARLY[0], *NEVER],
+            [*LATE, NEVER[0]],
+            "reaches it in 1 of 4 seeds within 100 steps {} and in 3 of 4 seeds within 100 steps",
+        ),
+        (EARLY, EARLY, "reaches it after about 15 steps {} and"),
+    ],
+)
+def test_starts_from_which_seeds_do_not_get_there_are_told(
+    full: Curves, scratch: Curves, told: str
+) -> None:
+    first = told.replace("it", "a domain_acc of 0.9", 1)
+    expected = f"{first.format('from a pretrained start (full)')} from random weights (scratch);"
+    assert expected in found(finetuned(full=full, scratch=scratch)).verdict[1]
+
+
+def test_where_some_runs_get_there_with_all_seeds_the_others_are_counted() -> None:
+    runs = {(2, "full"): EARLY[:2], (4, "full"): [EARLY[0], NEVER[0]], (6, "full"): LATE[:2]}
+    told = "It reaches 0.9 after about 15 to 75 steps in all seeds of 2 of 3 runs, and ends at "
+    assert found(frame("finetune", runs)).verdict[1].startswith(told)
+    one_seed = {run: curves[-1:] for run, curves in runs.items()}
+    told = "It reaches 0.9 after about 15 to 75 steps in 2 of 3 runs, and ends at "
+    assert found(frame("finetune", one_seed)).verdict[1].startswith(told)
 
 
 def test_the_verdict_of_one_seed_tells_what_was_observed_and_concludes_nothing() -> None:
@@ -308,14 +349,91 @@ def test_the_verdict_of_one_seed_tells_what_was_observed_and_concludes_nothing()
     ]
 
 
-def test_a_study_of_one_start_is_told_beside_the_baseline_and_compares_nothing() -> None:
-    told = found(pretrained([[0.1, 0.4], [0.1, 0.5]]), finetuned(full=EARLY[:2]))
-    assert told.verdict == [
-        "Finetuning (full) ends at a domain_acc of 0.985 against 0.550 on data 1; the second "
-        "number is what always telling a label as most training equations have it gets.",
-        "Pretraining ends at a math_acc of 0.450 against 0.250 on data 1; the second number is "
-        "what always giving the most frequent answer of an operation and modulus gets.",
+FULL = "inetuning all weights from a pretrained start (full)"
+SECOND_SEED = "a second seed would tell how far seeds differ, and so how many it takes."
+
+
+@pytest.mark.parametrize(
+    ("runs", "first"),
+    [
+        (
+            finetuned(full=EARLY),
+            f"F{FULL} ends above the baseline, with 3 seeds: the difference in domain_acc is "
+            "0.430 [0.405, 0.450].",
+        ),
+        (
+            finetuned(full=EARLY[:1]),
+            f"F{FULL} ends above the baseline, with one seed: the difference in domain_acc is "
+            f"0.440; {SECOND_SEED}",
+        ),
+        (
+            finetuned(full=[[0.1, 0.55]]),
+            f"F{FULL} ends at the baseline, with one seed: the difference in domain_acc is "
+            f"0.000; {SECOND_SEED}",
+        ),
+        (
+            finetuned(full=[[0.1, 0.5], [0.1, 0.7]]),
+            f"This study does not show that f{FULL} ends above the baseline, with 2 seeds: the "
+            "difference in domain_acc is 0.050 [-0.550, 0.450]; to tell whether such a difference "
+            "is real takes 65 seeds.",
+        ),
+        (
+            finetuned(full=[[0.1, 0.9]] * 2),
+            f"F{FULL} ends above the baseline, with 2 seeds: the difference in domain_acc is "
+            "0.350.",
+        ),
+        (
+            finetuned(frozen=NEVER),
+            "Training the head alone on a pretrained backbone (frozen) ends below the baseline, "
+            "with 3 seeds: the difference in domain_acc is -0.040 [-0.065, -0.015].",
+        ),
+        (
+            finetuned(random_frozen=NEVER),
+            "Training the head alone on a random backbone (random_frozen) ends below the baseline, "
+            "with 3 seeds: the difference in domain_acc is -0.040 [-0.065, -0.015].",
+        ),
+        (
+            finetuned(scratch=NEVER),
+            "Finetuning all weights from random weights (scratch) ends below the baseline, with 3 "
+            "seeds: the difference in domain_acc is -0.040 [-0.065, -0.015].",
+        ),
+        (
+            frame("finetune", {(2, "full"): EARLY, (4, "full"): LATE}),
+            f"F{FULL} ends above the baseline in all 2 runs, with 3 seeds: the differences in "
+            "domain_acc are 0.400 [0.286, 0.450] to 0.430 [0.405, 0.450].",
+        ),
+        (
+            pretrained([[0.1, 0.25]], [[0.1, 0.41]], [[0.1, 0.2]]),
+            "Pretraining ends above the baseline in 1 of 3 runs, at it in 1 of 3 runs and below it "
+            "in 1 of 3 runs, with one seed: the differences in math_acc are -0.050 to 0.160; "
+            f"{SECOND_SEED}",
+        ),
+        (
+            pretrained([[0.1, 0.4], [0.1, 0.5]], [[0.1, 0.4], [0.1, 0.41]]),
+            "Pretraining ends above the baseline in 1 of 2 runs, with 2 seeds: the differences in "
+            "math_acc are 0.155 [0.091, 0.219] to 0.200 [-0.250, 0.750]; to tell whether such a "
+            "difference is real takes 4 seeds.",
+        ),
+    ],
+)
+def test_a_study_of_one_start_first_says_whether_it_ends_above_the_baseline_and_how_sure(
+    runs: pd.DataFrame, first: str
+) -> None:
+    assert found(runs).verdict[0] == first
+
+
+def test_a_study_of_one_start_then_tells_its_numbers_and_compares_nothing() -> None:
+    curves = [EARLY[0], NEVER[0]]
+    told = found(pretrained([[0.1, 0.4], [0.1, 0.5]]), finetuned(full=curves))
+    assert told.verdict[1::2] == [
+        "It reaches 0.9 in 1 of 2 seeds within 100 steps, and ends at a domain_acc of 0.745 "
+        "against 0.550 on data 1; the second number is what always telling a label as most "
+        "training equations have it gets.",
+        "It does not reach 0.9 within 20 steps, and ends at a math_acc of 0.450 against 0.250 on "
+        "data 1; the second number is what always giving the most frequent answer of an operation "
+        "and modulus gets.",
     ]
+    assert told.verdict[2].startswith("This study does not show that pretraining ends above the ")
     assert told.comparisons == []
 
 

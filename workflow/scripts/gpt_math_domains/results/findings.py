@@ -4,14 +4,16 @@ A finding is stated only where its 95% interval over seeds leaves out 0, and whe
 whose false discovery rate, over all comparisons of the study, is at most 5% (Benjamini and
 Hochberg). Runs with the same seeds are compared seed by seed (paired Student t with n - 1 degrees
 of freedom); other runs by Welch's t. With one seed there is no interval, so there are no findings;
-the verdict then tells what was observed.
+the verdict then tells what was observed. Where a study has one kind of start, its verdict holds
+runs against the baseline instead, with their own false discovery rate.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf, isfinite, isnan, nan
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from gpt_math_domains.results.metrics import accuracy_curves
@@ -22,6 +24,7 @@ from gpt_math_domains.results.statistics import (
     crossings,
     difference,
     false_discovery,
+    mean_interval,
     seeds_needed,
 )
 from gpt_math_domains.run import PROTOCOLS, Protocol
@@ -32,6 +35,11 @@ _WORDS = {
     False: ("finetuning everything from the pretrained checkpoint", "from random weights"),
     True: ("training the head alone on a pretrained backbone", "on a random one"),
 }
+# The same for the verdict: what is trained, and where it starts, pretrained and random.
+_STARTS = {
+    False: ("finetuning all weights", "from a pretrained start", "from random weights"),
+    True: ("training the head alone", "on a pretrained backbone", "on a random backbone"),
+}
 _NAMES = {protocol: name for name, protocol in PROTOCOLS.items()}
 COMPARISONS = [
     (_NAMES[Protocol(True, head_only)], _NAMES[Protocol(False, head_only)], *words)
@@ -41,6 +49,8 @@ _BASELINE = {
     "math_acc": "always giving the most frequent answer of an operation and modulus gets",
     "domain_acc": "always telling a label as most training equations have it gets",
 }
+_PLACES = (("above", 1), ("at", 0), ("below", -1))  # beside the baseline
+_SECOND_SEED = "a second seed would tell how far seeds differ, and so how many it takes"
 FINAL = "final"
 Key = tuple[Any, ...]
 
@@ -90,11 +100,7 @@ def find(pretrain: pd.DataFrame, finetune: pd.DataFrame, summary: pd.DataFrame) 
     }
     sure = _sure(gaps)
     return Findings(
-        verdict=[
-            *_starts_verdict(pairs, gaps, sure, summary),
-            *_baseline_verdict(summary, "pretrain", "pretraining"),
-            *_heads_verdict(pairs, gaps, sure, summary),
-        ],
+        verdict=list(_verdict(pretrain, finetune, summary, pairs, gaps, sure)),
         pretraining=list(_pretraining_findings(pretrain, gaps, sure)),
         overfitting=list(_overfitting(pretrain)),
         protocols=list(_protocol_findings(pairs, gaps, sure)),
@@ -213,19 +219,41 @@ def _sure(gaps: Mapping[Key, Interval]) -> set[Key]:
     }
 
 
-def _starts_verdict(
-    pairs: Sequence[_Pair], gaps: Mapping[Key, Interval], sure: set[Key], summary: pd.DataFrame
+def _verdict(
+    pretrain: pd.DataFrame,
+    finetune: pd.DataFrame,
+    summary: pd.DataFrame,
+    pairs: Sequence[_Pair],
+    gaps: Mapping[Key, Interval],
+    sure: set[Key],
 ) -> Iterator[str]:
-    """Yield what finetuning of all weights shows: whether pretraining helps, and how sure that is.
+    """Yield the verdict: on the starts where both ran, and else on runs beside the baseline."""
+    compared = [
+        own
+        for pretrained, *_ in COMPARISONS
+        if (own := [pair for pair in pairs if pair.pretrained == pretrained])
+    ]
+    if compared:
+        yield from _starts_verdict(compared[0], gaps, sure, summary)
+    paired = {name for pair in pairs for name in (pair.pretrained, pair.random)}
+    for protocol, runs in finetune.groupby("protocol", sort=False):
+        if protocol not in paired:
+            rows = summary[summary["protocol"] == protocol]
+            yield from _one_start_verdict(runs, rows, _doing(str(protocol)))
+    pretrained = summary[summary["phase"] == "pretrain"]
+    if not compared:
+        yield from _one_start_verdict(pretrain, pretrained, "pretraining")
+    elif len(pretrained):
+        yield f"Pretraining ends at {_ends(pretrained)}."
+    if len(compared) > 1:
+        yield from _heads_verdict(pairs, gaps, sure, summary)
 
-    Without both starts, what the protocols that ran end at.
-    """
-    pretrained, random, *_ = COMPARISONS[0]
-    here = [pair for pair in pairs if pair.pretrained == pretrained]
-    if not here:
-        for protocol in (pretrained, random):
-            yield from _baseline_verdict(summary, "finetune", f"finetuning ({protocol})", protocol)
-        return
+
+def _starts_verdict(
+    here: Sequence[_Pair], gaps: Mapping[Key, Interval], sure: set[Key], summary: pd.DataFrame
+) -> Iterator[str]:
+    """Yield what runs with both starts show: whether pretraining helps, and how sure that is."""
+    pretrained, random = here[0].pretrained, here[0].random
     measures = (THRESHOLDS[0], FINAL)
     keys = [pair.key(measure) for pair in here for measure in measures if pair.key(measure) in gaps]
     signs = {gaps[key].sign for key in sure.intersection(keys)}
@@ -240,26 +268,41 @@ def _starts_verdict(
             frozenset({1, -1}): "Pretraining helps in some of these runs and hurts in others.",
         }[frozenset(signs)]
     runs = [summary[summary["protocol"] == protocol] for protocol in (pretrained, random)]
-    steps, ends = map(_steps, runs), (_range(side["final_mean"], ".3f") for side in runs)
-    starts = f"from a pretrained start ({pretrained})", f"from random weights ({random})"
-    told = " and ".join(f"{step} {start}" for step, start in zip(steps, starts, strict=True))
+    doing, *starts = _STARTS[PROTOCOLS[pretrained].head_only]
+    (verb, first), (other_verb, second) = map(_reaches, runs)
+    joint = "or" if verb == other_verb != "reaches" else "and"
+    again = "" if verb == other_verb else f"{other_verb} it "
+    later = f"{second} " if again or first != second else ""
+    ends = " and ".join(_range(side["final_mean"], ".3f") for side in runs)
     baseline = _range(runs[0]["baseline"], ".3f")
     against = f", where {_BASELINE['domain_acc']} {baseline}" if baseline else ""
     yield (
-        f"Finetuning all weights reaches a domain_acc of {THRESHOLDS[0]} {told}; it ends at "
-        f"{' and '.join(ends)}{against}."
+        f"{doing.capitalize()} {verb} a domain_acc of {THRESHOLDS[0]} {first} {starts[0]} "
+        f"({pretrained}) {joint} {again}{later}{starts[1]} ({random}); "
+        f"it ends at {ends}{against}."
     )
     yield _sureness(here, keys, gaps, sure, seeds)
 
 
-def _steps(runs: pd.DataFrame) -> str:
-    """Return in words when runs reach the first threshold."""
+def _doing(protocol: str) -> str:
+    """Return in words what a protocol trains, and where it starts."""
+    if protocol not in PROTOCOLS:
+        return f"finetuning ({protocol})"
+    doing, pretrained, random = _STARTS[PROTOCOLS[protocol].head_only]
+    return f"{doing} {pretrained if PROTOCOLS[protocol].pretrained else random} ({protocol})"
+
+
+def _reaches(runs: pd.DataFrame) -> tuple[str, str]:
+    """Return in words whether runs reach the first threshold, a verb, and when."""
     steps = runs[f"step_{THRESHOLDS[0]}_mean"]
-    missing = int(steps.isna().sum())
-    if missing == len(steps):
-        return "not in all seeds"
-    rest = f" (not in all seeds in {missing} of {len(steps)} runs)" if missing else ""
-    return f"after about {_range(steps, ',.0f')} steps{rest}"
+    seeds, there = int(runs["seeds"].sum()), int(runs[f"reached_{THRESHOLDS[0]}"].sum())
+    if not there:
+        return "does not reach", f"within {_range(runs['steps'], ',')} steps"
+    if not steps.notna().any():
+        return "reaches", f"in {there} of {seeds} seeds within {_range(runs['steps'], ',')} steps"
+    every = "in all seeds of" if seeds > len(runs) else "in"
+    rest = f" {every} {steps.count()} of {len(runs)} runs" if steps.isna().any() else ""
+    return "reaches", f"after about {_range(steps, ',.0f')} steps{rest}"
 
 
 def _sureness(
@@ -274,8 +317,7 @@ def _sureness(
     saved = [gap.mean for gap in steps.values() if isfinite(gap.mean)]
     seen = f"A pretrained start {_saved(saved)}" if saved else ""
     if seeds == 1:
-        rest = "a second seed would tell how far seeds differ, and so how many it takes."
-        return f"{seen}; {rest}" if seen else rest.capitalize()
+        return f"{seen}; {_SECOND_SEED}." if seen else f"{_capital(_SECOND_SEED)}."
     known = [key for key in keys if not isnan(gaps[key].p)]
     found = len(sure.intersection(keys))
     certain = _certain(found, len(known), f" from {seeds} seeds")
@@ -287,18 +329,24 @@ def _sureness(
     ]
     if not open_steps:
         return f"{told}."
-    needed = [seeds_needed(gap, seeds) for gap in open_steps]
-    enough = sorted(number for number in needed if number is not None)
-    most = [f"more than {MOST_SEEDS}"] if None in needed else []
-    ends = dict.fromkeys([*map(str, enough[:1]), *(most or map(str, enough[-1:]))])
     return (
         f"{told}; to tell whether such differences in steps are real takes "
-        f"{' to '.join(ends)} seeds."
+        f"{_needed(open_steps, seeds)} seeds."
     )
+
+
+def _needed(gaps: Sequence[Interval], seeds: int) -> str:
+    """Return how many seeds would show differences, as a range."""
+    needed = [seeds_needed(gap, seeds) for gap in gaps]
+    enough = sorted(number for number in needed if number is not None)
+    most = [f"more than {MOST_SEEDS}"] if None in needed else []
+    return " to ".join(dict.fromkeys([*map(str, enough[:1]), *(most or map(str, enough[-1:]))]))
 
 
 def _certain(found: int, compared: int, seeds: str = "") -> str:
     """Return how many of some differences stand out."""
+    if not compared:
+        return f"no difference has an interval{seeds}"
     stand = "stand" if found > 1 else "stands"
     return f"{found or 'none'} of {compared} differences {stand} out{seeds}"
 
@@ -313,15 +361,80 @@ def _saved(steps: Sequence[float]) -> str:
     return f"saves up to {high:,.0f} steps and takes up to {-low:,.0f} more"
 
 
-def _baseline_verdict(
-    summary: pd.DataFrame, phase: str, doing: str, protocol: str | None = None
-) -> Iterator[str]:
-    """Yield what runs end at on each data version, beside the baseline."""
-    runs = summary[summary["phase"] == phase]
-    if protocol is not None:
-        runs = runs[runs["protocol"] == protocol]
+def _one_start_verdict(metrics: pd.DataFrame, runs: pd.DataFrame, doing: str) -> Iterator[str]:
+    """Yield whether runs that are compared with no others end above the baseline, and their ends.
+
+    Args:
+        metrics: of these runs.
+        runs: their summary.
+        doing: what they do, in words.
+    """
     if runs.empty:
         return
+    known, who = runs.dropna(subset="baseline"), _capital(doing)
+    if len(known):
+        yield _beside_baseline(metrics, known, doing)
+        who = "It"
+    verb, when = _reaches(runs)
+    yield f"{who} {verb} {THRESHOLDS[0]} {when}, and ends at {_ends(runs)}."
+
+
+def _beside_baseline(metrics: pd.DataFrame, runs: pd.DataFrame, doing: str) -> str:
+    """Return whether runs end above the baseline, how sure that is, and how many seeds it takes.
+
+    Runs without an interval, of one seed or of seeds that end alike, count as observed.
+
+    Args:
+        metrics: of these runs.
+        runs: their summary, with baselines.
+        doing: what they do, in words.
+    """
+    metric, seeds = runs["metric"].iloc[0], runs["seeds"].max()
+    keys = ["data", "model", *(["domain"] if runs["domain"].notna().all() else [])]
+    gaps, shown = {}, []
+    for run in runs.to_dict("records"):
+        key, baseline = tuple(run[name] for name in keys), run["baseline"]
+        own = metrics[np.logical_and.reduce([metrics[name] == run[name] for name in keys])]
+        gap = gaps[key] = mean_interval(accuracy_curves(own).iloc[-1] - baseline)
+        low, high = (nan, nan) if isnan(gap.p) else (gap.low, gap.high)
+        shown.append(replace(gap, low=max(low, -baseline), high=min(high, 1 - baseline)))
+    sure = _sure(gaps)
+    open_gaps = [gap for key, gap in gaps.items() if not isnan(gap.p) and key not in sure]
+    signs = [
+        np.sign(round(gap.mean, 3)) for key, gap in gaps.items() if isnan(gap.p) or key in sure
+    ]
+    found = [(place, signs.count(sign)) for place, sign in _PLACES if sign in signs]
+    parts = [
+        f"{place} {'it' if number else 'the baseline'}{_of(count, len(gaps))}"
+        for number, (place, count) in enumerate(found)
+    ]
+    told = (
+        f"{_capital(doing)} ends {_listed(parts)}"
+        if parts
+        else f"This study does not show that {doing} ends above the baseline"
+    )
+    shown.sort(key=lambda gap: gap.mean)
+    ends = " to ".join(dict.fromkeys(_signed(gap, ".3f") for gap in (shown[0], shown[-1])))
+    differ = f"difference in {metric} is" if len(gaps) == 1 else f"differences in {metric} are"
+    more = ""
+    if seeds == 1:
+        more = f"; {_SECOND_SEED}"
+    elif open_gaps:
+        needed = _needed(open_gaps, seeds)
+        more = f"; to tell whether such a difference is real takes {needed} seeds"
+    ran = "one seed" if seeds == 1 else f"{seeds} seeds"
+    return f"{told}, with {ran}: the {differ} {ends}{more}."
+
+
+def _of(count: int, runs: int) -> str:
+    """Return in how many of some runs something is so; nothing of one run."""
+    if runs == 1:
+        return ""
+    return f" in all {runs} runs" if count == runs else f" in {count} of {runs} runs"
+
+
+def _ends(runs: pd.DataFrame) -> str:
+    """Return what runs end at on each data version, beside the baseline."""
     metric = runs["metric"].iloc[0]
     parts = []
     for data, rows in _split(runs, "data"):
@@ -331,7 +444,11 @@ def _baseline_verdict(
     named = (
         f"; the second number is what {_BASELINE[metric]}" if runs["baseline"].notna().any() else ""
     )
-    yield f"{doing[0].upper()}{doing[1:]} ends at a {metric} of {_listed(parts)}{named}."
+    return f"a {metric} of {_listed(parts)}{named}"
+
+
+def _capital(words: str) -> str:
+    return words[0].upper() + words[1:]
 
 
 def _heads_verdict(
