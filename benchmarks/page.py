@@ -304,8 +304,8 @@ def render_page(directory: Path) -> None:
         },
         study,
         directory / "index.html",
-        directory / "train.csv",
-        directory / "labelled_train.csv",
+        [directory / "train.csv"],
+        [directory / "labelled_train.csv"],
     )
 
 

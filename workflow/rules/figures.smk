@@ -447,10 +447,12 @@ rule write_index:
         summary="<results>/metrics/summary.csv",
         manifests=expand(f"{DATA}/manifest.json", **ALL),
         records=RECORDS,
-        equations=expand("<results>/data/{data}/train.csv", data=STUDY.run.data[0]),
+        equations=expand(
+            "<results>/data/{data}/train.csv", data=STUDY.data_of_each_kind()
+        ),
         labels=expand(
             "<results>/domains/{domain}/data_{data}/train.csv",
-            data=STUDY.run.data[0],
+            data=STUDY.data_of_each_kind(),
             domain=STUDY.run.domains[:1],
         ),
         comparison=COMPARISON,

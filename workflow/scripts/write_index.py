@@ -22,7 +22,7 @@ with job_log(snakemake.log[0]):
         },
         snakemake.params.study,
         snakemake.output.page,
-        snakemake.input.equations[0],
-        next(iter(snakemake.input.labels), None),
+        snakemake.input.equations,
+        snakemake.input.labels,
         next(iter(snakemake.input.comparison), None),
     )

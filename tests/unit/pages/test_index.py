@@ -89,8 +89,8 @@ def write_page(
     labels.write_text(LABELS)
     write_index(
         *(pretrain, finetune, summary, manifests, files, figures, study, page),
-        equations=equations,
-        labels=labels if study["domains"] else None,
+        equations=[equations],
+        labels=[labels] if study["domains"] else [],
     )
     return page.read_text(encoding="utf-8")
 

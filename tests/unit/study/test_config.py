@@ -191,6 +191,24 @@ def test_the_grokking_task_is_a_data_version() -> None:
 # Generated documentation
 
 
+@pytest.mark.parametrize(
+    ("data", "chosen"),
+    [
+        ({1: {"modulo": 5}, 3: {"modulo": 7}}, [1]),
+        ({1: {}, 3: {"modulo": 5}}, [1, 3]),
+        ({1: {}, 3: {}, 5: {"modulo": 5, "operations": ["add"]}}, [1, 5]),
+        ({1: {"modulo": 5, "operations": ["add"]}, 3: {"operations": ["divide"]}}, [1, 3]),
+        ({1: {"moduli": [5], "holdout": {"modulo": [5]}}, 3: {"moduli": [3]}}, [1, 3]),
+    ],
+)
+def test_examples_come_from_the_data_versions_that_have_every_kind_of_equation(
+    data: dict[int, dict[str, Any]], chosen: list[int]
+) -> None:
+    config = default(data={number: {"digits": 10, **own} for number, own in data.items()})
+    config["run"]["data"], config["overrides"] = list(data), []
+    assert load_study(config).data_of_each_kind() == chosen
+
+
 def test_the_documentation_in_config_is_what_make_docs_writes() -> None:
     stale = "is out of date: run `make docs`"
     written = (CONFIG / "schema.json").read_text(encoding="utf-8")

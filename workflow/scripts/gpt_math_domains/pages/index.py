@@ -57,8 +57,8 @@ def write_index(
     figures: Mapping[str, Sequence[str | Path]],
     study: Mapping[str, Any],
     output: str | Path,
-    equations: str | Path | None = None,
-    labels: str | Path | None = None,
+    equations: Sequence[str | Path] = (),
+    labels: Sequence[str | Path] = (),
     comparison_csv: str | Path | None = None,
 ) -> None:
     """Write the page that shows a whole study; the same files and study give the same bytes.
@@ -75,7 +75,7 @@ def write_index(
             out, and sections that the template does not name come after those that it does.
         study: see `render`.
         output: the page.
-        equations: some of the first data version, to show examples of; None for no examples.
+        equations: of data versions that have every kind of equation, to show examples of.
         labels: theirs, of the first domain version, if there is one.
         comparison_csv: the runs against reference curves, if there are any.
 
@@ -97,7 +97,7 @@ def write_index(
         },
         [read_record(path, study) for path in records],
         None if comparison_csv is None else read_comparison(comparison_csv),
-        examples=None if equations is None else read_examples(equations, labels),
+        examples=read_examples(equations, labels) if equations else None,
     )
     write_text(output, page)
 
@@ -128,7 +128,7 @@ def render(
         provenance: of each run, as `read_provenance` returns it.
         comparison: with reference curves, as `reference.read_comparison` returns it.
         live: of a study that still runs; see `watch`.
-        examples: of the first data version's equations.
+        examples: of the equations.
 
     Raises:
         KeyError: `study` lacks a key.
@@ -212,11 +212,9 @@ def _commits(runs: Iterable[Mapping[str, Any]]) -> list[str]:
 def _examples(study: Mapping[str, Any], examples: Examples | None) -> dict[str, Any]:
     """Return the words and tables that explain what is learnt."""
     data = study["data"]
-    version = next(iter(data), None)
     labels = [domain["labels"] for domain in study["domains"].values()]
     plain, modular = (examples.plain, examples.modular) if examples else ([], [])
     return {
-        "data": version,
         "digits": {number: settings["digits"] for number, settings in data.items()},
         "shared": [
             number for number, settings in data.items() if settings.get("split") == "shared"

@@ -1,10 +1,11 @@
-"""Examples of a data version's equations, with their labels, for a reader who has seen none."""
+"""Examples of equations, with their labels, for a reader who has seen none."""
 
 from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from gpt_math_domains.data.tables import read_labels
@@ -36,25 +37,32 @@ class Examples(NamedTuple):
     complements: list[tuple[str, str]]
 
 
-def read_examples(equations: str | Path, labels: str | Path | None = None) -> Examples:
+def read_examples(equations: Sequence[str | Path], labels: Sequence[str | Path] = ()) -> Examples:
     """Read some equations of each kind: of all operations, and of different moduli.
 
     Args:
-        equations: of a data version.
-        labels: of the same equations, in the same order; None without a domain version.
+        equations: of one or more data versions.
+        labels: of the same equations, in the same order; none without a domain version.
 
     Raises:
         ValueError: a table is malformed, or they are not of the same equations.
         OSError: a file cannot be read.
     """
-    with errors_name(equations):
-        table = read_table(equations, _COLUMNS)
+    tables = []
+    for path in equations:
+        with errors_name(path):
+            tables.append(read_table(path, _COLUMNS))
+    table = pd.concat(tables, ignore_index=True)
     names: list[str] = []
     complements: list[tuple[str, str]] = []
-    if labels is not None:
-        names, answers = read_labels(labels)
-        if len(answers) != len(table):
-            raise ValueError(f"{labels}: has {len(answers)} rows, not {len(table)}")
+    if labels:
+        parts = []
+        for path, own in zip(labels, tables, strict=True):
+            names, told = read_labels(path)
+            if len(told) != len(own):
+                raise ValueError(f"{path}: has {len(told)} rows, not {len(own)}")
+            parts.append(told)
+        answers = np.concatenate(parts)
         held = [", ".join(n for n, yes in zip(names, row, strict=True) if yes) for row in answers]
         table["labels that hold"] = held
         complements = [
@@ -75,17 +83,15 @@ def read_examples(equations: str | Path, labels: str | Path | None = None) -> Ex
 
 
 def _spread(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return some rows, each of the next operation and the next modulus, from different places."""
+    """Return some rows, each of the next operation and its next modulus, from different places."""
     operations = list(dict.fromkeys(rows["operation"]))
-    moduli = list(dict.fromkeys(rows["modulo"].fillna(0)))
     places: list[Any] = []
     for number in range(COUNT if len(rows) else 0):
-        family = rows[
-            (rows["operation"] == operations[number % len(operations)])
-            & (rows["modulo"].fillna(0) == moduli[number % len(moduli)])
-        ]
-        if len(family):
-            places.append(family.index[len(family) * (number + 1) // (COUNT + 2)])
+        own = rows[rows["operation"] == operations[number % len(operations)]]
+        moduli = own["modulo"].fillna(0)
+        names = list(dict.fromkeys(moduli))
+        family = own[moduli == names[(number + number // len(operations)) % len(names)]]
+        places.append(family.index[len(family) * (number + 1) // (COUNT + 2)])
     return rows.loc[list(dict.fromkeys(places))]
 
 

@@ -758,6 +758,20 @@ class Study(Section):
                 own |= self._keys("pretrain", self.training("pretrain", source, run["model"]))
             yield GridRun({key: run[key] for key in RUN}, {}, own)
 
+    def data_of_each_kind(self) -> list[int]:
+        """Return the first data versions that together train on every kind of equation.
+
+        A kind is an operation, with or without a modulus.
+        """
+        chosen, shown = [], set[tuple[str, bool]]()
+        for version in self.run.data:
+            families = DataSettings(**self.version("data", version)).families()
+            kinds = {(own.operation, own.modulo is None) for own in families if not own.holdout}
+            if kinds - shown:
+                chosen.append(version)
+                shown |= kinds
+        return chosen
+
     def _keys(self, section: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Return the values that settings of a section have for the keys of the grid."""
         found = settings_of(self.grid.values(), section)
