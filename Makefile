@@ -51,7 +51,7 @@ run: .venv/installed ## run a study: make run CONFIG=config/mine.yaml; without C
 	@$(OWN) tell $(CONFIG)
 
 plan: .venv/installed ## tell what `make run` would run, and about how long that takes
-	@$(BRIEF) --dry-run $(STUDY)
+	@$(BRIEF) --logger-brief-cores $(CORES) --dry-run $(STUDY)
 
 # A part is a study of its own, over the published one with more seeds.
 reproduce: .venv/installed ## run the published study part by part, which takes days; then compare

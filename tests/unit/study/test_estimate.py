@@ -14,6 +14,7 @@ from gpt_math_domains.study.estimate import (
     PROCESS_MB,
     START_MINUTES,
     cpu_warning,
+    evaluation_seconds,
     training_request,
     training_seconds,
     training_threads,
@@ -246,6 +247,19 @@ def test_the_estimate_is_near_the_steps_of_the_benchmark(protocol: str | None) -
         steps = Settings(**settings).total_steps(version.train_equations)
         seconds = training_seconds(version, model.model_dump(), settings, 1, protocol=protocol)
         assert 0.4 < 1e3 * seconds / steps / measured[number] < 2.5
+
+
+def test_the_estimate_is_near_the_evaluations_of_the_benchmark() -> None:
+    measured = pd.read_csv(BENCHMARKS / "evaluation_cpu.csv").set_index("model")["evaluation_ms"]
+    version = DataSettings(10, 5)
+    assert version.valid_equations == 560
+    settings = SETTINGS | {"num_train_epochs": 1, "batch_size": 32, "train_eval_rows": None}
+    steps = Settings(**settings).total_steps(version.train_equations)
+    for number in measured.index:
+        model = study().models[number].model_dump()
+        seconds = evaluation_seconds(version, model, settings | {"eval_steps": steps}, 1)
+        assert 0.4 < 1e3 * seconds / measured[number] < 2.5
+        assert evaluation_seconds(version, model, settings | {"eval_steps": steps + 1}, 1) == 0
 
 
 def test_threads_shorten_what_products_take() -> None:

@@ -4,14 +4,17 @@
 Makefile. Snakemake's own log has all the rest.
 """
 
+import os
 import sys
 import time
+from dataclasses import dataclass, field
 from logging import INFO, LogRecord
 from pathlib import Path
 from typing import Any
 
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
+from snakemake_interface_logger_plugins.settings import LogHandlerSettingsBase
 
 from gpt_math_domains.jobs.logs import say
 from gpt_math_domains.jobs.progress import duration
@@ -29,6 +32,13 @@ _TOLD = (
     "Complete log(s)",
     "Unlocked",
 )
+
+
+@dataclass
+class LogHandlerSettings(LogHandlerSettingsBase):
+    """What a plan asks that a dry run does not tell: `--logger-brief-cores`."""
+
+    cores: str = field(default="all", metadata={"help": "cores that a plan is for: a number, all"})
 
 
 class LogHandler(LogHandlerBase):
@@ -76,7 +86,7 @@ class LogHandler(LogHandlerBase):
         """Say what was planned, or what has failed."""
         if self._plans and self._jobs:
             jobs = [(told.rule_name, told.wildcards) for told in map(_any, self._jobs.values())]
-            for line in describe_plan(self._configfiles, jobs):
+            for line in describe_plan(self._configfiles, jobs, _cores(self.settings)):
                 self._say(line)
         if self._failed:
             self._say(f"{len(self._failed)} of {self._stats.get('total', 0)} jobs failed:")
@@ -107,6 +117,10 @@ class LogHandler(LogHandlerBase):
 
     def _say(self, text: str) -> None:
         say(text, sys.stdout if self.common_settings.stdout else sys.stderr)
+
+
+def _cores(settings: Any) -> int:
+    return len(os.sched_getaffinity(0)) if settings.cores == "all" else int(settings.cores)
 
 
 def _any(record: LogRecord) -> Any:

@@ -76,6 +76,15 @@ class DataSettings:
             for operation, with_modulus, count in self._trained()
         )
 
+    @cached_property
+    def valid_equations(self) -> int:
+        """How many equations are for validation."""
+        sizes = (
+            family_size(self.digits, family.operation, family.modulo is not None)
+            for family in self.families()
+        )
+        return sum(sizes) - self.train_equations
+
     def train_size(self, equations: int) -> int:
         """Return how many of a family's equations are trained on, unless it is held out."""
         return int(equations * self.train_share)

@@ -21,6 +21,12 @@ SHARED_FLOPS = 20e9
 SHARED_THREADS = 2
 ALONE = 0.14  # of the time of its products, what threads do not share: two take 0.57 of it
 
+# Seconds of a core that a job takes besides steps and evaluations, nearly all to start Python and
+# import, by rule: medians of the quick study's jobs on an AMD EPYC that also ran tests. Compiling,
+# which long trainings do, is not in them.
+JOB_SECONDS = {"pretrain_model": 4.0, "finetune_model": 4.0, "judge_answers": 2.0}
+OTHER_JOB_SECONDS = 0.8  # tables and figures
+
 START_MINUTES = 10  # of a job: importing, compiling, evaluating and saving
 MARGIN = 2  # times the estimated seconds: it is right within a factor of two or so
 PROCESS_MB = 4096  # of a job before its model: Snakemake, Python, PyTorch, compiling, CUDA
@@ -108,6 +114,37 @@ def training_seconds(
     if protocol is not None and PROTOCOLS[protocol].head_only:
         products, layers = products / 3, layers / 3
     return float(_steps(version, settings) * (layers + products))
+
+
+def evaluation_seconds(
+    version: DataSettings,
+    model: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    seeds: int,
+    threads: int = 1,
+) -> float:
+    """Return the seconds that the evaluations of a run take on a CPU.
+
+    To evaluate an equation is taken to cost as much as to train on it, which is within a factor of
+    two of what `benchmarks/README.md` has.
+
+    Args:
+        version: settings of the data version.
+        model: `num_layers` and `d_model`.
+        settings: of the run.
+        seeds: how many train side by side.
+        threads: of the CPU.
+    """
+    own, trained = Settings(**settings), version.train_equations
+    rows = version.valid_equations + min(own.train_eval_rows or trained, trained)
+    steps = _steps(version, settings)
+    step = training_seconds(version, model, settings, seeds, threads=threads) / steps
+    return steps // own.eval_steps * step * rows / own.step_rows
+
+
+def job_seconds(rule: str) -> float:
+    """Return the seconds of a core that a job takes besides steps and evaluations."""
+    return JOB_SECONDS.get(rule, OTHER_JOB_SECONDS)
 
 
 def _step_flops(model: Mapping[str, Any], settings: Mapping[str, Any]) -> float:

@@ -7,7 +7,13 @@ from gpt_math_domains.data.settings import DataSettings
 from gpt_math_domains.jobs.progress import duration
 from gpt_math_domains.run import DIRECTORIES
 from gpt_math_domains.study.config import Study
-from gpt_math_domains.study.estimate import has_cuda, training_seconds, training_threads
+from gpt_math_domains.study.estimate import (
+    evaluation_seconds,
+    has_cuda,
+    job_seconds,
+    training_seconds,
+    training_threads,
+)
 from gpt_math_domains.study.grid import GridRun
 from gpt_math_domains.study.layers import read_study
 
@@ -40,47 +46,52 @@ def _estimates(study: Study) -> dict[str, tuple[float, int]]:
         directory = DIRECTORIES[run.run["phase"]].format(**run.wildcards)
         protocol = run.run["protocol"]
         seconds = training_seconds(data, *what, threads=threads, protocol=protocol)
+        seconds += evaluation_seconds(data, *what, threads=threads)
         known[directory] = seconds, threads
     return known
 
 
 def describe_plan(
-    files: Sequence[str], jobs: Iterable[tuple[str, Mapping[str, str]]]
+    files: Sequence[str], jobs: Iterable[tuple[str, Mapping[str, str]]], cores: int
 ) -> Iterator[str]:
-    """Yield lines that tell what would run, and how long its trainings take on a CPU.
+    """Yield lines that tell what would run, and how long that takes on a CPU.
 
     Args:
         files: of the configuration, as after `snakemake --configfile`.
         jobs: the rule and wildcards of each.
+        cores: that they share.
     """
     jobs = list(jobs)
     counts = Counter(rule for rule, _ in jobs)
     yield f"{len(jobs)} jobs would run:"
     yield from (f"{count:6}  {rule}" for rule, count in counts.items())
-    trainings = [
-        DIRECTORIES[_TRAININGS[rule]].format(**wildcards)
+    trainings = {
+        DIRECTORIES[_TRAININGS[rule]].format(**wildcards): job_seconds(rule)
         for rule, wildcards in jobs
         if rule in _TRAININGS
-    ]
-    if not trainings:
-        return
+    }
+    others = sum(job_seconds(rule) for rule, _ in jobs if rule not in _TRAININGS)
     study = read_study(files)
-    if study.device == "cuda" or (study.device == "auto" and has_cuda()):
+    if trainings and (study.device == "cuda" or (study.device == "auto" and has_cuda())):
         yield f"The {len(trainings)} trainings run on GPUs, of which there is no estimate."
         return
     known = _estimates(study)
-    runs = [known[directory] for directory in trainings]
-    longest_first = sorted(trainings, key=lambda directory: -known[directory][0])
-    yield "Of these, the steps take about"
-    for directory in longest_first[:SHOWN]:
-        yield f"{duration(known[directory][0]):>14}  {directory}"
-    if len(trainings) > SHOWN:
-        yield f"{'less':>14}  each of {len(trainings) - SHOWN} more"
-    longest, threads = max(runs)
-    on = f" on {threads} cores" if threads > 1 else ""
+    runs = {name: (own + known[name][0], known[name][1]) for name, own in trainings.items()}
+    if runs:
+        yield "Of these, the trainings take about"
+    for name in sorted(runs, key=lambda name: -runs[name][0])[:SHOWN]:
+        yield f"{_span(runs[name][0]):>14}  {name}"
+    if len(runs) > SHOWN:
+        yield f"{'less':>14}  each of {len(runs) - SHOWN} more"
+    steps = sum((seconds - trainings[name]) * threads for name, (seconds, threads) in runs.items())
+    total = steps + sum(trainings.values()) + others
+    wall = max(total / cores, *(seconds for seconds, _ in runs.values()), 0)
     yield (
-        f"The {len(trainings)} trainings take about "
-        f"{duration(sum(seconds * threads for seconds, threads in runs))} of one core, the longest "
-        f"{duration(longest)}{on}; each has a core of its own for each of its threads. To start, "
-        "to compile and to evaluate comes on top."
+        f"All takes about {_span(total)} of one core, of which steps and evaluations take "
+        f"{_span(steps)}; on {cores} core{'s' if cores > 1 else ''} about {_span(wall)}. Long "
+        "trainings compile, up to a minute each, on top."
     )
+
+
+def _span(seconds: float) -> str:
+    return duration(seconds) if seconds >= 0.5 else "<1 s"
