@@ -21,11 +21,11 @@ SHARED_FLOPS = 20e9
 SHARED_THREADS = 2
 ALONE = 0.14  # of the time of its products, what threads do not share: two take 0.57 of it
 
-# Seconds of a core that a job takes besides steps and evaluations, nearly all to start Python and
-# import, by rule: medians of the quick study's jobs on an AMD EPYC that also ran tests. Compiling,
-# which long trainings do, is not in them.
-JOB_SECONDS = {"pretrain_model": 4.0, "finetune_model": 4.0, "judge_answers": 2.0}
-OTHER_JOB_SECONDS = 0.8  # tables and figures
+# Seconds of a core that a job takes besides steps and evaluations, most of it to start Python and
+# import; 0.4 are Snakemake's own. From user and system time of the quick study's 65 jobs on an AMD
+# EPYC whose two cores were busy. Compiling, which long trainings do, is not in them.
+JOB_SECONDS = {"pretrain_model": 4.5, "finetune_model": 4.5, "judge_answers": 4.0}
+OTHER_JOB_SECONDS = 1.0  # tables and figures
 
 START_MINUTES = 10  # of a job: importing, compiling, evaluating and saving
 MARGIN = 2  # times the estimated seconds: it is right within a factor of two or so
