@@ -123,6 +123,7 @@ def write_figure(figure: go.Figure, path: str | Path, plotly_js: str = "plotly.m
     page, name = templates(_HERE).get_template("drawing.html.jinja"), Path(path).stem
     text = page.render(
         title=drawing.title,
+        name=html.unescape(figure.layout.title.text or drawing.title),
         caption=caption_of(name),
         study=f"../{page_of(name)}{f'#{anchor_of(name)}' if drawing.data else ''}",
         plotly_js=plotly_js,
