@@ -50,7 +50,9 @@ def test_nothing_is_said_but_what_is_asked_for(shown: dict[str, list[Any]]) -> N
 
 def test_the_model_answers_what_the_tables_tell(shown: dict[str, list[Any]]) -> None:
     cells = re.findall("<td>(.*?)</td>", shown["ask"][0].data[TABLE])
-    told = [cells[i : i + 6] for i in range(0, len(cells), 6)]  # the columns of the notebook's table
+    told = [
+        cells[i : i + 6] for i in range(0, len(cells), 6)
+    ]  # the columns of the notebook's table
     key = {"operation": "add", "modulo": "3", "a": "3", "b": "4"}
     answers = [row for row in rows(STUDY / RUN / "answers.csv") if key.items() <= row.items()]
     assert len(answers) == 2  # a row for each seed
