@@ -25,7 +25,8 @@ TABLES = sorted(
     for phase in PUBLISHED
     for path in DIRECTORY.glob(f"*/{phase}.csv")
 )
-
+# Of trainings that have not run to their end.
+UNFINISHED = {"data_3_model_2/pretrain.csv"}
 
 RECIPES = {
     "model 2": {
@@ -117,6 +118,9 @@ def test_a_recipe_is_judged_by_what_one_more_seed_would_do(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("table", [name for name in TABLES if name.endswith("/pretrain.csv")])
 def test_each_table_of_whole_runs_has_their_record(table: str) -> None:
+    if table in UNFINISHED:
+        assert not (DIRECTORY / table).with_suffix(".json").exists()
+        return
     record = pd.read_json((DIRECTORY / table).with_suffix(".json"), typ="series")
     metrics = read_metrics(DIRECTORY / table)
     assert metrics["seed"].drop_duplicates().tolist() == record["seeds"]
