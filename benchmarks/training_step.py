@@ -61,10 +61,10 @@ from gpt_math_domains.run import (
     ModelSize,
     Settings,
 )
-from gpt_math_domains.training.device import PRECISIONS, has_bf16, prepare_torch
-from gpt_math_domains.training.execution import CudaGraph, Eager, compile_stack
+from gpt_math_domains.training.device import PRECISIONS, has_bf16, multiply_in, prepare_torch
+from gpt_math_domains.training.execution import CAPTURED, COMPILED, compile_stack, make_executor
 from gpt_math_domains.training.model import initialize
-from gpt_math_domains.training.stack import BatchOrder, Executor, build_stack, torch_generator
+from gpt_math_domains.training.stack import BatchOrder, build_stack, torch_generator
 from gpt_math_domains.training.tasks import DomainLabels, NextTokens
 
 PUBLISHED = list(LABELS)[:6]  # labels
@@ -228,7 +228,8 @@ def combinations(size: ModelSize, device: str) -> Iterator[tuple[str, str, int]]
     yield from (("eager", "fp32", seeds) for seeds in (1, 4, 16))
     if device == "cuda":
         for precision in ("fp32", "tf32", "bf16"):
-            yield from (("cuda_graph", precision, seeds) for seeds in (1, 4, 16))
+            for execution in CAPTURED:
+                yield from ((execution, precision, seeds) for seeds in (1, 4, 16))
     # Compiling a deep model for the CPU takes a minute and a half each time.
     several = size.num_layers <= 2
     yield from (("compiled", "fp32", seeds) for seeds in ((1, 4, 16) if several else (1,)))
@@ -252,11 +253,10 @@ def ours(
         [torch_generator(seed, "dropout", device) for seed in range(seeds)],
         products=PRECISIONS[precision][1],
     )
-    if execution == "compiled":
+    if execution in COMPILED:
         compile_stack(stack)
     order = BatchOrder(len(task), SETTINGS, range(seeds), device)
-    kind = CudaGraph if execution == "cuda_graph" else Eager
-    executor: Executor = kind(stack, order, SETTINGS)
+    executor = make_executor(execution, stack, order, SETTINGS)
     done = 0
 
     def run(steps: int) -> float:
@@ -267,11 +267,6 @@ def ours(
         return now(device) - started
 
     return run
-
-
-def multiply_in(precision: str) -> None:
-    """Set how a GPU multiplies fp32 matrices."""
-    torch.backends.cuda.matmul.fp32_precision = "tf32" if precision == "tf32" else "ieee"
 
 
 def reference_model(size: ModelSize, device: str, *, labels: bool = False) -> Any:
@@ -437,14 +432,19 @@ def trainer(
     return run
 
 
+def step_flops(size: ModelSize, *, last_only: bool) -> float:
+    """Return the floating-point operations of the matrix products of a step and seed."""
+    rows, width = SETTINGS.batch_size * LONGEST, size.d_model
+    read = SETTINGS.batch_size if last_only else rows  # states, and what the last block needs
+    outputs = len(PUBLISHED) if last_only else size.vocabulary_size
+    keys_values, others = 4 * width**2, 20 * width**2 + 4 * LONGEST * width  # of a block
+    forward = rows * ((size.num_layers - 1) * (keys_values + others) + keys_values)
+    return float(3 * (forward + read * (others + 2 * width * outputs)))
+
+
 def floor_seconds(size: ModelSize, task: BenchmarkTask, device: str) -> float:
     """Return what the matrix products of a step and seed take at this moment's best rate."""
     rows, width = SETTINGS.batch_size * LONGEST, size.d_model
-    read = SETTINGS.batch_size if task.last_only else rows  # states, and what the last block needs
-    outputs = len(PUBLISHED) if task.last_only else size.vocabulary_size
-    keys_values, others = 4 * width**2, 20 * width**2 + 4 * LONGEST * width  # of a block
-    forward = rows * ((size.num_layers - 1) * (keys_values + others) + keys_values)
-    flops = 3 * (forward + read * (others + 2 * width * outputs))
     batch = 1 if device == "cpu" else 64  # a GPU needs several products at once to be filled
     left = torch.randn(batch, rows, width, device=device)
     right = torch.randn(batch, width, 4 * width, device=device)
@@ -454,6 +454,7 @@ def floor_seconds(size: ModelSize, task: BenchmarkTask, device: str) -> float:
         for _ in range(5):
             torch.bmm(left, right)
         best = min(best, (now(device) - started) / 5)
+    flops = step_flops(size, last_only=task.last_only)
     return flops * best / (8 * batch * rows * width**2)
 
 

@@ -447,7 +447,10 @@ def test_a_fault_is_one_line_with_key_value_and_what_is_allowed(
     assert fault(changed(path, value)) == told
 
 
-@pytest.mark.parametrize(("key", "value"), [("precision", "tf32"), ("execution", "cuda_graph")])
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("precision", "tf32"), ("execution", "cuda_graph"), ("execution", "compiled_cuda_graph")],
+)
 def test_what_a_cpu_cannot_do_is_refused(key: str, value: str) -> None:
     said = f"config: {key} = {value!r}: needs a GPU, but device = 'cpu'"
     assert fault(default(device="cpu", **{key: value})) == said

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 import little
 from gpt_math_domains.jobs.stops import Stop
 from gpt_math_domains.training import resume as state_module
-from gpt_math_domains.training.execution import make_executor, prepare_execution
+from gpt_math_domains.training.execution import CAPTURED, make_executor, prepare_execution
 from gpt_math_domains.training.resume import SAVE_VARIABLE, Resume, resumable
 from gpt_math_domains.training.stack import Stack, train
 from metric_rows import evaluation
@@ -44,7 +44,7 @@ class Attempt:
     """One attempt at a run of 30 steps; `steps` takes some, saving after each."""
 
     def __init__(self, directory: Path, executor: str = "eager", **identity: Any) -> None:
-        device = "cuda" if executor == "cuda_graph" else "cpu"
+        device = "cuda" if executor in CAPTURED else "cpu"
         self.stack, order = little.stack(SETTINGS, SEEDS, device=device, dtype=torch.float32)
         self.notes: list[str] = []
         self._open = ExitStack()
@@ -119,7 +119,8 @@ def listing(directory: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "execution", ["eager", "compiled", pytest.param("cuda_graph", marks=needs_cuda)]
+    "execution",
+    ["eager", "compiled", *(pytest.param(name, marks=needs_cuda) for name in CAPTURED)],
 )
 def test_a_run_in_three_attempts_ends_with_the_bits_of_one(tmp_path: Path, execution: str) -> None:
     whole = Attempt(tmp_path / "whole", execution).steps(0)

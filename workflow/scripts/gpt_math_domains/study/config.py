@@ -543,7 +543,7 @@ class Study(Section):
         description="floating-point format of training; bf16: of the blocks' matrix products, with "
         "fp32 weights and sums; tf32: the same on GPUs, with 10-bit factors"
     )
-    execution: Literal["auto", "eager", "compiled", "cuda_graph"] = Field(
+    execution: Literal["auto", "eager", "compiled", "cuda_graph", "compiled_cuda_graph"] = Field(
         description="how training steps are carried out; auto: what is fastest for the run"
     )
     figures: Figures
@@ -592,8 +592,9 @@ class Study(Section):
 
     @model_validator(mode="after")
     def _device_can(self) -> Self:
-        for key, value in (("precision", "tf32"), ("execution", "cuda_graph")):
-            if self.device == "cpu" and getattr(self, key) == value:
+        of_gpus = {"precision": ["tf32"], "execution": ["cuda_graph", "compiled_cuda_graph"]}
+        for key, values in of_gpus.items():
+            if self.device == "cpu" and (value := getattr(self, key)) in values:
                 raise ValueError(f"{key} = {value!r}: needs a GPU, but device = 'cpu'")
         return self
 

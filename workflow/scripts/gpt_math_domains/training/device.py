@@ -33,8 +33,17 @@ def prepare_torch(device: str, threads: int, precision: str = "fp32") -> str:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if precision == "tf32" and device == "cpu":
         raise ValueError("config: precision = 'tf32': only a GPU has it; use fp32 or bf16")
-    torch.backends.cuda.matmul.fp32_precision = "tf32" if precision == "tf32" else "ieee"
+    multiply_in(precision)
     return device
+
+
+def multiply_in(precision: str) -> None:
+    """Set how a GPU multiplies fp32 matrices.
+
+    By the older of PyTorch's two settings: it sets the newer one too, and not the other way round,
+    and PyTorch 2.13's compiler refuses to work where the two differ.
+    """
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
 
 
 def has_bf16(device: str) -> bool:

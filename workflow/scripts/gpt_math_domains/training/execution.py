@@ -1,4 +1,4 @@
-"""Executors: the same training step taken eagerly, compiled, or captured in a CUDA graph."""
+"""Executors: the same training step taken eagerly or compiled, and captured in a CUDA graph."""
 
 import os
 import re
@@ -30,6 +30,9 @@ from gpt_math_domains.training.stack import (
 # Steps times seeds from which compiling pays on a CPU: it takes 12 to 75 s and saves 1.7 ms of a
 # step and seed of model 2, 3.4 ms of model 4 and 20 ms of model 6 (benchmarks/README.md).
 COMPILE_STEPS = 12_000
+CUDA_COMPILE_STEPS = 50_000  # the same there, of however many seeds
+COMPILED = ("compiled", "compiled_cuda_graph")
+CAPTURED = ("cuda_graph", "compiled_cuda_graph")
 REPLAY_STEPS = 8  # training steps in a captured graph
 BLOCK_STEPS = 1024  # steps whose batches lie on the device at once
 WARMUP_STEPS = 3  # before a capture, so that libraries have set themselves up
@@ -42,9 +45,10 @@ def prepare_execution(
     settings: Settings,
     note: Callable[[str], None],
 ) -> str:
-    """Return how steps are carried out here: `eager`, `compiled` or `cuda_graph`.
+    """Return how steps are carried out here: `eager` or `compiled`, and on CUDA captured.
 
-    Where that is `compiled`, the stack's step is: what fails at it decides the bits of a run, so it
+    Captured steps, `cuda_graph` and `compiled_cuda_graph`, have the bits of those that are not.
+    Where they are compiled, the stack's step is: what fails at it decides the bits of a run, so it
     must be known before a saved state is read.
 
     Args:
@@ -56,18 +60,22 @@ def prepare_execution(
             else there is to say follows in others.
 
     Raises:
-        ValueError: `cuda_graph` is asked for without a CUDA device.
+        ValueError: a captured step is asked for without a CUDA device.
     """
     cuda = stack.rate.is_cuda
     if name == "auto":
-        steps = settings.total_steps(order.examples) * len(order.seeds)
-        name = "cuda_graph" if cuda else "compiled" if steps >= COMPILE_STEPS else "eager"
-    if name == "cuda_graph" and not cuda:
-        raise ValueError("config: execution = 'cuda_graph': training is on the CPU; use auto")
+        steps = settings.total_steps(order.examples)
+        if cuda:
+            name = "compiled_cuda_graph" if steps >= CUDA_COMPILE_STEPS else "cuda_graph"
+        else:
+            name = "compiled" if steps * len(order.seeds) >= COMPILE_STEPS else "eager"
+    if name in CAPTURED and not cuda:
+        raise ValueError(f"config: execution = {name!r}: training is on the CPU; use auto")
+    eager = "cuda_graph" if name in CAPTURED else "eager"
     if name == "compiled" and not cuda and not _has_compiler():
         note("no C++ compiler found: the steps are carried out eagerly")
-        name = "eager"
-    if name == "compiled":
+        name = eager
+    if name in COMPILED:
         _name_directories_plainly()
         compile_stack(stack)
         try:
@@ -77,13 +85,13 @@ def prepare_execution(
             whole = "".join(traceback.format_exception(error)).rstrip()
             note(f"torch.compile failed, the steps are carried out eagerly: {_why(error)}\n{whole}")
             del stack.update  # the instance's: that of the class is the eager one
-            name = "eager"
+            name = eager
     return name
 
 
 def make_executor(name: str, stack: Stack, order: BatchOrder, settings: Settings) -> Executor:
     """Return the executor for a name that `prepare_execution` returned, the stack's state read."""
-    return (CudaGraph if name == "cuda_graph" else Eager)(stack, order, settings)
+    return (CudaGraph if name in CAPTURED else Eager)(stack, order, settings)
 
 
 def compile_stack(stack: Stack) -> None:
@@ -95,6 +103,8 @@ def compile_stack(stack: Stack) -> None:
         "cpp_wrapper": not stack.rate.is_cuda,  # calls between kernels in C++ too
         # It takes 10 s and 140 MB to do so, and saves 2 s of each compilation after that.
         "cpp_cache_precompile_headers": False,
+        # On CUDA, what is fastest in a trial must not decide how a matrix product is padded.
+        "deterministic": stack.rate.is_cuda,
     }
     # Without checks, what is compiled for one stack must not serve another: compiled code belongs
     # to a code object, so each stack gets one of its own.
@@ -252,7 +262,9 @@ class CudaGraph:
         for start in range(first, last + 1, BLOCK_STEPS):
             steps = range(start, min(start + BLOCK_STEPS, last + 1))
             rates = [learning_rate(step, self._total_steps, self._settings) for step in steps]
-            self._rates[: len(steps)] = torch.tensor(rates, dtype=torch.float64)
+            # Nothing here waits for the device, which is still at the block before.
+            told = torch.tensor(rates, dtype=torch.float64)
+            self._rates[: len(steps)].copy_(told, non_blocking=True)
             torch.stack([self._order.rows(step) for step in steps], out=self._rows[: len(steps)])
             self._place.zero_()
             done = start - 1

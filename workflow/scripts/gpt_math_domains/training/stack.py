@@ -40,7 +40,7 @@ from gpt_math_domains.training.model import (
 )
 from gpt_math_domains.training.tasks import Task
 
-CHECK_STEPS = {"cpu": 1, "cuda": 1024}  # a look at the losses this often; a GPU is waited for
+CHECK_STEPS = {"cpu": 1, "cuda": 8192}  # a look at the losses this often; a GPU is waited for
 EVALUATION_ROWS = {"cpu": 128, "cuda": 16384}  # judged at once, over all seeds: fits the cache
 
 
@@ -133,7 +133,7 @@ class BatchOrder:
         for row, seed in zip(table, self.seeds, strict=True):
             row[: self.examples] = self._permutation(seed, epoch)
         steps = table.reshape(len(self.seeds), self.steps_per_epoch, self.settings.step_rows)
-        return torch.from_numpy(steps.swapaxes(0, 1).copy()).to(self.device)
+        return torch.from_numpy(steps.swapaxes(0, 1).copy()).to(self.device, non_blocking=True)
 
     def _permutation(self, seed: int, epoch: int) -> npt.NDArray[np.int64]:
         if not self.settings.shuffle:
