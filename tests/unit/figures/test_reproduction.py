@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gpt_math_domains.figures.reproduction import reproduction_figure
+from gpt_math_domains.figures.reproduction import orders_figure, reproduction_figure
 from gpt_math_domains.results.metrics import read_metrics
 from gpt_math_domains.run import ACCURACY
 
@@ -26,3 +26,14 @@ def test_each_table_is_drawn_with_what_points_were_published_behind_it(table: Pa
         assert (seeds["step"].iloc[0], seeds[ACCURACY[table.stem]].mean()) in ends
     published = f"reference of model {metrics['model'].iloc[0]}" in [trace.name for trace in drawn]
     assert published == (data == 1)
+
+
+def test_both_orders_are_drawn_for_each_data_version() -> None:
+    ends = {"in file order": "", "in a new order each epoch": "_shuffled"}
+    lines = [trace for trace in orders_figure(DIRECTORY).data if trace.mode == "lines+markers"]
+    assert len(lines) == 4
+    for line in lines:
+        data = {"x": 1, "x2": 3}[line.xaxis]
+        table = read_metrics(DIRECTORY / f"data_{data}_model_2{ends[line.name]}" / "pretrain.csv")
+        means = table.groupby("step")["math_acc"].mean().loc[: line.x[-1]]
+        assert line.y == pytest.approx(means.to_numpy())

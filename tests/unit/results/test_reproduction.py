@@ -26,7 +26,7 @@ TABLES = sorted(
     for path in DIRECTORY.glob(f"*/{phase}.csv")
 )
 # Of trainings that have not run to their end.
-UNFINISHED = {"data_1_model_6/pretrain.csv"}
+UNFINISHED = {"data_1_model_6/pretrain.csv", "data_3_model_2_shuffled/pretrain.csv"}
 
 RECIPES = {
     "model 2": {

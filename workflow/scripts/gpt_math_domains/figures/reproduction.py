@@ -3,7 +3,7 @@
     python -m gpt_math_domains.figures.reproduction docs/reproduction
 
 draws a figure for each phase and data version from the tables of the parts below that directory, in
-file order, and writes it there.
+file order, and one of both orders, and writes them there.
 """
 
 import sys
@@ -13,16 +13,20 @@ from pathlib import Path
 
 import pandas as pd
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
 from gpt_math_domains.figures.curves import learning_curves
 from gpt_math_domains.figures.drawing import write_figure
 from gpt_math_domains.figures.images import export_image
+from gpt_math_domains.figures.lines import seed_lines, seed_values
+from gpt_math_domains.figures.looks import ACCURACY_RANGE, AXES, COLORS, SYMBOLS, set_layout
 from gpt_math_domains.results.metrics import read_metrics
 from gpt_math_domains.results.reproduction import published_points
 from gpt_math_domains.run import ACCURACY
 
 _PHASES = {"pretrain": "Pretraining", "finetune": "Finetuning"}
 _PARTS = "data_{data}_model_[0-9]/{phase}.csv"
+_ORDERS = {"in file order": "", "in a new order each epoch": "_shuffled"}  # ends of parts' names
 
 
 def reproduction_figure(directory: Path, phase: str, data: int) -> go.Figure:
@@ -50,14 +54,58 @@ def reproduction_figure(directory: Path, phase: str, data: int) -> go.Figure:
     return figure
 
 
+def orders_figure(directory: Path) -> go.Figure:
+    """Draw the accuracy of model 2 in either order of the equations, for data versions 1 and 3.
+
+    A curve ends where the shorter one does.
+
+    Args:
+        directory: see `reproduction_figure`.
+
+    Raises:
+        ValueError: a table is malformed.
+        OSError: a table cannot be read.
+    """
+    metric = ACCURACY["pretrain"]
+    titles = [f"data version {data}" for data in (1, 3)]
+    figure = make_subplots(cols=2, shared_yaxes=True, subplot_titles=titles)
+    for column, data in enumerate((1, 3), start=1):
+        found = {
+            order: seed_values(
+                read_metrics(directory / f"data_{data}_model_2{end}" / "pretrain.csv"), metric
+            )
+            for order, end in _ORDERS.items()
+        }
+        last = min(values.index[-1] for values in found.values())
+        for (order, values), *look in zip(found.items(), COLORS, SYMBOLS, strict=False):
+            lines = seed_lines(
+                values.loc[:last],
+                dict(zip(("color", "symbol"), look, strict=True)),
+                order,
+                metric,
+                in_legend=column == 1,
+                legendgroup=order,
+                name=order,
+            )
+            figure.add_traces(list(lines), rows=1, cols=column)
+    set_layout(figure, "Model 2, by the order of the training equations", legend="")
+    figure.update_xaxes(title_text="step")
+    figure.update_yaxes(range=ACCURACY_RANGE)
+    figure.update_yaxes(title_text=AXES[metric], col=1)
+    return figure
+
+
 def main(directory: Path) -> None:
     """Write the images."""
     with tempfile.TemporaryDirectory() as name:
+        drawn = {"orders": orders_figure(directory)}
         for phase, data in product(ACCURACY, (1, 3)):
             if any(directory.glob(_PARTS.format(data=data, phase=phase))):
-                page = Path(name) / f"{phase}.html"
-                write_figure(reproduction_figure(directory, phase, data), page)
-                export_image(page, directory / f"{phase}_{data}.png")
+                drawn[f"{phase}_{data}"] = reproduction_figure(directory, phase, data)
+        for stem, figure in drawn.items():
+            page = Path(name) / f"{stem}.html"
+            write_figure(figure, page)
+            export_image(page, directory / f"{stem}.png")
 
 
 if __name__ == "__main__":
