@@ -103,6 +103,17 @@ def test_captured_steps_have_the_bits_of_the_others(
         assert torch.equal(captured.parameters[name], value), name
 
 
+@pytest.mark.parametrize("precision", ["fp32", "tf32"])
+def test_the_compiler_can_ask_how_matrices_are_multiplied(precision: str) -> None:
+    """PyTorch refuses to answer where its two settings of the same contradict each other."""
+    multiply_in(precision)
+    try:
+        told = torch.get_float32_matmul_precision(), torch.backends.cuda.matmul.fp32_precision
+    finally:
+        multiply_in("fp32")
+    assert told == {"fp32": ("highest", "ieee"), "tf32": ("high", "tf32")}[precision]
+
+
 @needs_cuda
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
 def test_a_gpu_takes_the_steps_of_a_cpu(precision: str) -> None:

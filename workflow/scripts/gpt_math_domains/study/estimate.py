@@ -53,7 +53,7 @@ SPEEDS = {
     # One core: within a third of the steps in `benchmarks/README.md`, busy hours aside.
     "cpu": Speed(layer_seconds=1.5e-3, seeds_share_it=False, flops=90e9),
     # Meant to be slow for a limit: a quarter of the peak rate of an NVIDIA A100. An H100 was two to
-    # four times as fast with captured steps, and ten with compiled ones of model 6.
+    # nine times as fast with captured steps, and eleven with compiled ones of model 6.
     "cuda": Speed(layer_seconds=1e-3, seeds_share_it=True, flops=5e12),
 }
 
