@@ -7,6 +7,9 @@ import pandas as pd
 import pytest
 from scipy.stats import t
 
+from gpt_math_domains.data.equations import generate_equations
+from gpt_math_domains.data.settings import DataSettings
+from gpt_math_domains.results.baselines import compute_baselines, read_baselines
 from gpt_math_domains.results.metrics import read_metrics
 from gpt_math_domains.results.reference import read_reference
 from gpt_math_domains.results.reproduction import (
@@ -172,3 +175,42 @@ def test_mirrored_pairs_are_counted_as_the_last_evaluation_counts_them(
     last = metrics[metrics["step"] == metrics["step"].max()].set_index("seed")
     assert (found["equations"] == equations).all()
     assert (found["right"] / found["equations"]).tolist() == pytest.approx(last["math_acc"])
+
+
+def test_what_is_got_wrong_is_what_the_tables_say(tmp_path: Path) -> None:
+    page = (DIRECTORY / "README.md").read_text(encoding="utf-8")
+    names, _, *rows = (
+        line.strip("|").split("|")
+        for line in re.findall(r"^\| part \|.*\n(?:\|.*\n)+", page, re.MULTILINE)[0].splitlines()
+    )
+    operations = [name.strip() for name in names[1:]]
+    shown = {row[0].strip(" `"): [cell.strip() for cell in row[1:]] for row in rows}
+    assert shown.pop("baseline, data 1") == [
+        f"{of_most(tmp_path)[name]:.3f}" for name in operations
+    ]
+    assert len(shown) == 3
+    for part, cells in shown.items():
+        table = pd.read_csv(DIRECTORY / part / "mirrored.csv")
+        sums = table.groupby(["seed", "operation"])[["equations", "right"]].sum()
+        shares = (sums["right"] / sums["equations"]).unstack()
+        found = [mean_interval(shares[name]) for name in operations]
+        assert cells == [f"{f.mean:.3f} ({f.low:.3f} to {f.high:.3f})" for f in found]
+
+
+def of_most(directory: Path) -> "pd.Series[float]":
+    """Return the accuracy of each operation's most frequent answers, on data version 1."""
+    names = {"train": "csv", "valid": "csv", "vocabulary": "json", "manifest": "json"}
+    files = {name: directory / f"{name}.{end}" for name, end in names.items()}
+    generate_equations(DataSettings(10, 5), **files)
+    output = directory / "baselines.csv"
+    compute_baselines(
+        files["train"],
+        files["valid"],
+        1,
+        output,
+        vocabulary=files["vocabulary"],
+        manifest=files["manifest"],
+    )
+    table = read_baselines([output]).dropna(subset=["operation"])
+    right = (table["accuracy"] * table["equations"]).groupby(table["operation"]).sum()
+    return right / table.groupby("operation")["equations"].sum()
