@@ -184,9 +184,11 @@ def _check_evaluations(frame: pd.DataFrame) -> None:
     """Raise ValueError where seeds of a run have other evaluations, or one more than once."""
     repeated = frame.duplicated([*RUN, "seed", "step"])
     require(frame, "step", ~repeated, "each step once for each seed of a run")
-    seeds = frame.groupby(RUN, dropna=False)["seed"].transform("nunique")
-    at_step = frame.groupby([*RUN, "step"], dropna=False)["seed"].transform("size")
-    require(frame, "step", seeds == at_step, "the same steps for all seeds of a run")
+    for _, run in frame.groupby(RUN, dropna=False, sort=False):
+        seeds = run["seed"].nunique()
+        if len(run) < seeds * run["step"].nunique():
+            at_step = run.groupby("step")["seed"].transform("size")
+            require(run, "step", at_step == seeds, "the same steps for all seeds of a run")
 
 
 def _sorted(frame: pd.DataFrame) -> pd.DataFrame:
