@@ -3,14 +3,9 @@
 import pandas as pd
 import plotly.graph_objects as go
 
-from gpt_math_domains.figures.lines import (
-    baseline_line,
-    ends,
-    seed_lines,
-    seed_values,
-    set_step_layout,
-)
+from gpt_math_domains.figures.lines import baseline_line, ends, seed_lines, set_step_layout
 from gpt_math_domains.figures.looks import AXES, COLORS, SYMBOLS
+from gpt_math_domains.results.metrics import seed_values
 from gpt_math_domains.run import ACCURACY
 
 

@@ -10,7 +10,7 @@ from plotly.subplots import make_subplots
 
 from gpt_math_domains.data.vocabulary import OPERATIONS
 from gpt_math_domains.figures.drawing import write_figure
-from gpt_math_domains.figures.lines import baseline_line, ends, seed_lines, seed_values
+from gpt_math_domains.figures.lines import baseline_line, ends, seed_lines
 from gpt_math_domains.figures.looks import (
     ACCURACY_RANGE,
     COLORS,
@@ -22,7 +22,7 @@ from gpt_math_domains.figures.looks import (
     set_layout,
 )
 from gpt_math_domains.results.baselines import of_families, read_baselines
-from gpt_math_domains.results.metrics import read_parts
+from gpt_math_domains.results.metrics import read_parts, seed_values
 
 _COLUMN = 230  # pixels that the plots of an operation need
 # At the left, which is in sight where the figure is scrolled.

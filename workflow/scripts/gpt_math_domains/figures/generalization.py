@@ -12,13 +12,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from gpt_math_domains.figures.drawing import write_figure
-from gpt_math_domains.figures.lines import (
-    baseline_line,
-    ends,
-    read_versions,
-    seed_lines,
-    seed_values,
-)
+from gpt_math_domains.figures.lines import baseline_line, ends, read_versions, seed_lines
 from gpt_math_domains.figures.looks import (
     ACCURACY_RANGE,
     AXES,
@@ -30,6 +24,7 @@ from gpt_math_domains.figures.looks import (
     text_of,
 )
 from gpt_math_domains.results.baselines import overall, read_baselines
+from gpt_math_domains.results.metrics import seed_values
 from gpt_math_domains.run import ACCURACY
 
 

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from gpt_math_domains.figures.drawing import write_figure
-from gpt_math_domains.figures.lines import baseline_line, ends, seed_line, seed_values
+from gpt_math_domains.figures.lines import baseline_line, ends, seed_line
 from gpt_math_domains.figures.looks import (
     ACCURACY_RANGE,
     COLORS,
@@ -24,7 +24,7 @@ from gpt_math_domains.figures.looks import (
     text_of,
 )
 from gpt_math_domains.results.baselines import of_labels, read_baselines
-from gpt_math_domains.results.metrics import read_parts
+from gpt_math_domains.results.metrics import read_parts, seed_values
 
 
 def label_curves(

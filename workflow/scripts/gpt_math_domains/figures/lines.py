@@ -30,7 +30,7 @@ from gpt_math_domains.figures.looks import (
     set_layout,
     text_of,
 )
-from gpt_math_domains.results.metrics import read_runs
+from gpt_math_domains.results.metrics import read_runs, seed_values
 
 
 def read_versions(
@@ -251,11 +251,6 @@ def switches(
             heading = None
 
 
-def seed_values(rows: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Return a column of a table as (step, seed) values."""
-    return rows.pivot(index="step", columns="seed", values=column)
-
-
 def seed_lines(
     values: pd.DataFrame,
     look: Mapping[str, str],
@@ -305,7 +300,7 @@ def seed_line(
         mode="lines+markers",
         line={"color": look["color"], "width": width, "dash": dash},
         marker={**look, "size": width + 5, "maxdisplayed": MARKERS},
-        customdata=_range(values) if several else None,
+        customdata=_range(values.to_numpy()) if several else None,
         hovertemplate=_hover(told, metric, values.shape[1]),
         **style,
     )
@@ -334,10 +329,10 @@ def set_step_layout(
 def _band(values: pd.DataFrame, **style: object) -> go.Scatter:
     """Return the translucent area from the lowest to the highest seed of (step, seed) values."""
     # A step at which a seed has no value (a loss that diverged) has no band.
-    known = values.replace([np.inf, -np.inf], np.nan).dropna()
-    low, high = _range(known).T
+    known = np.isfinite(values.to_numpy()).all(axis=1)
+    steps, (low, high) = values.index.to_numpy()[known], _range(values.to_numpy()[known]).T
     return go.Scatter(
-        x=np.concatenate([known.index, known.index[::-1]]),
+        x=np.concatenate([steps, steps[::-1]]),
         y=np.concatenate([high, low[::-1]]),
         mode="lines",
         line={"width": 0},
@@ -349,9 +344,9 @@ def _band(values: pd.DataFrame, **style: object) -> go.Scatter:
     )
 
 
-def _range(values: pd.DataFrame) -> npt.NDArray[np.float64]:
+def _range(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Return the lowest and highest seed of (step, seed) values, of shape (steps, 2)."""
-    return np.column_stack([values.min(axis=1), values.max(axis=1)])
+    return np.column_stack([np.fmin.reduce(values, axis=1), np.fmax.reduce(values, axis=1)])
 
 
 def _hover(told: str, metric: str, seeds: int) -> str:
