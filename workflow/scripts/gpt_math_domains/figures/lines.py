@@ -32,6 +32,9 @@ from gpt_math_domains.figures.looks import (
 )
 from gpt_math_domains.results.metrics import read_runs, seed_values
 
+Trace = dict[str, Any]
+"""A trace of Plotly's, of type `scatter`. It checks them when a figure takes them, not twice."""
+
 
 def read_versions(
     inputs: Sequence[str | Path], data: int, domain: int | None
@@ -103,7 +106,7 @@ def model_lines(
     colors: Sequence[str] | None,
     baseline: float | None = None,
     in_legend: bool = True,
-) -> Iterator[go.Scatter]:
+) -> Iterator[Trace]:
     """Yield the lines of a metric for each protocol and model version, and the legend's entries.
 
     Of several protocols, `full` (or else the first) is drawn with the one that starts at random
@@ -155,7 +158,7 @@ def baseline_line(
     color: str = NEUTRAL,
     in_legend: bool = True,
     **style: object,
-) -> go.Scatter:
+) -> Trace:
     """Return a baseline as a thin dotted line with its name; see `results.baselines`.
 
     Args:
@@ -166,7 +169,7 @@ def baseline_line(
         in_legend: whether the legend names it.
         style: what else the line is given.
     """
-    return go.Scatter(
+    return dict(
         **{
             "name": f"baseline {baseline:.3f}",
             "meta": {"switch": "baseline"} if in_legend else {"keys": ["baseline"]},
@@ -203,7 +206,7 @@ def protocol_dashes(names: Sequence[str], colors: Sequence[str] | None) -> dict[
     return dict(zip(names, every, strict=False))
 
 
-def run_switches(metrics: pd.DataFrame, colors: Sequence[str] | None) -> Iterator[go.Scatter]:
+def run_switches(metrics: pd.DataFrame, colors: Sequence[str] | None) -> Iterator[Trace]:
     """Yield the entries of the legend that switch protocols, if there are several, and models."""
     looks, names = run_looks(metrics, colors), protocols(metrics)
     shown, dashes = drawn_first(names), protocol_dashes(names, colors)
@@ -226,7 +229,7 @@ def run_switches(metrics: pd.DataFrame, colors: Sequence[str] | None) -> Iterato
 
 def switches(
     kinds: Mapping[str, Mapping[str, Mapping[str, Any]]], off: Collection[str], headings: bool
-) -> Iterator[go.Scatter]:
+) -> Iterator[Trace]:
     """Yield entries of the legend that switch all traces with a key, such as `model 2`.
 
     Args:
@@ -237,7 +240,7 @@ def switches(
     for place, (kind, entries) in enumerate(kinds.items()):
         heading = kind if headings else None
         for name, style in entries.items():
-            yield go.Scatter(
+            yield dict(
                 x=[None],
                 y=[None],
                 name=text_of(name),
@@ -261,7 +264,7 @@ def seed_lines(
     dash: str = "solid",
     in_legend: bool = True,
     **common: object,
-) -> Iterator[go.Scatter]:
+) -> Iterator[Trace]:
     """Yield the mean over seeds as a line and, before it, the band of several seeds.
 
     Args:
@@ -291,10 +294,10 @@ def seed_line(
     width: float = 3,
     dash: str = "solid",
     **style: object,
-) -> go.Scatter:
+) -> Trace:
     """Return the mean over seeds as a line without a band; see `seed_lines`."""
     several = values.shape[1] > 1
-    return go.Scatter(
+    return dict(
         x=values.index.to_numpy(),
         y=values.mean(axis=1, skipna=False).to_numpy(),
         mode="lines+markers",
@@ -326,12 +329,12 @@ def set_step_layout(
     add_step_buttons(figure)
 
 
-def _band(values: pd.DataFrame, **style: object) -> go.Scatter:
+def _band(values: pd.DataFrame, **style: object) -> Trace:
     """Return the translucent area from the lowest to the highest seed of (step, seed) values."""
     # A step at which a seed has no value (a loss that diverged) has no band.
     known = np.isfinite(values.to_numpy()).all(axis=1)
     steps, (low, high) = values.index.to_numpy()[known], _range(values.to_numpy()[known]).T
-    return go.Scatter(
+    return dict(
         x=np.concatenate([steps, steps[::-1]]),
         y=np.concatenate([high, low[::-1]]),
         mode="lines",

@@ -13,7 +13,7 @@ from plotly.subplots import make_subplots
 from gpt_math_domains.data.manifest import read_sizes
 from gpt_math_domains.data.vocabulary import POSITIONS
 from gpt_math_domains.figures.drawing import write_figure
-from gpt_math_domains.figures.lines import baseline_line, ends, switches
+from gpt_math_domains.figures.lines import Trace, baseline_line, ends, switches
 from gpt_math_domains.figures.looks import (
     ACCURACY_RANGE,
     AXES,
@@ -138,7 +138,7 @@ def _lines(runs: pd.DataFrame) -> dict[tuple[str, int], dict[str, str]]:
     }
 
 
-def _switches(lines: Mapping[tuple[str, int], Mapping[str, str]]) -> Iterator[go.Scatter]:
+def _switches(lines: Mapping[tuple[str, int], Mapping[str, str]]) -> Iterator[Trace]:
     """Yield the entries of the legend: protocols, if there are several, data, and baselines."""
     names = list(dict.fromkeys(protocol for protocol, _ in lines))
     several = len(names) > 1
