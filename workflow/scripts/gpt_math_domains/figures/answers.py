@@ -72,7 +72,7 @@ def operation_heatmap(
         for row, column, model, split, part in _panels(named):
             share, count = (
                 table.reindex(OPERATIONS, columns=order)
-                for table in _shares(part, ["operation", "modulo"])
+                for table in _shares(part, ["operation", "modulo"], ["right"])
             )
             baseline = known[split].reindex(OPERATIONS, columns=order)
             above = choice == ABOVE
@@ -132,20 +132,24 @@ def operand_heatmap(
         for above in ((False,) if baselines is None else (False, True))
         for operation in (ALL, *OPERATIONS)
     }
-    figure, shown = _grid(binned), []
-    for choice, (operation, above) in choices.items():
-        for row, column, model, split, part in _panels(binned):
-            chosen = part if operation == ALL else part[part["operation"] == operation]
-            share, count = (
-                table.reindex(places, columns=places) for table in _shares(chosen, ["a", "b"])
+    figure, shown, panels = _grid(binned), [], list(_panels(binned))
+    of = ["right"] if baselines is None else ["right", "baseline"]
+    shares = {
+        (operation, row, column): [
+            table.reindex(places, columns=places)
+            for table in _shares(
+                part if operation == ALL else part[part["operation"] == operation], ["a", "b"], of
             )
-            told = [count, share]
-            if baselines is not None:
-                known, _ = _shares(chosen, ["a", "b"], "baseline")
-                told.append(known.reindex(places, columns=places))
+        ]
+        for operation in (ALL, *OPERATIONS)
+        for row, column, _, _, part in panels
+    }
+    for choice, (operation, above) in choices.items():
+        for row, column, model, split, _ in panels:
+            *told, count = shares[operation, row, column]
             figure.add_heatmap(
-                z=(share - told[-1] if above else share).to_numpy(),
-                customdata=np.dstack(told),
+                z=(told[0] - told[-1] if above else told[0]).to_numpy(),
+                customdata=np.dstack([count, *told]),
                 x=places,
                 y=places,
                 coloraxis="coloraxis2" if above else "coloraxis",
@@ -235,12 +239,11 @@ def _baseline_is_right(answers: pd.DataFrame, baselines: pd.DataFrame) -> "pd.Se
     return right
 
 
-def _shares(
-    answers: pd.DataFrame, by: list[str], of: str = "right"
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the share of right answers and their number, as tables of the two columns `by`."""
-    groups = answers.groupby(by)[of]
-    return groups.mean().unstack(), groups.size().unstack()
+def _shares(answers: pd.DataFrame, by: list[str], of: list[str]) -> list[pd.DataFrame]:
+    """Return the means of columns and the number of answers, as tables of the two columns `by`."""
+    groups = answers.groupby(by)
+    means = groups[of].mean()
+    return [*(means[name].unstack() for name in of), groups.size().unstack()]
 
 
 def _set_layout(figure: go.Figure, title: str, x_title: str, y_title: str) -> None:

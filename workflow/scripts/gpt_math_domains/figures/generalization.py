@@ -61,12 +61,12 @@ def generalization_curves(
         rows=len(panels), shared_xaxes=True, vertical_spacing=0.09, subplot_titles=list(panels)
     )
     looks, names, shown = run_looks(metrics, colors), protocols(metrics), []
+    runs = dict(list(metrics.fillna({"protocol": ""}).groupby(["protocol", "model"])))
     for protocol in names:
-        runs = metrics[metrics["protocol"].fillna("") == protocol]
         for row, pair in enumerate(panels.values(), start=1):
             own = {model: look for (name, model), look in looks.items() if name == protocol}
             for (model, look), metric in product(own.items(), pair):
-                values = seed_values(runs[runs["model"] == model], metric)
+                values = seed_values(runs.get((protocol, model), metrics[:0]), metric)
                 if values.isna().all(axis=None):  # no such run, or no such equations
                     continue
                 solid, in_legend = metric == pair[0], metric == accuracy

@@ -149,12 +149,12 @@ def crossings(curves: pd.DataFrame, threshold: float) -> pd.DataFrame:
         and `variance`, by seed. Of a seed that does not get there, `after` is its last step and
         the others are missing.
     """
-    there = curves >= threshold
-    steps = curves.index.to_numpy(dtype=float)
-    before = pd.Series([0.0, *steps[:-1]], curves.index)
-    by = there.idxmax().where(there.any()).astype(float)
-    after = pd.Series(before.reindex(by).to_numpy(), by.index).where(by.notna(), steps[-1])
-    return between(after, by)
+    there = curves.to_numpy() >= threshold
+    first, ever = there.argmax(axis=0), there.any(axis=0)
+    steps = np.array([0.0, *curves.index])
+    after = np.where(ever, steps[first], steps[-1])
+    by = np.where(ever, steps[first + 1], nan)
+    return between(pd.Series(after, curves.columns), pd.Series(by, curves.columns))
 
 
 def between(after: "pd.Series[float]", by: "pd.Series[float]") -> pd.DataFrame:
