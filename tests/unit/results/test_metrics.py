@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -81,6 +82,17 @@ def test_every_float_and_step_reads_back_exactly(
         assert (found["math_acc"], found["learning_rate"]) == (accuracy, rate)
         assert found["eval_loss"] == loss or (math.isnan(loss) and math.isnan(found["eval_loss"]))
     assert len(read_metrics(path)) == len(values)
+
+
+@pytest.mark.parametrize("phase", ["pretrain", "finetune"])
+def test_a_table_that_another_program_wrote_with_quotes_reads_the_same(
+    tmp_path: Path, phase: str
+) -> None:
+    rows = [row(phase, seed, step) for step in (1, 41) for seed in (0, 3)]
+    path = table(tmp_path, rows, phase)
+    plain = read_metrics(path)
+    path.write_text(path.read_text().replace(f"{phase},", f'"{phase}",'))
+    pd.testing.assert_frame_equal(read_metrics(path), plain)
 
 
 @pytest.mark.parametrize(

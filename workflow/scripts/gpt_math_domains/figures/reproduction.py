@@ -18,9 +18,9 @@ from plotly.subplots import make_subplots
 from gpt_math_domains.figures.curves import learning_curves
 from gpt_math_domains.figures.drawing import write_figure
 from gpt_math_domains.figures.images import export_image
-from gpt_math_domains.figures.lines import seed_lines, seed_values
+from gpt_math_domains.figures.lines import seed_lines
 from gpt_math_domains.figures.looks import ACCURACY_RANGE, AXES, COLORS, SYMBOLS, set_layout
-from gpt_math_domains.results.metrics import read_metrics
+from gpt_math_domains.results.metrics import read_metrics, seed_values
 from gpt_math_domains.results.reproduction import published_points
 from gpt_math_domains.run import ACCURACY
 
