@@ -1,4 +1,5 @@
 import atexit
+import gc
 import json
 import os
 import re
@@ -52,6 +53,11 @@ if workflow.is_main_process and not IS_MODULE and OWNER not in os.environ:
 if not workflow.subprocess_exec:
     # Trainings save and end when this process is gone.
     os.environ[OWNER] = str(os.getpid())
+
+# Jobs stay until the end. To look for garbage among thousands of them as often as Python does took
+# a seventh of a dry run.
+if not IS_MODULE:
+    gc.set_threshold(100_000)
 
 # Run in another directory, the defaults are those of this one, if there are none there. Snakemake
 # would not say what is wrong with them.
@@ -420,21 +426,18 @@ def source(wildcards):
 
 
 def pretrained_files(wildcards):
-    files = expand(
-        f"{PRETRAINED}/seed_{{seed}}/{{file}}",
-        seed=SOURCES,
-        file=[CONFIG, WEIGHTS],
-        allow_missing=True,
-    )
-    return expand(files, **source(wildcards))
+    pattern, found = f"{PRETRAINED}/seed_{{seed}}/{{file}}", source(wildcards)
+    return [
+        pattern.format(**found, seed=seed, file=file)
+        for seed in SOURCES
+        for file in (CONFIG, WEIGHTS)
+    ]
 
 
 def pretrained_vocabulary(wildcards):
     data, found = source(wildcards)["data"], point(wildcards)
-    return expand(
-        f"{DATA}/vocabulary.json",
-        data=data,
-        point=point_name(STUDY.part(found, data)),
+    return f"{DATA}/vocabulary.json".format(
+        data=data, point=point_name(STUDY.part(found, data))
     )
 
 
