@@ -436,9 +436,8 @@ def pretrained_files(wildcards):
 
 def pretrained_vocabulary(wildcards):
     data, found = source(wildcards)["data"], point(wildcards)
-    return f"{DATA}/vocabulary.json".format(
-        data=data, point=point_name(STUDY.part(found, data))
-    )
+    found = point_name(STUDY.part(found, data))
+    return [f"{DATA}/vocabulary.json".format(data=data, point=found)]
 
 
 def named(patterns, wildcards):
