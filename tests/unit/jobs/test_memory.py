@@ -15,7 +15,7 @@ from gpt_math_domains.jobs.memory import (
     training_bytes,
 )
 from gpt_math_domains.run import ModelSize
-from gpt_math_domains.training.model import dropout_values
+from gpt_math_domains.training.model import dropout_sizes
 
 MODEL_6 = ModelSize(8, 8, 512, vocabulary_size=18, num_positions=7)
 
@@ -45,7 +45,7 @@ def test_parameters_count_as_often_as_training_keeps_them() -> None:
 
 
 def test_every_dropout_mask_of_a_step_counts() -> None:
-    masks = dropout_values(MODEL_6, 32) - 6 * 32 * 512  # those of the embedding aside
+    masks = sum(dropout_sizes(MODEL_6, 32)) - 6 * 32 * 512  # those of the embedding aside
     one, three = needed(), needed(gradient_accumulation_steps=3)
     assert three - one == 2 * masks * (4 + 2)
 

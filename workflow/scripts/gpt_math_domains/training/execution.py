@@ -8,7 +8,6 @@ import sysconfig
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from types import FunctionType
@@ -21,6 +20,7 @@ from gpt_math_domains.run import Settings, learning_rate
 from gpt_math_domains.training.stack import (
     BatchOrder,
     Executor,
+    Group,
     Stack,
     clip_scale,
     gradient_norms,
@@ -110,11 +110,30 @@ def compile_stack(stack: Stack) -> None:
     # to a code object, so each stack gets one of its own.
     own = FunctionType(_update.__code__.replace(), _update.__globals__)
     compiled = torch.compile(own, fullgraph=True, dynamic=False, options=options)
-    stack.update = partial(compiled, stack)  # type: ignore[method-assign]
+    buffers = [group.values for group in stack.groups if _in_parts(stack, group)]
+
+    def update(rows: Tensor) -> Tensor:
+        losses, *values = compiled(stack, rows)
+        for buffer, value in zip(buffers, values, strict=True):
+            buffer.copy_(value)
+        result: Tensor = losses
+        return result
+
+    stack.update = update  # type: ignore[method-assign]
 
 
-def _update(stack: Stack, rows: Tensor) -> Tensor:
-    """Do what `Stack.update` does in a form that compiles well.
+def _in_parts(stack: Stack, group: Group) -> bool:
+    """Tell whether the compiled step takes a group's parameters one by one.
+
+    If they were cut out of the buffer in the step, their place in it would be part of the kernels,
+    and each layer would have kernels of its own for the compiler to read. Their new values are
+    returned, as what has other views cannot be changed there.
+    """
+    return len(group.shapes) > 1 and not stack.rate.is_cuda
+
+
+def _update(stack: Stack, rows: Tensor) -> list[Tensor]:
+    """Do what `Stack.update` does in a form that compiles well; return values to be stored, too.
 
     AdamW is written out, as torch's fused one cannot be compiled, and its plain one computes the
     bias corrections again for each value.
@@ -123,7 +142,8 @@ def _update(stack: Stack, rows: Tensor) -> Tensor:
     beta_1, beta_2 = settings.adam_beta1, settings.adam_beta2
     parameters = dict(stack.parameters)
     for group in stack.groups:
-        parameters |= group.views()
+        if not _in_parts(stack, group):
+            parameters |= group.views()
     losses, gradients = stack.differentiate(parameters, rows)
     norms = gradient_norms(gradients)
     stack.loss_sum += losses
@@ -139,14 +159,18 @@ def _update(stack: Stack, rows: Tensor) -> Tensor:
     )
     factors = torch.mm(factors, losses.new_ones(1, 1))
     scale, (rate, size, correction) = factors[:-3], factors[-3:, 0].unbind()
+    returned = []
     for group, gradient in zip(stack.groups, gradients, strict=True):
         gradient = gradient * scale
         group.mean.lerp_(gradient, 1 - beta_1)
         group.square.mul_(beta_2).addcmul_(gradient, gradient, value=1 - beta_2)
-        group.values.mul_(1 - rate * group.weight_decay)
         divisor = group.square.sqrt() * correction + settings.adam_epsilon
-        group.values.sub_(size * group.mean / divisor)
-    return losses
+        values = group.values * (1 - rate * group.weight_decay) - size * group.mean / divisor
+        if _in_parts(stack, group):
+            returned.append(values)
+        else:
+            group.values.copy_(values)
+    return [losses, *returned]
 
 
 def _name_directories_plainly() -> None:

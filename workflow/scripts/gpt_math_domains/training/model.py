@@ -9,7 +9,7 @@ Shape letters: R seeds, B equations, T positions, D `d_model`, H heads, V vocabu
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -114,19 +114,18 @@ def _gelu(states: Tensor) -> Tensor:
 
 
 class Masks:
-    """Drops what masks say that were drawn beforehand; each call takes the next part of them.
+    """Drops what masks say that were drawn beforehand; each call takes the next of them.
 
     Args:
-        masks: `[dropout_values]` factors: 0, or what makes up for those that are 0.
+        masks: `[n]` factors each, of `dropout_sizes`: 0, or what makes up for those that are 0.
     """
 
-    def __init__(self, masks: Tensor) -> None:
-        self._masks, self._used = masks, 0
+    def __init__(self, masks: Iterable[Tensor]) -> None:
+        self._masks = iter(masks)
 
     def __call__(self, states: Tensor) -> Tensor:
         """Return states, masked."""
-        first, self._used = self._used, self._used + states.numel()
-        return states * self._masks[first : self._used].view(states.shape)
+        return states * next(self._masks).view(states.shape)
 
 
 def final_norm(parameters: Parameters, states: Tensor) -> Tensor:
@@ -144,8 +143,8 @@ def keep(states: Tensor) -> Tensor:
     return states
 
 
-def dropout_values(size: ModelSize, batch: int, *, last_only: bool = False) -> int:
-    """Return how many values a forward pass at full length gives to dropout.
+def dropout_sizes(size: ModelSize, batch: int, *, last_only: bool = False) -> list[int]:
+    """Return how many values a forward pass at full length gives to each dropout.
 
     Args:
         size: of the model.
@@ -154,11 +153,12 @@ def dropout_values(size: ModelSize, batch: int, *, last_only: bool = False) -> i
     """
     length = size.num_positions - 1
 
-    def block(queries: int) -> int:
-        return batch * queries * (length * size.num_heads + 2 * size.d_model)
+    def block(queries: int) -> list[int]:
+        parts = length * size.num_heads, size.d_model, size.d_model
+        return [batch * queries * part for part in parts]
 
-    embedded = batch * length * size.d_model
-    return embedded + (size.num_layers - 1) * block(length) + block(1 if last_only else length)
+    blocks = [*block(length) * (size.num_layers - 1), *block(1 if last_only else length)]
+    return [batch * length * size.d_model, *blocks]
 
 
 def initialize(

@@ -33,7 +33,7 @@ from gpt_math_domains.run import (
 from gpt_math_domains.training.model import (
     Masks,
     Parameters,
-    dropout_values,
+    dropout_sizes,
     is_block_matrix,
     is_layer_norm,
     keep,
@@ -63,35 +63,42 @@ class StackedDropout:
 
     Args:
         rate: share of values that are dropped.
-        values: mask values of one seed that a step asks for.
+        sizes: of the masks of one seed that a forward pass asks for.
+        passes: in a step.
         generators: one for each seed, on `device`.
         dtype: type of the states.
         device: where the states are.
 
     Attributes:
         masks: `[R, values]` of the step at hand.
+        parts: of them, each pass's masks `[R, n]`. If compiled code cut them out, their place would
+            be part of its kernels, and no two layers could share one.
         generators: as given.
     """
 
     def __init__(
         self,
         rate: float,
-        values: int,
+        sizes: Sequence[int],
+        passes: int,
         generators: Sequence[torch.Generator],
         dtype: torch.dtype,
         device: str,
     ) -> None:
         self.generators = generators
         dropped = round(rate * 2**16)
+        values = passes * sum(sizes)
         words = torch.empty(len(generators), -(-values // 4), dtype=torch.int64, device=device)
         drawn = torch.empty(len(generators), 4 * words.shape[1], dtype=dtype, device=device)
         self.masks, self._drawn = drawn[:, :values], drawn
-        self._parts, self._numbers = list(words), words.view(torch.int16)
+        views = self.masks.view(len(generators), passes, sum(sizes)).unbind(1)
+        self.parts = [view.split(list(sizes), dim=1) for view in views]
+        self._words, self._numbers = list(words), words.view(torch.int16)
         self._threshold, self._kept = dropped - 2**15, 2**16 / (2**16 - dropped)
 
     def draw(self) -> None:
         """Draw the next step's masks."""
-        for words, generator in zip(self._parts, self.generators, strict=True):
+        for words, generator in zip(self._words, self.generators, strict=True):
             words.random_(-(2**63), None, generator=generator)
         torch.ge(self._numbers, self._threshold, out=self._drawn)
         self._drawn.mul_(self._kept)
@@ -205,7 +212,6 @@ class Stack:
         loss_sum: `[R]` losses of all steps since the last evaluation.
         norm_sum: `[R]` and norms of all their gradients, before clipping.
         settings: of the run.
-        mask_values: that one forward pass takes.
     """
 
     task: Task
@@ -219,7 +225,6 @@ class Stack:
     loss_sum: Tensor
     norm_sum: Tensor
     settings: Settings
-    mask_values: int
 
     def state(self) -> Parameters:
         """Return by name all that steps change, but for the generators: no copies."""
@@ -234,15 +239,14 @@ class Stack:
         terms = self.task.terms(rows)
         sums: list[Tensor] = []
         batches = rows.split(self.settings.batch_size, dim=1)
-        masks = self.dropout.masks.view(len(rows), len(batches), self.mask_values)
-        for batch, dropped in zip(batches, masks.unbind(1), strict=True):
-            found = self._differentiate_batch(parameters, batch, terms, dropped)
+        for batch, masks in zip(batches, self.dropout.parts, strict=True):
+            found = self._differentiate_batch(parameters, batch, terms, masks)
             sums = list(map(torch.add, sums, found)) if sums else found
         losses, *gradients = sums
         return losses, gradients
 
     def _differentiate_batch(
-        self, parameters: Parameters, rows: Tensor, terms: Tensor, masks: Tensor
+        self, parameters: Parameters, rows: Tensor, terms: Tensor, masks: Sequence[Tensor]
     ) -> list[Tensor]:
         """Return what rows `[R, B]` add to the losses, and to the gradients of each group."""
         names = [name for group in self.groups for name in group.shapes]
@@ -253,7 +257,7 @@ class Stack:
             if len(rows) == 1:  # the same without `vmap`, in fewer and larger operations
                 parts = trained, fixed
                 one, rest = ({n: v.squeeze(0) for n, v in part.items()} for part in parts)
-                return self._loss(one, rest, rows[0], terms[0], masks[0])[None]
+                return self._loss(one, rest, rows[0], terms[0], [m[0] for m in masks])[None]
             found: Tensor = torch.vmap(self._loss)(trained, fixed, rows, terms, masks)
             return found
 
@@ -261,14 +265,19 @@ class Stack:
         return [found, *(flatten(gradients, group.shapes) for group in self.groups)]
 
     def _loss(
-        self, trained: Parameters, fixed: Parameters, rows: Tensor, terms: Tensor, masks: Tensor
+        self,
+        trained: Parameters,
+        fixed: Parameters,
+        rows: Tensor,
+        terms: Tensor,
+        masks: Sequence[Tensor],
     ) -> Tensor:
         """Return one model's loss on rows `[B]`, as a share of a mean over so many terms."""
         parameters = {
             name: value.to(self.products) if is_block_matrix(name) else value
             for name, value in (trained | fixed).items()
         }
-        dropout = Masks(masks) if self.mask_values else keep
+        dropout = Masks(masks) if masks else keep
         outputs = self.task.outputs(parameters, self.size, rows, dropout)
         return self.task.loss(outputs, rows) / terms
 
@@ -362,12 +371,11 @@ def build_stack(
     ]
     for group in groups:
         parameters = parameters | group.views()
-    values = dropout_values(size, settings.batch_size, last_only=task.last_only)
-    if size.dropout == 0:
-        values = 0
+    sizes = dropout_sizes(size, settings.batch_size, last_only=task.last_only)
     masks = StackedDropout(
         size.dropout,
-        values * settings.gradient_accumulation_steps,
+        sizes if size.dropout else [],
+        settings.gradient_accumulation_steps,
         generators,
         embedding.dtype,
         str(embedding.device),
@@ -387,7 +395,6 @@ def build_stack(
         loss_sum=torch.zeros(len(embedding), dtype=torch.float64, device=embedding.device),
         norm_sum=torch.zeros(len(embedding), dtype=torch.float64, device=embedding.device),
         settings=settings,
-        mask_values=values,
     )
 
 
