@@ -103,9 +103,15 @@ def compile_stack(stack: Stack) -> None:
         "cpp_wrapper": not stack.rate.is_cuda,  # calls between kernels in C++ too
         # It takes 10 s and 140 MB to do so, and saves 2 s of each compilation after that.
         "cpp_cache_precompile_headers": False,
+        # A compiler that reads PyTorch's headers knows AVX-512: no trial of it, which takes 6 s.
+        "cpp.vec_isa_ok": True,
+        # The calls as a file of their own, optimized less: model 6 has so many that it saves 20 s.
+        "cpp_wrapper_build_separate": True,
         # On CUDA, what is fastest in a trial must not decide how a matrix product is padded.
         "deterministic": stack.rate.is_cuda,
     }
+    if "aot_inductor.enable_line_tables" in torch._inductor.list_options():  # not in torch 2.11
+        options["aot_inductor.enable_line_tables"] = False  # for debuggers: 0.8 s of the compiler
     # Without checks, what is compiled for one stack must not serve another: compiled code belongs
     # to a code object, so each stack gets one of its own.
     own = FunctionType(_update.__code__.replace(), _update.__globals__)
