@@ -8,6 +8,7 @@ import sysconfig
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from types import FunctionType
@@ -125,6 +126,7 @@ def compile_stack(stack: Stack) -> None:
         result: Tensor = losses
         return result
 
+    _remember_strides()
     stack.update = update  # type: ignore[method-assign]
 
 
@@ -177,6 +179,27 @@ def _update(stack: Stack, rows: Tensor) -> list[Tensor]:
         else:
             group.values.copy_(values)
     return [losses, *returned]
+
+
+@cache
+def _remember_strides() -> None:
+    """Have torch.compile find the stride of an index once, and at sight where it is a plain sum.
+
+    It simplifies each anew, the same ones in all layers: a third of the time that Python takes.
+    """
+    from torch._inductor.codegen import cpp  # what only compiling needs
+
+    module: Any = cpp
+    find = module.stride_at_vec_range
+
+    @cache
+    def stride(index: Any, variable: Any, length: int | None = None) -> Any:
+        terms: dict[Any, Any] = getattr(index, "as_coefficients_dict", dict)()
+        if terms and all(term.is_Symbol or term.is_Number for term in terms):
+            return index.coeff(variable)
+        return find(index, variable, length)
+
+    module.stride_at_vec_range = stride
 
 
 def _name_directories_plainly() -> None:
