@@ -36,6 +36,16 @@ COMPILED = ("compiled", "compiled_cuda_graph")
 CAPTURED = ("cuda_graph", "compiled_cuda_graph")
 REPLAY_STEPS = 8  # training steps in a captured graph
 BLOCK_STEPS = 1024  # steps whose batches lie on the device at once
+CPP_OPTIONS = {  # of torch.compile, which turns steps into C++ on a CPU
+    "cpp_wrapper": True,  # calls between kernels too
+    # As a file of their own, optimized less: model 6 has so many that it saves 20 s.
+    "cpp_wrapper_build_separate": True,
+    # A compiler that reads PyTorch's headers knows AVX-512: no trial of it, which takes 6 s.
+    "cpp.vec_isa_ok": True,
+    # It takes 10 s and 140 MB to do so, and saves 2 s of each compilation after that.
+    "cpp_cache_precompile_headers": False,
+    "aot_inductor.enable_line_tables": False,  # for debuggers: 0.8 s of the compiler
+}
 WARMUP_STEPS = 3  # before a capture, so that libraries have set themselves up
 
 
@@ -97,22 +107,14 @@ def make_executor(name: str, stack: Stack, order: BatchOrder, settings: Settings
 
 def compile_stack(stack: Stack) -> None:
     """Have torch.compile generate the steps of a stack when it takes the first."""
-    options: dict[str, Any] = {
-        # Shapes and objects stay as they are throughout a run: nothing to check at each step.
-        "guard_filter_fn": torch.compiler.skip_all_guards_unsafe,
-        "cpp.threads": torch.get_num_threads(),
-        "cpp_wrapper": not stack.rate.is_cuda,  # calls between kernels in C++ too
-        # It takes 10 s and 140 MB to do so, and saves 2 s of each compilation after that.
-        "cpp_cache_precompile_headers": False,
-        # A compiler that reads PyTorch's headers knows AVX-512: no trial of it, which takes 6 s.
-        "cpp.vec_isa_ok": True,
-        # The calls as a file of their own, optimized less: model 6 has so many that it saves 20 s.
-        "cpp_wrapper_build_separate": True,
-        # On CUDA, what is fastest in a trial must not decide how a matrix product is padded.
-        "deterministic": stack.rate.is_cuda,
-    }
-    if "aot_inductor.enable_line_tables" in torch._inductor.list_options():  # not in torch 2.11
-        options["aot_inductor.enable_line_tables"] = False  # for debuggers: 0.8 s of the compiler
+    # Shapes and objects stay as they are throughout a run: nothing to check at each step.
+    options: dict[str, Any] = {"guard_filter_fn": torch.compiler.skip_all_guards_unsafe}
+    if stack.rate.is_cuda:
+        # What is fastest in a trial must not decide how a matrix product is padded.
+        options["deterministic"] = True
+    else:
+        _remember_strides()
+        options |= CPP_OPTIONS | {"cpp.threads": torch.get_num_threads()}
     # Without checks, what is compiled for one stack must not serve another: compiled code belongs
     # to a code object, so each stack gets one of its own.
     own = FunctionType(_update.__code__.replace(), _update.__globals__)
@@ -126,7 +128,6 @@ def compile_stack(stack: Stack) -> None:
         result: Tensor = losses
         return result
 
-    _remember_strides()
     stack.update = update  # type: ignore[method-assign]
 
 
