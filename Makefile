@@ -7,7 +7,7 @@ CORES ?= all
 PORT ?= 8000
 CONFIG ?=
 BIN := .venv/bin
-SOURCES := workflow/scripts workflow/terminal tests benchmarks
+SOURCES := workflow/scripts workflow/terminal tests benchmarks docs/reproduction
 OWN := PYTHONPATH=workflow/scripts $(BIN)/python -m gpt_math_domains
 # The study that CONFIG names, of which the terminal is told in short.
 STUDY = $(if $(CONFIG),--configfile $(CONFIG))

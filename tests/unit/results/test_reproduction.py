@@ -38,7 +38,11 @@ RECIPES = {
     },
     "model 4": {
         "decay of matrices, clip 1": "data_1_model_4/pretrain.csv",
-        "decay of all, clip 1": "data_1_model_4_recipes/decay_all.csv",
+        "decay of all, clip 1": "data_1_model_4_decay_all/pretrain.csv",
+    },
+    "model 4, without clipping too": {
+        "decay of matrices, clip 1": "data_1_model_4/pretrain.csv",
+        "decay of all, clip 1": "data_1_model_4_decay_all/pretrain.csv",
         "decay of all, no clip": "data_1_model_4_recipes/decay_all_no_clip.csv",
     },
 }
@@ -133,6 +137,27 @@ def test_each_table_of_whole_runs_has_their_record(table: str) -> None:
     assert record["git"]["dirty"] is False
 
 
+def test_fp32_and_bf16_differ_as_their_tables_say() -> None:
+    page = (DIRECTORY / "README.md").read_text(encoding="utf-8")
+    shown = re.search(r"^\| step \| training loss, fp32 .*\n.*\n((?:\|.*\n)+)", page, re.MULTILINE)
+    assert shown is not None
+    fp32, bf16 = (
+        read_metrics(DIRECTORY / f"data_1_model_6/{precision}.csv").pivot(
+            index="step", columns="seed"
+        )
+        for precision in ("fp32", "bf16")
+    )
+    for line in shown[1].splitlines():
+        step, *cells = line.strip("| ").split(" | ")
+        at = int(step.replace(",", ""))
+        expected: list[str] = []
+        for name, digits in (("train_loss", 4), ("math_acc", 3)):
+            before, after = (table[name].loc[at] for table in (fp32, bf16))
+            expected.append(", ".join(f"{value:.{digits}f}" for value in before))
+            expected.append(", ".join(f"{value:+.{digits}f}" for value in after - before))
+        assert cells == expected
+
+
 def gains(part: str, operations: list[str]) -> pd.DataFrame:
     """Return each seed's accuracy on mirrored and on other pairs of some operations."""
     table = pd.read_csv(DIRECTORY / part / "mirrored.csv")
@@ -163,6 +188,7 @@ def test_what_mirrored_pairs_are_worth_is_what_the_tables_say() -> None:
         ("data_1_model_2", 560),
         ("data_1_model_2_shuffled", 560),
         ("data_1_model_4", 560),
+        ("data_1_model_4_decay_all", 560),
         ("data_3_model_2", 2223),
     ],
 )

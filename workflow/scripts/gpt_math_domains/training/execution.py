@@ -36,7 +36,7 @@ COMPILED = ("compiled", "compiled_cuda_graph")
 CAPTURED = ("cuda_graph", "compiled_cuda_graph")
 REPLAY_STEPS = 8  # training steps in a captured graph
 BLOCK_STEPS = 1024  # steps whose batches lie on the device at once
-CPP_OPTIONS = {  # of torch.compile, which turns steps into C++ on a CPU
+CPP_OPTIONS: dict[str, Any] = {  # of torch.compile, which turns steps into C++ on a CPU
     "cpp_wrapper": True,  # calls between kernels too
     # As a file of their own, optimized less: model 6 has so many that it saves 20 s.
     "cpp_wrapper_build_separate": True,
