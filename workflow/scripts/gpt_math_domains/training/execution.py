@@ -28,9 +28,9 @@ from gpt_math_domains.training.stack import (
     training_step,
 )
 
-# Steps times seeds from which compiling pays on a CPU: it takes 12 to 75 s and saves 1.7 ms of a
+# Steps times seeds from which compiling pays on a CPU: it takes 15 to 41 s and saves 1.7 ms of a
 # step and seed of model 2, 3.4 ms of model 4 and 20 ms of model 6 (benchmarks/README.md).
-COMPILE_STEPS = 12_000
+COMPILE_STEPS = 8_000
 CUDA_COMPILE_STEPS = 200_000  # the same there, of however many seeds
 COMPILED = ("compiled", "compiled_cuda_graph")
 CAPTURED = ("cuda_graph", "compiled_cuda_graph")
