@@ -8,7 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sympy
 import torch
+from torch._inductor.codegen import cpp
+from torch._inductor.sizevars import stride_at_vec_range
+from torch.utils._sympy.functions import FloorDiv, ModularIndexing
 
 import little
 from gpt_math_domains.run import ModelSize, Settings
@@ -17,6 +21,7 @@ from gpt_math_domains.training.execution import (
     COMPILE_STEPS,
     make_executor,
     prepare_execution,
+    remember_strides,
 )
 from gpt_math_domains.training.stack import BatchOrder, Stack, clip_scale, gradient_norms
 
@@ -61,6 +66,28 @@ def test_compiled_steps_equal_eager_ones(kind: str) -> None:
     torch.testing.assert_close(compiled.loss_sum, eager.loss_sum, rtol=1e-9, atol=0)
     for name, value in eager.parameters.items():
         torch.testing.assert_close(compiled.parameters[name], value, rtol=1e-7, atol=1e-8)
+
+
+@pytest.mark.parametrize("length", [None, 8, 16])
+@pytest.mark.parametrize("variable", ["i", "j"])
+def test_strides_that_are_found_once_are_those_that_the_compiler_finds(
+    variable: str, length: int | None
+) -> None:
+    i, j = (sympy.Symbol(name, integer=True, nonnegative=True) for name in "ij")
+    indices = [
+        128 * i + j + 3,
+        16 * j,
+        sympy.Integer(5),
+        4 * FloorDiv(i, 16) + j,
+        ModularIndexing(i, 1, 16) + 2 * j,
+        ModularIndexing(i + 16 * j, 16, 8) + 7 * i,
+        i * j + j,
+    ]
+    remember_strides()
+    compiler: Any = cpp
+    for index in indices:
+        asked = index, {"i": i, "j": j}[variable], length
+        assert compiler.stride_at_vec_range(*asked) == stride_at_vec_range(*asked)
 
 
 @pytest.mark.parametrize("execution", ["eager", "compiled"])
@@ -162,9 +189,10 @@ def test_a_captured_run_can_stop_and_go_on_at_any_step(execution: str) -> None:
 def test_a_cpu_run_is_compiled_only_if_it_is_long(
     steps: int, seeds: list[int], wanted: str
 ) -> None:
-    stack, order = prepare(epochs=steps // 6, seeds=seeds)
+    epochs = -(-steps // 6)
+    stack, order = prepare(epochs=epochs, seeds=seeds)
     ignore: Callable[[str], None] = lambda note: None  # noqa: E731
-    assert prepare_execution("auto", stack, order, settings(steps // 6), ignore) == wanted
+    assert prepare_execution("auto", stack, order, settings(epochs), ignore) == wanted
 
 
 def test_without_a_compiler_a_run_is_eager_and_says_so(

@@ -113,7 +113,7 @@ def compile_stack(stack: Stack) -> None:
         # What is fastest in a trial must not decide how a matrix product is padded.
         options["deterministic"] = True
     else:
-        _remember_strides()
+        remember_strides()
         options |= CPP_OPTIONS | {"cpp.threads": torch.get_num_threads()}
     # Without checks, what is compiled for one stack must not serve another: compiled code belongs
     # to a code object, so each stack gets one of its own.
@@ -183,24 +183,23 @@ def _update(stack: Stack, rows: Tensor) -> list[Tensor]:
 
 
 @cache
-def _remember_strides() -> None:
+def remember_strides() -> None:
     """Have torch.compile find the stride of an index once, and at sight where it is a plain sum.
 
     It simplifies each anew, the same ones in all layers: a third of the time that Python takes.
     """
-    from torch._inductor.codegen import cpp  # what only compiling needs
-
-    module: Any = cpp
-    find = module.stride_at_vec_range
+    from torch._inductor import sizevars  # what only compiling needs
+    from torch._inductor.codegen import cpp
 
     @cache
     def stride(index: Any, variable: Any, length: int | None = None) -> Any:
         terms: dict[Any, Any] = getattr(index, "as_coefficients_dict", dict)()
         if terms and all(term.is_Symbol or term.is_Number for term in terms):
             return index.coeff(variable)
-        return find(index, variable, length)
+        return sizevars.stride_at_vec_range(index, variable, length)
 
-    module.stride_at_vec_range = stride
+    compiler: Any = cpp
+    compiler.stride_at_vec_range = stride
 
 
 def _name_directories_plainly() -> None:
