@@ -6,7 +6,7 @@ The labels are told in words of the language model: after an equation stand six 
 what the model says at the i-th of them, `0` or `1`, is whether the i-th label applies. Training is
 plain SGD with the published batch size, learning rate, warmup, decay (as an L2 term) and number of
 steps, from the models in `results/reproduce/data_1_model_<model>`. Each trial differs from
-`nearest` in one thing. Writes `docs/reproduction/trials/<TRIAL>_model_<model>.csv`.
+`base` in one thing. Writes `docs/reproduction/trials/<TRIAL>_model_<model>.csv` as it goes.
 """
 
 import argparse
@@ -61,7 +61,7 @@ SETTINGS = Settings(  # as published
 
 @dataclass(frozen=True)
 class Trial:
-    """What a trial does otherwise than `nearest`.
+    """What a trial does otherwise than `base`.
 
     Attributes:
         settings: of the run.
@@ -82,7 +82,7 @@ class Trial:
 
 
 TRIALS = {
-    "nearest": Trial(),
+    "base": Trial(),
     "no_weight_decay": Trial(replace(SETTINGS, weight_decay=0.0)),
     "not_clipped": Trial(replace(SETTINGS, max_grad_norm=None)),
     "new_words": Trial(new_words=True),
@@ -232,6 +232,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20_000)
     parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--results", type=Path, default=ROOT / "results/reproduce")
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "trials")
     arguments = parser.parse_args()
     trial, model = TRIALS[arguments.trial], arguments.model
     prepare_torch("cpu", threads=1, precision="fp32")
@@ -257,22 +258,23 @@ def main() -> None:
     order = BatchOrder(len(train), trial.settings, list(seeds), "cpu")
     total_steps = trial.settings.total_steps(len(train))
     rows = []
-    path = Path(__file__).parent / f"trials/{arguments.trial}_model_{model}.csv"
+    path = arguments.output / f"{arguments.trial}_model_{model}.csv"
+    path.parent.mkdir(exist_ok=True)
     with private_caches(print), torch.no_grad():
         step_on = torch.compile(descend, fullgraph=True, dynamic=False, options=CPP_OPTIONS)
-        for step in range(1, min(arguments.steps, total_steps) + 1):
+        last = min(arguments.steps, total_steps)
+        for step in range(1, last + 1):
             stack.rate.fill_(learning_rate(step, total_steps, trial.settings))
             stack.dropout.draw()
             step_on(stack, order.rows(step))
-            if step % trial.settings.eval_steps == 0:
+            if step % trial.settings.eval_steps == 0 or step == last:
                 loss, right = decide(valid, stack.parameters, size)
                 accuracy = right.float().mean(dim=(1, 2)).tolist()
                 found = zip(seeds, accuracy, loss.tolist(), strict=True)
                 rows += [(step, *one) for one in found]
                 table = pd.DataFrame(rows, columns=["step", "seed", "domain_acc", "eval_loss"])
                 table.to_csv(path, index=False, float_format="%.6g")
-                last = table[table["step"] == step]
-                print(step, last["domain_acc"].round(3).tolist(), flush=True)
+                print(step, [round(share, 3) for share in accuracy], flush=True)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,14 @@
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from gpt_math_domains.figures.reproduction import orders_figure, reproduction_figure
+from gpt_math_domains.figures.reproduction import (
+    orders_figure,
+    reproduction_figure,
+    trials_figure,
+)
 from gpt_math_domains.results.metrics import read_metrics
 from gpt_math_domains.run import ACCURACY
 
@@ -37,3 +42,15 @@ def test_both_orders_are_drawn_for_each_data_version() -> None:
         table = read_metrics(DIRECTORY / f"data_{data}_model_2{ends[line.name]}" / "pretrain.csv")
         means = table.groupby("step")["math_acc"].mean().loc[: line.x[-1]]
         assert line.y == pytest.approx(means.to_numpy())
+
+
+def test_a_way_of_finetuning_that_was_tried_is_drawn_beside_the_published_points() -> None:
+    lines = [trace for trace in trials_figure(DIRECTORY).data if trace.mode == "lines+markers"]
+    assert len(lines) == 4
+    points = pd.read_csv(DIRECTORY / "published_finetune_1_pretrain_1.csv")
+    for line in lines:
+        model = {"x": 2, "x2": 4}[line.xaxis]
+        table = pd.read_csv(DIRECTORY / f"trials/base_model_{model}.csv")
+        if line.name == "published":
+            table = points[(points["model"] == model) & (points["step"] <= table["step"].max())]
+        assert line.y == pytest.approx(table.groupby("step")["domain_acc"].mean().to_numpy())

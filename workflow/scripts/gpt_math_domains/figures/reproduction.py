@@ -3,7 +3,7 @@
     python -m gpt_math_domains.figures.reproduction docs/reproduction
 
 draws a figure for each phase and data version from the tables of the parts below that directory, in
-file order, and one of both orders, and writes them there.
+file order, one of both orders, and one of what `trials.py` tried, and writes them there.
 """
 
 import sys
@@ -21,7 +21,8 @@ from gpt_math_domains.figures.images import export_image
 from gpt_math_domains.figures.lines import seed_lines
 from gpt_math_domains.figures.looks import ACCURACY_RANGE, AXES, COLORS, SYMBOLS, set_layout
 from gpt_math_domains.results.metrics import read_metrics, seed_values
-from gpt_math_domains.results.reproduction import published_points
+from gpt_math_domains.results.reference import read_reference
+from gpt_math_domains.results.reproduction import PUBLISHED, published_points
 from gpt_math_domains.run import ACCURACY
 
 _PHASES = {"pretrain": "Pretraining", "finetune": "Finetuning"}
@@ -95,10 +96,52 @@ def orders_figure(directory: Path) -> go.Figure:
     return figure
 
 
+def trials_figure(directory: Path) -> go.Figure:
+    """Draw a way of finetuning that was tried beside the published points, for models 2 and 4.
+
+    Args:
+        directory: see `reproduction_figure`; with the tables of `trials.py` in `trials`.
+
+    Raises:
+        ValueError: a table is malformed.
+        OSError: a table cannot be read.
+    """
+    metric = ACCURACY["finetune"]
+    published = read_reference(directory / PUBLISHED["finetune"], metric)
+    models = (2, 4)
+    titles = [f"model {model}" for model in models]
+    figure = make_subplots(cols=2, shared_yaxes=True, subplot_titles=titles)
+    for column, model in enumerate(models, start=1):
+        table = pd.read_csv(directory / f"trials/base_model_{model}.csv")
+        found = {
+            "ours": table.pivot(index="step", columns="seed", values=metric),
+            "published": published[published["model"] == model].set_index("step")[[metric]],
+        }
+        for (told, values), *look, dash in zip(
+            found.items(), COLORS, SYMBOLS, ("solid", "dot"), strict=False
+        ):
+            lines = seed_lines(
+                values.loc[: table["step"].max()],
+                dict(zip(("color", "symbol"), look, strict=True)),
+                told,
+                metric,
+                dash=dash,
+                in_legend=column == 1,
+                legendgroup=told,
+                name=told,
+            )
+            figure.add_traces(list(lines), rows=1, cols=column)
+    set_layout(figure, "Labels told one by one, trained by plain SGD", legend="")
+    figure.update_xaxes(title_text="step")
+    figure.update_yaxes(range=ACCURACY_RANGE)
+    figure.update_yaxes(title_text=AXES[metric], col=1)
+    return figure
+
+
 def main(directory: Path) -> None:
     """Write the images."""
     with tempfile.TemporaryDirectory() as name:
-        drawn = {"orders": orders_figure(directory)}
+        drawn = {"orders": orders_figure(directory), "trials": trials_figure(directory)}
         for phase, data in product(ACCURACY, (1, 3)):
             if any(directory.glob(_PARTS.format(data=data, phase=phase))):
                 drawn[f"{phase}_{data}"] = reproduction_figure(directory, phase, data)
