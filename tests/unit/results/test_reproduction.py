@@ -211,7 +211,7 @@ def test_what_was_tried_in_finetuning_is_what_its_tables_say() -> None:
     page = (DIRECTORY / "README.md").read_text(encoding="utf-8")
     shown = re.search(r"^\| trial \|(.*)\n.*\n((?:\|.*\n)+)", page, re.MULTILINE)
     assert shown is not None
-    steps = [int(cell.replace(",", "")) for cell in shown[1].split("|")[2:-2]]
+    steps = [int(cell.replace(",", "")) for cell in shown[1].split("|")[1:-2]]
     published = read_reference(DIRECTORY / PUBLISHED["finetune"], "domain_acc")
     points = published[published["model"] == 2].set_index("step")["domain_acc"]
     lines = [line.strip("| ").split(" | ") for line in shown[2].splitlines()]
