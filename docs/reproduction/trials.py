@@ -85,6 +85,7 @@ TRIALS = {
     "base": Trial(),
     "no_weight_decay": Trial(replace(SETTINGS, weight_decay=0.0)),
     "not_clipped": Trial(replace(SETTINGS, max_grad_norm=None)),
+    "neither": Trial(replace(SETTINGS, weight_decay=0.0, max_grad_norm=None)),
     "new_words": Trial(new_words=True),
     "aligned": Trial(aligned=True),
     "equation_too": Trial(counted="equation"),
