@@ -1,12 +1,13 @@
 """Try ways of finetuning that the published page could mean, and write how accurate each one gets.
 
-    python docs/reproduction/trials.py TRIAL [--model 2] [--steps 20000] [--seeds 4]
+    python docs/reproduction/trials.py TRIAL [--data 1] [--model 2] [--steps 20000] [--seeds 4]
 
 The labels are told in words of the language model: after an equation stand six more tokens, and
 what the model says at the i-th of them, `0` or `1`, is whether the i-th label applies. Training is
 plain SGD with the published batch size, learning rate, warmup, decay (as an L2 term) and number of
-steps, from the models in `results/reproduce/data_1_model_<model>`. Each trial differs from
-`base` in one thing. Writes `docs/reproduction/trials/<TRIAL>_model_<model>.csv` as it goes.
+steps, from the models in `results/reproduce/data_<data>_model_<model>`. Each trial tells in what it
+differs from `base`. Writes `docs/reproduction/trials/<TRIAL>_model_<model>.csv` as it goes, with
+`_data_<data>` for other data versions than 1.
 """
 
 import argparse
@@ -90,6 +91,9 @@ TRIALS = {
     "aligned": Trial(aligned=True),
     "equation_too": Trial(counted="equation"),
     "padding_too": Trial(counted="padding"),
+    "aligned_no_weight_decay": Trial(replace(SETTINGS, weight_decay=0.0), aligned=True),
+    "aligned_not_clipped": Trial(replace(SETTINGS, max_grad_norm=None), aligned=True),
+    "aligned_neither": Trial(replace(SETTINGS, weight_decay=0.0, max_grad_norm=None), aligned=True),
     "generated": Trial(fed=True),
     "random_weights": Trial(pretrained=False),
 }
@@ -229,20 +233,24 @@ def main() -> None:
     """Run a trial."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("trial", choices=TRIALS)
+    parser.add_argument("--data", type=int, default=1)
     parser.add_argument("--model", type=int, default=2)
     parser.add_argument("--steps", type=int, default=20_000)
     parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--results", type=Path, default=ROOT / "results/reproduce")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "trials")
     arguments = parser.parse_args()
-    trial, model = TRIALS[arguments.trial], arguments.model
+    trial, data, model = TRIALS[arguments.trial], arguments.data, arguments.model
+    settings = trial.settings
+    if (data, model) == (3, 2):
+        settings = replace(settings, num_train_epochs=1000)  # as published
     prepare_torch("cpu", threads=1, precision="fp32")
-    study = arguments.results / f"data_1_model_{model}"
-    vocabulary = read_vocabulary(study / "data/1/vocabulary.json")
+    study = arguments.results / f"data_{data}_model_{model}"
+    vocabulary = read_vocabulary(study / f"data/{data}/vocabulary.json")
     train, valid = (
         Slots.of(
-            study / f"data/1/{split}.csv",
-            study / f"domains/1/data_1/{split}.csv",
+            study / f"data/{data}/{split}.csv",
+            study / f"domains/1/data_{data}/{split}.csv",
             vocabulary,
             trial,
             valid=split == "valid",
@@ -250,25 +258,27 @@ def main() -> None:
         for split in ("train", "valid")
     )
     seeds = range(arguments.seeds)
-    directories = [study / f"pretrain/data_1/model_{model}/seed_{seed}" for seed in seeds]
+    pretrained = study / f"pretrain/data_{data}/model_{model}"
+    directories = [pretrained / f"seed_{seed}" for seed in seeds]
     size = read_checkpoints(directories[:1])[1]
     parameters, size = start(trial, directories, train.tokens.shape[1] + 1 - size.num_positions)
     stack = build_stack(
-        train, size, parameters, trial.settings, [torch_generator(s, "dropout") for s in seeds]
+        train, size, parameters, settings, [torch_generator(s, "dropout") for s in seeds]
     )
-    order = BatchOrder(len(train), trial.settings, list(seeds), "cpu")
-    total_steps = trial.settings.total_steps(len(train))
+    order = BatchOrder(len(train), settings, list(seeds), "cpu")
+    total_steps = settings.total_steps(len(train))
     rows = []
-    path = arguments.output / f"{arguments.trial}_model_{model}.csv"
+    other = f"_data_{data}" if data != 1 else ""
+    path = arguments.output / f"{arguments.trial}_model_{model}{other}.csv"
     path.parent.mkdir(exist_ok=True)
     with private_caches(print), torch.no_grad():
         step_on = torch.compile(descend, fullgraph=True, dynamic=False, options=CPP_OPTIONS)
         last = min(arguments.steps, total_steps)
         for step in range(1, last + 1):
-            stack.rate.fill_(learning_rate(step, total_steps, trial.settings))
+            stack.rate.fill_(learning_rate(step, total_steps, settings))
             stack.dropout.draw()
             step_on(stack, order.rows(step))
-            if step % trial.settings.eval_steps == 0 or step == last:
+            if step % settings.eval_steps == 0 or step == last:
                 loss, right = decide(valid, stack.parameters, size)
                 accuracy = right.float().mean(dim=(1, 2)).tolist()
                 found = zip(seeds, accuracy, loss.tolist(), strict=True)
