@@ -92,8 +92,8 @@ TESTED = {
 NOT_RUN = {
     "source .venv/bin/activate": "it changes the shell; tests run in the environment already",
     "make reproduce": "it takes days; its parts run as other studies do, its tables have a test",
-    ".venv/bin/python docs/reproduction/trials.py base": "it takes long, and what `make reproduce` "
-    "makes; tests/unit/results/test_trials.py runs two steps of it",
+    ".venv/bin/python docs/reproduction/trials.py aligned": "it takes long, and what "
+    "`make reproduce` makes; tests/unit/results/test_trials.py runs two steps of it",
     "make stress": "it takes long; its tests run at fewer moments in `make test`",
     "make test-tools": "it installs two more environments; `.ci/run` runs it",
     ".ci/run": "it is what runs the tests",

@@ -50,7 +50,7 @@ def test_a_way_of_finetuning_that_was_tried_is_drawn_beside_the_published_points
     points = pd.read_csv(DIRECTORY / "published_finetune_1_pretrain_1.csv")
     for line in lines:
         model = {"x": 2, "x2": 4}[line.xaxis]
-        table = pd.read_csv(DIRECTORY / f"trials/base_model_{model}.csv")
+        table = pd.read_csv(DIRECTORY / f"trials/aligned_model_{model}.csv")
         if line.name == "published":
             table = points[(points["model"] == model) & (points["step"] <= table["step"].max())]
         assert line.y == pytest.approx(table.groupby("step")["domain_acc"].mean().to_numpy())

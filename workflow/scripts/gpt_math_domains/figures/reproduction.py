@@ -97,7 +97,7 @@ def orders_figure(directory: Path) -> go.Figure:
 
 
 def trials_figure(directory: Path) -> go.Figure:
-    """Draw a way of finetuning that was tried beside the published points, for models 2 and 4.
+    """Draw the nearest way of finetuning that was tried, models 2 and 4, and published points.
 
     Args:
         directory: see `reproduction_figure`; with the tables of `trials.py` in `trials`.
@@ -112,7 +112,7 @@ def trials_figure(directory: Path) -> go.Figure:
     titles = [f"model {model}" for model in models]
     figure = make_subplots(cols=2, shared_yaxes=True, subplot_titles=titles)
     for column, model in enumerate(models, start=1):
-        table = pd.read_csv(directory / f"trials/base_model_{model}.csv")
+        table = pd.read_csv(directory / f"trials/aligned_model_{model}.csv")
         found = {
             "ours": table.pivot(index="step", columns="seed", values=metric),
             "published": published[published["model"] == model].set_index("step")[[metric]],
@@ -131,7 +131,7 @@ def trials_figure(directory: Path) -> go.Figure:
                 name=told,
             )
             figure.add_traces(list(lines), rows=1, cols=column)
-    set_layout(figure, "Labels told one by one, trained by plain SGD", legend="")
+    set_layout(figure, "Labels told in words, trained by plain SGD", legend="")
     figure.update_xaxes(title_text="step")
     figure.update_yaxes(range=ACCURACY_RANGE)
     figure.update_yaxes(title_text=AXES[metric], col=1)
