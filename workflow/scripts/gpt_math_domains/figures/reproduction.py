@@ -8,6 +8,7 @@ file order, one of both orders, and one of what `trials.py` tried, and writes th
 
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 
@@ -68,9 +69,8 @@ def orders_figure(directory: Path) -> go.Figure:
         OSError: a table cannot be read.
     """
     metric = ACCURACY["pretrain"]
-    titles = [f"data version {data}" for data in (1, 3)]
-    figure = make_subplots(cols=2, shared_yaxes=True, subplot_titles=titles)
-    for column, data in enumerate((1, 3), start=1):
+    panels = {}
+    for data in (1, 3):
         found = {
             order: seed_values(
                 read_metrics(directory / f"data_{data}_model_2{end}" / "pretrain.csv"), metric
@@ -78,22 +78,10 @@ def orders_figure(directory: Path) -> go.Figure:
             for order, end in _ORDERS.items()
         }
         last = min(values.index[-1] for values in found.values())
-        for (order, values), *look in zip(found.items(), COLORS, SYMBOLS, strict=False):
-            lines = seed_lines(
-                values.loc[:last],
-                dict(zip(("color", "symbol"), look, strict=True)),
-                order,
-                metric,
-                in_legend=column == 1,
-                legendgroup=order,
-                name=order,
-            )
-            figure.add_traces(list(lines), rows=1, cols=column)
-    set_layout(figure, "Model 2, by the order of the training equations", legend="")
-    figure.update_xaxes(title_text="step")
-    figure.update_yaxes(range=ACCURACY_RANGE)
-    figure.update_yaxes(title_text=AXES[metric], col=1)
-    return figure
+        panels[f"data version {data}"] = {
+            order: values.loc[:last] for order, values in found.items()
+        }
+    return _side_by_side(panels, metric, "Model 2, by the order of the training equations")
 
 
 def trials_figure(directory: Path) -> go.Figure:
@@ -108,20 +96,37 @@ def trials_figure(directory: Path) -> go.Figure:
     """
     metric = ACCURACY["finetune"]
     published = read_reference(directory / PUBLISHED["finetune"], metric)
-    models = (2, 4)
-    titles = [f"model {model}" for model in models]
-    figure = make_subplots(cols=2, shared_yaxes=True, subplot_titles=titles)
-    for column, model in enumerate(models, start=1):
+    panels = {}
+    for model in (2, 4):
         table = pd.read_csv(directory / f"trials/aligned_model_{model}.csv")
-        found = {
-            "ours": table.pivot(index="step", columns="seed", values=metric),
-            "published": published[published["model"] == model].set_index("step")[[metric]],
-        }
+        ours = table.pivot(index="step", columns="seed", values=metric)
+        points = published[published["model"] == model].set_index("step")[[metric]]
+        panels[f"model {model}"] = {"ours": ours, "published": points.loc[: ours.index[-1]]}
+    title = "Labels told in words, trained by plain SGD"
+    return _side_by_side(panels, metric, title, dashes=("solid", "dot"))
+
+
+def _side_by_side(
+    panels: Mapping[str, Mapping[str, pd.DataFrame]],
+    metric: str,
+    title: str,
+    dashes: Sequence[str] = ("solid", "solid"),
+) -> go.Figure:
+    """Draw two curves in each panel, the same two kinds in all.
+
+    Args:
+        panels: by title, each curve's values by name, as `seed_values` returns them.
+        metric: of the values.
+        title: of the figure.
+        dashes: of the two curves.
+    """
+    figure = make_subplots(cols=len(panels), shared_yaxes=True, subplot_titles=list(panels))
+    for column, found in enumerate(panels.values(), start=1):
         for (told, values), *look, dash in zip(
-            found.items(), COLORS, SYMBOLS, ("solid", "dot"), strict=False
+            found.items(), COLORS, SYMBOLS, dashes, strict=False
         ):
             lines = seed_lines(
-                values.loc[: table["step"].max()],
+                values,
                 dict(zip(("color", "symbol"), look, strict=True)),
                 told,
                 metric,
@@ -131,7 +136,7 @@ def trials_figure(directory: Path) -> go.Figure:
                 name=told,
             )
             figure.add_traces(list(lines), rows=1, cols=column)
-    set_layout(figure, "Labels told in words, trained by plain SGD", legend="")
+    set_layout(figure, title, legend="")
     figure.update_xaxes(title_text="step")
     figure.update_yaxes(range=ACCURACY_RANGE)
     figure.update_yaxes(title_text=AXES[metric], col=1)
