@@ -40,6 +40,7 @@ RECIPES = {
         "decay of matrices, clip 1": "data_1_model_2/pretrain.csv",
         "decay of all, clip 1": "data_1_model_2_decay_all/pretrain.csv",
         "decay of matrices, no clip": "data_1_model_2_recipes/no_clip.csv",
+        "decay of all, no clip": "data_1_model_2_recipes/decay_all_no_clip.csv",
     },
     "model 4": {
         "decay of matrices, clip 1": "data_1_model_4/pretrain.csv",
