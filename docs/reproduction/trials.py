@@ -92,8 +92,6 @@ TRIALS = {
     "equation_too": Trial(counted="equation"),
     "padding_too": Trial(counted="padding"),
     "aligned_no_weight_decay": Trial(replace(SETTINGS, weight_decay=0.0), aligned=True),
-    "aligned_not_clipped": Trial(replace(SETTINGS, max_grad_norm=None), aligned=True),
-    "aligned_neither": Trial(replace(SETTINGS, weight_decay=0.0, max_grad_norm=None), aligned=True),
     "generated": Trial(fed=True),
     "random_weights": Trial(pretrained=False),
 }

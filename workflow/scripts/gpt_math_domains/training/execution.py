@@ -38,13 +38,13 @@ REPLAY_STEPS = 8  # training steps in a captured graph
 BLOCK_STEPS = 1024  # steps whose batches lie on the device at once
 CPP_OPTIONS: dict[str, Any] = {  # of torch.compile, which turns steps into C++ on a CPU
     "cpp_wrapper": True,  # calls between kernels too
-    # As a file of their own, optimized less: model 6 has so many that it saves 20 s.
+    # As a file of their own, optimized less: model 6 has many of them.
     "cpp_wrapper_build_separate": True,
-    # A compiler that reads PyTorch's headers knows AVX-512: no trial of it, which takes 6 s.
+    # A compiler that reads PyTorch's headers knows AVX-512: no trial of it.
     "cpp.vec_isa_ok": True,
     # It takes 10 s and 140 MB to do so, and saves 2 s of each compilation after that.
     "cpp_cache_precompile_headers": False,
-    "aot_inductor.enable_line_tables": False,  # for debuggers: 0.8 s of the compiler
+    "aot_inductor.enable_line_tables": False,  # for debuggers
 }
 WARMUP_STEPS = 3  # before a capture, so that libraries have set themselves up
 
@@ -186,7 +186,7 @@ def _update(stack: Stack, rows: Tensor) -> list[Tensor]:
 def remember_strides() -> None:
     """Have torch.compile find the stride of an index once, and at sight where it is a plain sum.
 
-    It simplifies each anew, the same ones in all layers: a third of the time that Python takes.
+    It simplifies each anew, the same ones in all layers; benchmarks/README.md tells what it costs.
     """
     from torch._inductor import sizevars  # what only compiling needs
     from torch._inductor.codegen import cpp
