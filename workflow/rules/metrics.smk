@@ -36,6 +36,8 @@ rule compute_finetune_baselines:
         "../scripts/compute_baselines.py"
 
 
+# On a cluster, part of no job: Snakemake looks at a group of jobs anew with each run that one of them
+# waits for, which are thousands.
 rule collect_pretrain_metrics:
     input:
         metrics=expand(
@@ -48,6 +50,7 @@ rule collect_pretrain_metrics:
         "<logs>/metrics/pretrain.log",
     benchmark:
         "<benchmarks>/metrics/pretrain.tsv"
+    localrule: True
     conda:
         "../../envs/figures.yaml"
     params:
@@ -69,6 +72,7 @@ rule collect_finetune_metrics:
         "<logs>/metrics/finetune.log",
     benchmark:
         "<benchmarks>/metrics/finetune.tsv"
+    localrule: True
     conda:
         "../../envs/figures.yaml"
     params:

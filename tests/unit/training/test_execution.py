@@ -1,6 +1,7 @@
 """Every executor takes the same steps."""
 
 import multiprocessing
+import platform
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
@@ -11,6 +12,7 @@ import pytest
 import sympy
 import torch
 from torch._inductor.codegen import cpp
+from torch._inductor.cpu_vec_isa import VecAMX, VecAVX512VNNI, VecISA
 from torch._inductor.sizevars import stride_at_vec_range
 from torch.utils._sympy.functions import FloorDiv, ModularIndexing
 
@@ -22,11 +24,13 @@ from gpt_math_domains.training.execution import (
     make_executor,
     prepare_execution,
     remember_strides,
+    trust_compiler,
 )
 from gpt_math_domains.training.stack import BatchOrder, Stack, clip_scale, gradient_norms
 
 DEEP = replace(little.SIZE, num_layers=2)
 UNDROPPED = replace(DEEP, dropout=0.0)
+BUILD = VecISA.check_build  # as torch has it
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
@@ -88,6 +92,17 @@ def test_strides_that_are_found_once_are_those_that_the_compiler_finds(
     for index in indices:
         asked = index, {"i": i, "j": j}[variable], length
         assert compiler.stride_at_vec_range(*asked) == stride_at_vec_range(*asked)
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="needs an x86 processor's compiler")
+def test_the_compiler_knows_the_instructions_that_it_is_not_asked_about() -> None:
+    trust_compiler()
+    instructions = VecAVX512VNNI()
+    instructions._arch_flags += " -mavx512bf16"
+    for code in (instructions._avx512_bf16_code, instructions._avx512_vnni_code):
+        assert instructions.check_build(code)
+        assert BUILD(instructions, code)
+    assert VecAMX().check_build("no code of any kind") is False
 
 
 @pytest.mark.parametrize("execution", ["eager", "compiled"])

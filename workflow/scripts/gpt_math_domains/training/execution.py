@@ -28,8 +28,8 @@ from gpt_math_domains.training.stack import (
     training_step,
 )
 
-# Steps times seeds from which compiling pays on a CPU: it takes 15 to 41 s and saves 1.7 ms of a
-# step and seed of model 2, 3.4 ms of model 4 and 20 ms of model 6 (benchmarks/README.md).
+# Steps times seeds from which compiling pays on a CPU: it takes 12 to 38 s and saves 1.5 to 2.3 ms
+# of a step and seed of model 2, and more of others (benchmarks/README.md).
 COMPILE_STEPS = 8_000
 CUDA_COMPILE_STEPS = 200_000  # the same there, of however many seeds
 COMPILED = ("compiled", "compiled_cuda_graph")
@@ -114,6 +114,7 @@ def compile_stack(stack: Stack) -> None:
         options["deterministic"] = True
     else:
         remember_strides()
+        trust_compiler()
         options |= CPP_OPTIONS | {"cpp.threads": torch.get_num_threads()}
     # Without checks, what is compiled for one stack must not serve another: compiled code belongs
     # to a code object, so each stack gets one of its own.
@@ -200,6 +201,23 @@ def remember_strides() -> None:
 
     compiler: Any = cpp
     compiler.stride_at_vec_range = stride
+
+
+@cache
+def trust_compiler() -> None:
+    """Have torch.compile take for granted that the compiler knows AVX-512 for bf16 and int8.
+
+    One that reads PyTorch's headers does. Instructions for matrix tiles are newer, and tried.
+    """
+    from torch._inductor import cpu_vec_isa  # what only compiling needs
+
+    instructions: Any = cpu_vec_isa.VecISA
+    build = instructions.check_build
+
+    def check_build(known: Any, code: str) -> bool:
+        return "_mm512_" in code or build(known, code)
+
+    instructions.check_build = check_build
 
 
 def _name_directories_plainly() -> None:
