@@ -143,6 +143,20 @@ def test_each_table_of_whole_runs_has_their_record(table: str) -> None:
     assert record["git"]["dirty"] is False
 
 
+@pytest.mark.parametrize("table", [name for name in TABLES if name.endswith("/finetune.csv")])
+def test_each_protocol_of_whole_finetunings_has_its_record(table: str) -> None:
+    metrics = read_metrics(DIRECTORY / table)
+    for protocol, rows in metrics.groupby("protocol"):
+        path = (DIRECTORY / table).with_name(f"finetune_{protocol}.json")
+        record = pd.read_json(path, typ="series")
+        assert rows["seed"].drop_duplicates().tolist() == record["seeds"]
+        assert record["run"] == rows[["data", "model", "domain", "protocol"]].iloc[0].to_dict() | {
+            "phase": "finetune"
+        }
+        assert rows["epoch"].max() == record["settings"]["num_train_epochs"]
+        assert record["git"]["dirty"] is False
+
+
 def test_fp32_and_bf16_differ_as_their_tables_say() -> None:
     page = (DIRECTORY / "README.md").read_text(encoding="utf-8")
     shown = re.search(r"^\| step \| training loss, fp32 .*\n.*\n((?:\|.*\n)+)", page, re.MULTILINE)
