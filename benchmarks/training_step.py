@@ -459,8 +459,8 @@ def floor_seconds(size: ModelSize, task: BenchmarkTask, device: str) -> float:
 
 
 def now(device: str) -> float:
-    """Return the time in seconds, after all work on the device is done."""
-    if device == "cuda":
+    """Return the time in seconds, after all work on the device, such as `cuda:0`, is done."""
+    if torch.device(device).type == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter()
 

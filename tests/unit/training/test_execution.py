@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import sympy
 import torch
+from torch._inductor import sizevars
 from torch._inductor.codegen import cpp
 from torch._inductor.cpu_vec_isa import VecAMX, VecAVX512VNNI, VecISA
-from torch._inductor.sizevars import stride_at_vec_range
 from torch.utils._sympy.functions import FloorDiv, ModularIndexing
 
 import little
@@ -91,7 +91,7 @@ def test_strides_that_are_found_once_are_those_that_the_compiler_finds(
     compiler: Any = cpp
     for index in indices:
         asked = index, {"i": i, "j": j}[variable], length
-        assert compiler.stride_at_vec_range(*asked) == stride_at_vec_range(*asked)
+        assert compiler.stride_at_vec_range(*asked) == sizevars.stride_at_vec_range(*asked)
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="needs an x86 processor's compiler")

@@ -31,7 +31,7 @@ from gpt_math_domains.training.stack import (
 # Steps times seeds from which compiling pays on a CPU: it takes 12 to 38 s and saves 1.5 to 2.3 ms
 # of a step and seed of model 2, and more of others (benchmarks/README.md).
 COMPILE_STEPS = 8_000
-CUDA_COMPILE_STEPS = 200_000  # the same there, of however many seeds
+CUDA_COMPILE_STEPS = 200_000  # the same there, estimated, of however many seeds
 COMPILED = ("compiled", "compiled_cuda_graph")
 CAPTURED = ("cuda_graph", "compiled_cuda_graph")
 REPLAY_STEPS = 8  # training steps in a captured graph
@@ -326,6 +326,8 @@ class CudaGraph:
         self._rates = torch.zeros(BLOCK_STEPS, dtype=torch.float64, device=rows.device)
         self._place = torch.zeros(1, dtype=torch.int64, device=rows.device)
         self._warm_up()
+        # Nothing in it outlives a replay, and the graphs take turns.
+        self._memory = torch.cuda.graph_pool_handle()
         self._one, self._several = self._capture(1), self._capture(REPLAY_STEPS)
 
     def run(self, first: int, last: int) -> Iterator[int]:
@@ -366,7 +368,7 @@ class CudaGraph:
         graph = torch.cuda.CUDAGraph()
         for generator in self._stack.dropout.generators:
             graph.register_generator_state(generator)
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, pool=self._memory):
             for _ in range(steps):
                 self._step()
         return graph
