@@ -96,28 +96,31 @@ def test_a_part_without_published_curves_has_the_same_table_without_them() -> No
         [[cell.strip() for cell in line.split("|")] for line in reproduction_table(metrics, points)]
         for points in (None, published)
     )
+    assert alone[0][:3] == ["", "step", "ours"]
     last_alone, last_beside = alone[-1], beside[-1]
-    assert last_alone[:2] == last_beside[:2] == ["", "41,000"]
-    assert last_alone[3] == last_beside[3]
-    assert (last_alone[2], last_alone[4]) == ("", "")
+    assert last_alone[1] == last_beside[1] == "41,000"
+    assert last_alone[2:] == [last_beside[3], *last_beside[5:]]
     assert len(alone) > len(beside)  # evaluations before the first published point
 
 
-def test_finetuning_has_a_row_for_each_protocol_and_step(tmp_path: Path) -> None:
-    found = {"full": [0.5, 0.7], "scratch": [1.0, 1.0]}
+def test_finetuning_has_a_column_for_each_protocol(tmp_path: Path) -> None:
+    found = {"full": {1000: [0.5, 0.7]}, "scratch": {1000: [1.0, 1.0], 2000: [0.9, 1.0]}}
     rows = [
-        row("finetune", seed, 1000, accuracy, protocol=protocol)
-        for protocol, accuracies in found.items()
+        row("finetune", seed, step, accuracy, protocol=protocol)
+        for protocol, steps in found.items()
+        for step, accuracies in steps.items()
         for seed, accuracy in enumerate(accuracies)
     ]
     metrics = read_metrics(table(tmp_path, rows, "finetune"))
     published = read_reference(DIRECTORY / PUBLISHED["finetune"], "domain_acc")
-    head, _, *lines = reproduction_table(metrics, published)
-    assert head.startswith("| protocol | step | published | ours | difference |")
-    assert [line.split(" | ")[:5] for line in lines] == [
-        ["| full", "1,000", "0.499", "0.600 (0.500 to 0.700)", "+0.6"],
-        ["| scratch", "1,000", "0.499", "1.000 (1.000 to 1.000)", ""],
+    assert [*reproduction_table(metrics, published)] == [
+        "| step | published | full | scratch |",
+        "| ---: | ---: | ---: | ---: |",
+        "| 1,000 | 0.499 | 0.600 (0.500 to 0.700), +0.6 | 1.000 (1.000 to 1.000) |",
+        "| 2,000 | 0.663 |  | 0.950 (0.900 to 1.000), +3.3 |",
     ]
+    *_, line = reproduction_table(metrics, None)
+    assert line == "| 2,000 |  | 0.950 (0.900 to 1.000) |"
 
 
 def test_a_recipe_is_judged_by_what_one_more_seed_would_do(tmp_path: Path) -> None:

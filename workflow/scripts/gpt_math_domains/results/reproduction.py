@@ -21,15 +21,12 @@ from gpt_math_domains.results.reference import compare, read_reference
 from gpt_math_domains.results.summary import summarize
 from gpt_math_domains.run import ACCURACY, RUN
 
-# What a table tells beside accuracy: the column of the metrics, and its heading.
+# What a table of pretraining tells beside accuracy: the column of the metrics, and its heading.
 BESIDE = {
-    "pretrain": {
-        "train_math_acc": "training",
-        "mirrored_math_acc": "mirrored",
-        "unmirrored_math_acc": "others",
-        "eval_loss": "loss",
-    },
-    "finetune": {"train_domain_acc": "training", "eval_loss": "loss"},
+    "train_math_acc": "training",
+    "mirrored_math_acc": "mirrored",
+    "unmirrored_math_acc": "others",
+    "eval_loss": "loss",
 }
 # Of data version 1 alone.
 PUBLISHED = {
@@ -40,42 +37,50 @@ SHOWN = (1, 1.5, 2, 3, 5, 7)  # times powers of ten: the steps of a table
 
 
 def reproduction_table(metrics: pd.DataFrame, published: pd.DataFrame | None) -> Iterator[str]:
-    """Yield the lines of a table in Markdown, with a row for each protocol and step.
+    """Yield the lines of a table in Markdown, with a row for each step.
 
-    Steps are those in `SHOWN` and the last one, where there are published curves of those that
-    these have.
+    Steps are those in `SHOWN` and the last one; where there are published curves, of those that
+    these have, and what stands beside them. Of finetuning, each protocol has a column, with the
+    difference after a comma.
 
     Args:
         metrics: of one data and model version, as `metrics.read_metrics` returns them.
         published: as `reference.read_reference` returns them; None if there are none.
     """
     phase = metrics["phase"].iloc[0]
-    beside = BESIDE[phase]
-    keys = ["step"] if phase == "pretrain" else ["protocol", "step"]
-    heads = [*keys, "published", "ours", "difference", *beside.values()]
-    yield _line(heads)
-    yield _line("---" if head == "protocol" else "---:" for head in heads)
-    if published is None:
-        metrics = metrics.assign(reference=float("nan"), standard_errors=float("nan"))
-    else:
+    protocols = [] if phase == "pretrain" else metrics["protocol"].unique().tolist()
+    if published is not None:
         at = [*RUN, "step"]
         told = compare(metrics, published)[[*at, "reference", "standard_errors"]]
         metrics = metrics.merge(told, on=at)
-    for _, seeds in metrics.groupby(keys, sort=False):
-        step = seeds["step"].iloc[0]
+    heads = ["step", "published", *(protocols or ["ours", "difference", *BESIDE.values()])]
+    if published is None:
+        heads = [head for head in heads if head not in ("published", "difference")]
+    yield _line(heads)
+    yield _line("---:" for _ in heads)
+    for step, rows in metrics.groupby("step"):
         if not (is_shown(step) or step == metrics["step"].max()):
             continue
-        found = seeds[ACCURACY[phase]]
-        yield _line(
-            [
-                *seeds[keys].iloc[0, :-1],
-                f"{step:,}",
-                _number(seeds["reference"].iloc[0], ".3f"),
-                f"{found.mean():.3f} ({found.min():.3f} to {found.max():.3f})",
-                _number(seeds["standard_errors"].iloc[0], "+.1f"),
-                *(f"{mean:.3f}" for mean in seeds[list(beside)].mean()),
-            ]
-        )
+        cells = [f"{step:,}"]
+        if published is not None:
+            cells.append(_number(rows["reference"].iloc[0], ".3f"))
+        if protocols:
+            found = dict(list(rows.groupby("protocol")))
+            each = [_accuracy(found[name], phase) if name in found else [] for name in protocols]
+            cells += [", ".join(filter(None, part)) for part in each]
+        else:
+            cells += _accuracy(rows, phase)
+            cells += [f"{mean:.3f}" for mean in rows[list(BESIDE)].mean()]
+        yield _line(cells)
+
+
+def _accuracy(seeds: pd.DataFrame, phase: str) -> list[str]:
+    """Return the mean and the band of some seeds' accuracy, and how far published ones are off."""
+    found = seeds[ACCURACY[phase]]
+    band = f"{found.mean():.3f} ({found.min():.3f} to {found.max():.3f})"
+    if "standard_errors" not in seeds:
+        return [band]
+    return [band, _number(seeds["standard_errors"].iloc[0], "+.1f")]
 
 
 def published_points(directory: Path, metrics: pd.DataFrame) -> pd.DataFrame | None:
