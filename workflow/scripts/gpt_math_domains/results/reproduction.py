@@ -58,9 +58,10 @@ def reproduction_table(metrics: pd.DataFrame, published: pd.DataFrame | None) ->
         heads = [head for head in heads if head not in ("published", "difference")]
     yield _line(heads)
     yield _line("---:" for _ in heads)
-    for step, rows in metrics.groupby("step"):
+    for step in sorted(metrics["step"].unique()):
         if not (is_shown(step) or step == metrics["step"].max()):
             continue
+        rows = metrics[metrics["step"] == step]
         cells = [f"{step:,}"]
         if published is not None:
             cells.append(_number(rows["reference"].iloc[0], ".3f"))
