@@ -16,6 +16,7 @@ from gpt_math_domains.results.reproduction import (
     PUBLISHED,
     published_points,
     recipes_table,
+    recognition_table,
     reproduction_table,
     starts_table,
 )
@@ -85,8 +86,11 @@ def test_the_page_judges_recipes_as_their_tables_do(model: str) -> None:
         for name, paths in RECIPES[model].items()
     }
     published = read_reference(DIRECTORY / PUBLISHED["pretrain"], "math_acc")
-    told = list(recipes_table(recipes, published))
-    assert shown_tables(model)[: len(told)] == told
+    shown, told = shown_tables(model), list(recipes_table(recipes, published))
+    assert shown[: len(told)] == told
+    if all(metrics["seed"].nunique() > 2 for metrics in recipes.values()):
+        told = list(recognition_table(recipes, published))
+        assert shown[-len(told) :] == told
 
 
 def test_a_part_without_published_curves_has_the_same_table_without_them() -> None:
@@ -140,6 +144,31 @@ def test_a_recipe_is_judged_by_what_one_more_seed_would_do(tmp_path: Path) -> No
     gap = sum(means[step] - at[step] for step in seeds) / 2
     errors = sum(abs(means[step] - at[step]) / spreads[step] for step in seeds) / 2
     assert line == f"| mine | 3 | 2 | {gap:+.3f} | {errors:.1f} | {told:.2f} |"
+
+
+def test_recipes_that_differ_are_recognized_by_each_of_their_seeds(tmp_path: Path) -> None:
+    points = read_reference(DIRECTORY / PUBLISHED["pretrain"], "math_acc")
+    spread = [0.00, 0.01, 0.03, 0.06]
+    recipes = {
+        name: read_metrics(
+            table(
+                tmp_path,
+                [
+                    row("pretrain", seed, step, start + more)
+                    for step in (500, 1000, 2000)  # the first was not published
+                    for seed, more in enumerate(spread)
+                ],
+                "pretrain",
+            )
+        )
+        for name, start in {"slow": 0.2, "fast": 0.7}.items()
+    }
+    assert list(recognition_table(recipes, points)) == [
+        "| trained with | taken for slow | taken for fast |",
+        "| --- | ---: | ---: |",
+        "| slow | 4 | 0 |",
+        "| fast | 0 | 4 |",
+    ]
 
 
 @pytest.mark.parametrize("table", [name for name in TABLES if name.endswith("/pretrain.csv")])

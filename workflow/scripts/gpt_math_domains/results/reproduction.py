@@ -7,6 +7,7 @@ points in the second.
 """
 
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from math import lgamma, log, pi
 from pathlib import Path
@@ -109,18 +110,55 @@ def recipes_table(recipes: Mapping[str, pd.DataFrame], published: pd.DataFrame) 
         recipes: metrics of one data and model version, as `metrics.read_metrics` returns them.
         published: as `reference.read_reference` returns them.
     """
-    found = {
-        name: compare(metrics, published).set_index("step") for name, metrics in recipes.items()
-    }
-    steps = sorted(set.intersection(*(set(table.index) for table in found.values())))
     heads = ["recipe", "seeds", "points", "difference", "standard errors", "log-likelihood"]
     yield _line(heads)
     yield _line(["---", *("---:" for _ in heads[1:])])
-    for name, table in found.items():
-        at = table.loc[steps]
-        cells = [at["seeds"].iloc[0], len(steps), f"{at['difference'].mean():+.3f}"]
-        cells += [f"{at['standard_errors'].abs().mean():.1f}", f"{_log_likelihood(at).mean():.2f}"]
+    for name, at in _compare_all(recipes, published).items():
+        cells = [at["seeds"].iloc[0], len(at), f"{at['difference'].mean():+.3f}"]
+        cells += [f"{at['standard_errors'].abs().mean():.1f}", f"{at['log_likelihood'].mean():.2f}"]
         yield _line([name, *map(str, cells)])
+
+
+def recognition_table(
+    recipes: Mapping[str, pd.DataFrame], published: pd.DataFrame
+) -> Iterator[str]:
+    """Yield the lines of a table in Markdown: for which recipe each recipe's seeds would be taken.
+
+    A seed's curve is held against all recipes at the published steps, as `recipes_table` does with
+    the published one, and counts for the recipe that it is likeliest under. No recipe has that seed
+    then, as it starts from the same weights in all of them.
+
+    Args:
+        recipes: see `recipes_table`; of three seeds or more, as two must be left for a band.
+        published: see `recipes_table`.
+    """
+    yield _line(["trained with", *(f"taken for {name}" for name in recipes)])
+    yield _line(["---", *("---:" for _ in recipes)])
+    for name, metrics in recipes.items():
+        taken: Counter[str] = Counter()
+        for seed, curve in metrics.groupby("seed"):
+            curve = curve.merge(published[["model", "step"]])[
+                ["model", "step", ACCURACY["pretrain"]]
+            ]
+            others = {other: table[table["seed"] != seed] for other, table in recipes.items()}
+            found = _compare_all(others, curve)
+            taken[max(found, key=lambda other: found[other]["log_likelihood"].mean())] += 1
+        yield _line([name, *(str(taken[other]) for other in recipes)])
+
+
+def _compare_all(
+    recipes: Mapping[str, pd.DataFrame], curve: pd.DataFrame
+) -> dict[str, pd.DataFrame]:
+    """Return how far each recipe is from a curve, at the steps that all of them have.
+
+    The column `log_likelihood` is the logarithm of a point's density; see `recipes_table`.
+    """
+    found = {name: compare(metrics, curve).set_index("step") for name, metrics in recipes.items()}
+    steps = sorted(set.intersection(*(set(table.index) for table in found.values())))
+    return {
+        name: table.loc[steps].assign(log_likelihood=_log_likelihood(table.loc[steps]))
+        for name, table in found.items()
+    }
 
 
 def _log_likelihood(at: pd.DataFrame) -> "pd.Series[float]":
