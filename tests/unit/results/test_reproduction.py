@@ -10,10 +10,11 @@ from scipy.stats import t
 from gpt_math_domains.data.equations import generate_equations
 from gpt_math_domains.data.settings import DataSettings
 from gpt_math_domains.results.baselines import compute_baselines, read_baselines
-from gpt_math_domains.results.metrics import read_metrics
+from gpt_math_domains.results.metrics import read_metrics, read_parts
 from gpt_math_domains.results.reference import read_reference
 from gpt_math_domains.results.reproduction import (
     PUBLISHED,
+    labels_table,
     published_points,
     recipes_table,
     recognition_table,
@@ -76,6 +77,9 @@ def test_the_page_shows_what_the_tables_say(table: str) -> None:
     told = [*reproduction_table(metrics, published_points(DIRECTORY, metrics))]
     if Path(table).stem == "finetune":
         told += filter(None, starts_table(metrics))
+        part = (DIRECTORY / table).parent
+        labels = read_parts([part / "finetune_labels.csv"], "finetune")
+        told += labels_table(labels, read_baselines([part / "finetune_baselines.csv"]))
     assert shown_tables(table) == told
 
 

@@ -16,9 +16,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gpt_math_domains.results.findings import FINAL, THRESHOLDS, find
+from gpt_math_domains.results.baselines import of_labels
+from gpt_math_domains.results.findings import COMPARISONS, FINAL, THRESHOLDS, find
 from gpt_math_domains.results.metrics import read_metrics
 from gpt_math_domains.results.reference import compare, read_reference
+from gpt_math_domains.results.statistics import difference
 from gpt_math_domains.results.summary import summarize
 from gpt_math_domains.run import ACCURACY, RUN
 
@@ -197,6 +199,32 @@ def starts_table(metrics: pd.DataFrame) -> Iterator[str]:
     yield _line(["---", "---", *("---:" for _ in told)])
     for pair in find(pd.DataFrame(columns=metrics.columns), metrics, summary).comparisons:
         yield _line([pair["pretrained"], pair["random"], *(pair[name] for name in told)])
+
+
+def labels_table(labels: pd.DataFrame, baselines: pd.DataFrame) -> Iterator[str]:
+    """Yield the lines of a table in Markdown: how often a head alone tells each label.
+
+    At the last step that both starts have, means over seeds, and the pretrained start's less the
+    random one's, with its 95% interval (`statistics.difference`).
+
+    Args:
+        labels: of finetuning one model on one data version, as `metrics.read_parts` returns them.
+        baselines: of the labels, as `baselines.read_baselines` returns them.
+    """
+    pretrained, random, *_ = COMPARISONS[-1]
+    found = {name: labels[labels["protocol"] == name] for name in (pretrained, random)}
+    step = max(set.intersection(*(set(rows["step"]) for rows in found.values())))
+    own, other = (
+        rows[rows["step"] == step].pivot(index="seed", columns="label", values="accuracy")
+        for rows in found.values()
+    )
+    yield _line(["label", "baseline", pretrained, random, "difference"])
+    yield _line(["---", *["---:"] * 4])
+    for label, baseline in of_labels(baselines).items():
+        gap = difference(own[label], other[label])
+        means = baseline, own[label].mean(), other[label].mean()
+        interval = f"{gap.mean:+.3f} ({gap.low:.3f} to {gap.high:.3f})"
+        yield _line([label, *(f"{mean:.3f}" for mean in means), interval])
 
 
 def is_shown(step: int) -> bool:
