@@ -37,8 +37,8 @@ from torch.profiler import ProfilerActivity, profile
 from training_step import (
     MODELS,
     ROOT,
+    best_seconds,
     make_tasks,
-    now,
     ours,
     plain_loop,
     step_flops,
@@ -318,30 +318,18 @@ def ceilings() -> dict[str, float]:
     for precision in ("fp32", "tf32", "bf16"):
         multiply_in(precision)
         pair = [x.bfloat16() for x in (left, right)] if precision == "bf16" else [left, right]
-        rates[precision] = 2 * 8192**3 / best(lambda: torch.mm(*pair))  # noqa: B023 - called here
+        rates[precision] = 2 * 8192**3 / best_seconds(lambda: torch.mm(*pair), "cuda")  # noqa: B023 - called here
     multiply_in("fp32")
     source = torch.randn(2**29, device="cuda")
     target = torch.empty_like(source)
-    return rates | {"copy": 2 * source.nbytes / best(lambda: target.copy_(source))}
-
-
-def best(work: Callable[[], object], calls: int = 10) -> float:
-    """Return the seconds of one call, at the best of three times."""
-    work()
-    found = []
-    for _ in range(3):
-        started = now("cuda")
-        for _ in range(calls):
-            work()
-        found.append((now("cuda") - started) / calls)
-    return min(found)
+    return rates | {"copy": 2 * source.nbytes / best_seconds(lambda: target.copy_(source), "cuda")}
 
 
 def floor_seconds(variant: Variant, parameters: int, rates: Mapping[str, float]) -> float:
-    """Return the least that a step and seed can take: its products, or AdamW's memory traffic."""
+    """Return what a step and seed cannot do without: its products, and AdamW's memory traffic."""
     size = ModelSize(*MODELS[variant.model], 1, LONGEST + 1)
     flops = step_flops(size, last_only=variant.phase == "finetune")
-    return max(flops / rates[variant.precision], UPDATE_BYTES * parameters / rates["copy"])
+    return flops / rates[variant.precision] + UPDATE_BYTES * parameters / rates["copy"]
 
 
 def compare_curve(deadline: float) -> bool:

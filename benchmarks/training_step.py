@@ -10,8 +10,9 @@ installed, and draws the figure where plotly is.
 
 Writes `benchmarks/results/<phase>_step_<device>.csv`: milliseconds for a step and seed; how many
 times as fast it is as Trainer in fp32 (`speedup`) and as the fastest of the others with the same
-precision (`speedup_of_best`); and the share of the floor, which is the time that the step's matrix
-products would take in fp32 at the rate measured in this run.
+precision (`speedup_of_best`); what its matrix products alone take in that precision (`products_ms`)
+and what reading and writing once all that AdamW updates takes (`update_ms`), both measured beside;
+and the share of the step that the two are (`floor_share`).
 """
 
 import argparse
@@ -173,10 +174,13 @@ def measure_model(
         variant.run(counts[id(variant)])  # JAX compiles for several steps once more
     variants = [variant for variant in variants if id(variant) in counts]
     times: dict[int, list[float]] = {id(variant): [] for variant in variants}
-    floors = []
+    products: dict[str, list[float]] = {variant.precision: [] for variant in variants}
+    updates = []
     for repetition in range(repetitions):
         turn = repetition % len(variants)
-        floors.append(floor_seconds(size, task, device))
+        for precision, found in products.items():
+            found.append(product_seconds(size, task, device, precision))
+        updates.append(update_seconds(size, device))
         for variant in variants[turn:] + variants[:turn]:
             steps = counts[id(variant)]
             times[id(variant)].append(variant.run(steps) / steps / variant.seeds)
@@ -199,8 +203,12 @@ def measure_model(
                     (median(b / f for b, f in zip(peer, found, strict=True)) for peer in peers),
                     default=None,
                 ),
-                "floor_ms": 1e3 * median(floors),
-                "floor_share": median(floor / f for floor, f in zip(floors, found, strict=True)),
+                "products_ms": 1e3 * median(products[variant.precision]),
+                "update_ms": 1e3 * median(updates),
+                "floor_share": median(
+                    (p + u) / f
+                    for p, u, f in zip(products[variant.precision], updates, found, strict=True)
+                ),
                 "first_step_s": start_up[id(variant)],
             }
         )
@@ -442,20 +450,35 @@ def step_flops(size: ModelSize, *, last_only: bool) -> float:
     return float(3 * (forward + read * (others + 2 * width * outputs)))
 
 
-def floor_seconds(size: ModelSize, task: BenchmarkTask, device: str) -> float:
+def product_seconds(size: ModelSize, task: BenchmarkTask, device: str, precision: str) -> float:
     """Return what the matrix products of a step and seed take at this moment's best rate."""
+    multiply_in(precision)
     rows, width = SETTINGS.batch_size * LONGEST, size.d_model
     batch = 1 if device == "cpu" else 64  # a GPU needs several products at once to be filled
-    left = torch.randn(batch, rows, width, device=device)
-    right = torch.randn(batch, width, 4 * width, device=device)
+    dtype = PRECISIONS[precision][1]
+    left = torch.randn(batch, rows, width, device=device).to(dtype)
+    right = torch.randn(batch, width, 4 * width, device=device).to(dtype)
+    flops = step_flops(size, last_only=task.last_only)
+    best = best_seconds(lambda: torch.bmm(left, right), device)
+    return flops * best / (8 * batch * rows * width**2)
+
+
+def update_seconds(size: ModelSize, device: str) -> float:
+    """Return what it takes to read and write, once, the weights and AdamW's two means of them."""
+    state = torch.randn(3, size.parameters(), device=device)
+    copy = torch.empty_like(state)
+    return best_seconds(lambda: copy.copy_(state), device)
+
+
+def best_seconds(work: Callable[[], object], device: str) -> float:
+    """Return the seconds that something takes, five times in a row, at the best of 20 times."""
     best = float("inf")
     for _ in range(20):
         started = now(device)
         for _ in range(5):
-            torch.bmm(left, right)
+            work()
         best = min(best, (now(device) - started) / 5)
-    flops = step_flops(size, last_only=task.last_only)
-    return flops * best / (8 * batch * rows * width**2)
+    return best
 
 
 def now(device: str) -> float:
