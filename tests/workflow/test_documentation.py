@@ -94,6 +94,8 @@ NOT_RUN = {
     "make reproduce": "it takes days; its parts run as other studies do, its tables have a test",
     ".venv/bin/python docs/reproduction/trials.py aligned": "it takes long, and what "
     "`make reproduce` makes; tests/unit/results/test_trials.py runs two steps of it",
+    ".venv/bin/python docs/reproduction/orders.py shuffled_once --data 3": "it takes long; "
+    "tests/unit/results/test_orders.py runs a thousand steps of it",
     "make stress": "it takes long; its tests run at fewer moments in `make test`",
     "make test-tools": "it installs two more environments; `.ci/run` runs it",
     ".ci/run": "it is what runs the tests",

@@ -33,13 +33,18 @@ def test_each_table_is_drawn_with_what_points_were_published_behind_it(table: Pa
     assert published == (data == 1)
 
 
-def test_both_orders_are_drawn_for_each_data_version() -> None:
-    ends = {"in file order": "", "in a new order each epoch": "_shuffled"}
+def test_four_orders_are_drawn_for_each_data_version() -> None:
+    tables = {
+        "in file order": "data_{data}_model_2/pretrain.csv",
+        "in a new order each epoch": "data_{data}_model_2_shuffled/pretrain.csv",
+        "shuffled once": "orders/shuffled_once_data_{data}.csv",
+        "by operation, then modulus": "orders/by_operation_data_{data}.csv",
+    }
     lines = [trace for trace in orders_figure(DIRECTORY).data if trace.mode == "lines+markers"]
-    assert len(lines) == 4
+    assert len(lines) == 8
     for line in lines:
         data = {"x": 1, "x2": 3}[line.xaxis]
-        table = read_metrics(DIRECTORY / f"data_{data}_model_2{ends[line.name]}" / "pretrain.csv")
+        table = pd.read_csv(DIRECTORY / tables[line.name].format(data=data))
         means = table.groupby("step")["math_acc"].mean().loc[: line.x[-1]]
         assert line.y == pytest.approx(means.to_numpy())
 

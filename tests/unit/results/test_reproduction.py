@@ -15,6 +15,8 @@ from gpt_math_domains.results.reference import read_reference
 from gpt_math_domains.results.reproduction import (
     PUBLISHED,
     labels_table,
+    order_curves,
+    orders_table,
     published_points,
     recipes_table,
     recognition_table,
@@ -288,6 +290,29 @@ def test_what_was_tried_in_finetuning_is_what_its_tables_say() -> None:
         gaps = (means[means.index <= steps[-1]] - points).dropna().abs()
         assert int(seeds) == table["seed"].nunique()
         assert cells == [*(f"{means[step]:.3f}" for step in steps), f"{gaps.mean():.3f}"]
+
+
+def test_what_orders_do_is_what_their_tables_say() -> None:
+    page = (DIRECTORY / "README.md").read_text(encoding="utf-8")
+    shown = re.search(r"^\| data \| order \|.*\n(?:\|.*\n)+", page, re.MULTILINE)
+    assert shown is not None
+    curves = {data: order_curves(DIRECTORY, data) for data in (1, 3)}
+    assert shown[0].splitlines() == list(orders_table(curves))
+    assert {(data, name) for data, found in curves.items() for name in found} >= {
+        (int(data), name)
+        for name, data in (
+            path.stem.split("_data_") for path in (DIRECTORY / "orders").glob("*.csv")
+        )
+    }
+
+
+def test_an_order_is_held_against_the_same_seeds_in_file_order() -> None:
+    steps = [5000, 10_000, 20_000]
+    in_file = pd.DataFrame({0: [0.1, 0.2, 0.3], 1: [0.3, 0.4, 0.5], 2: [0.9, 0.9, 0.9]}, steps)
+    other = pd.DataFrame({0: [0.2, 0.5, 0.6], 1: [0.4, 0.5, 0.7]}, steps)
+    *_, first, second = orders_table({1: {"file": in_file, "other": other}})
+    assert first == "| 1 | `file` | 3 | 0.433 | 0.500 | 0.567 |  |"
+    assert second.startswith("| 1 | `other` | 2 | 0.300 | 0.500 | 0.650 | +0.200 (")
 
 
 def test_what_is_got_wrong_is_what_the_tables_say(tmp_path: Path) -> None:

@@ -21,14 +21,19 @@ from gpt_math_domains.figures.drawing import write_figure
 from gpt_math_domains.figures.images import export_image
 from gpt_math_domains.figures.lines import seed_lines
 from gpt_math_domains.figures.looks import ACCURACY_RANGE, AXES, COLORS, SYMBOLS, set_layout
-from gpt_math_domains.results.metrics import read_metrics, seed_values
+from gpt_math_domains.results.metrics import read_metrics
 from gpt_math_domains.results.reference import read_reference
-from gpt_math_domains.results.reproduction import PUBLISHED, published_points
+from gpt_math_domains.results.reproduction import PUBLISHED, order_curves, published_points
 from gpt_math_domains.run import ACCURACY
 
 _PHASES = {"pretrain": "Pretraining", "finetune": "Finetuning"}
 _PARTS = "data_{data}_model_[0-9]/{phase}.csv"
-_ORDERS = {"in file order": "", "in a new order each epoch": "_shuffled"}  # ends of parts' names
+_ORDERS = {
+    "file": "in file order",
+    "each_epoch": "in a new order each epoch",
+    "shuffled_once": "shuffled once",
+    "by_operation": "by operation, then modulus",
+}
 
 
 def reproduction_figure(directory: Path, phase: str, data: int) -> go.Figure:
@@ -57,31 +62,24 @@ def reproduction_figure(directory: Path, phase: str, data: int) -> go.Figure:
 
 
 def orders_figure(directory: Path) -> go.Figure:
-    """Draw the accuracy of model 2 in either order of the equations, for data versions 1 and 3.
-
-    A curve ends where the shorter one does.
+    """Draw the accuracy of model 2 in some orders of the equations, for data versions 1 and 3.
 
     Args:
-        directory: see `reproduction_figure`.
+        directory: see `reproduction_figure`; with the tables of `orders.py` in `orders`.
 
     Raises:
         ValueError: a table is malformed.
         OSError: a table cannot be read.
     """
-    metric = ACCURACY["pretrain"]
     panels = {}
     for data in (1, 3):
-        found = {
-            order: seed_values(
-                read_metrics(directory / f"data_{data}_model_2{end}" / "pretrain.csv"), metric
-            )
-            for order, end in _ORDERS.items()
-        }
-        last = min(values.index[-1] for values in found.values())
+        found = order_curves(directory, data)
+        last = found["each_epoch"].index[-1]
         panels[f"data version {data}"] = {
-            order: values.loc[:last] for order, values in found.items()
+            told: found[name].loc[:last] for name, told in _ORDERS.items()
         }
-    return _side_by_side(panels, metric, "Model 2, by the order of the training equations")
+    title = "Model 2, by the order of the training equations"
+    return _side_by_side(panels, ACCURACY["pretrain"], title)
 
 
 def trials_figure(directory: Path) -> go.Figure:
@@ -110,15 +108,15 @@ def _side_by_side(
     panels: Mapping[str, Mapping[str, pd.DataFrame]],
     metric: str,
     title: str,
-    dashes: Sequence[str] = ("solid", "solid"),
+    dashes: Sequence[str] = ("solid",) * 4,
 ) -> go.Figure:
-    """Draw two curves in each panel, the same two kinds in all.
+    """Draw a few curves in each panel, the same kinds in all.
 
     Args:
         panels: by title, each curve's values by name, as `seed_values` returns them.
         metric: of the values.
         title: of the figure.
-        dashes: of the two curves.
+        dashes: of the curves.
     """
     figure = make_subplots(cols=len(panels), shared_yaxes=True, subplot_titles=list(panels))
     for column, found in enumerate(panels.values(), start=1):

@@ -18,7 +18,7 @@ import pandas as pd
 
 from gpt_math_domains.results.baselines import of_labels
 from gpt_math_domains.results.findings import COMPARISONS, FINAL, THRESHOLDS, find
-from gpt_math_domains.results.metrics import read_metrics
+from gpt_math_domains.results.metrics import read_metrics, seed_values
 from gpt_math_domains.results.reference import compare, read_reference
 from gpt_math_domains.results.statistics import difference
 from gpt_math_domains.results.summary import summarize
@@ -36,6 +36,8 @@ PUBLISHED = {
     "pretrain": "published_pretrain_1.csv",
     "finetune": "published_finetune_1_pretrain_1.csv",
 }
+ORDER_STEPS = (5000, 10_000, 20_000)
+ORDERS_DIFFER_AT = 10_000
 SHOWN = (1, 1.5, 2, 3, 5, 7)  # times powers of ten: the steps of a table
 
 
@@ -225,6 +227,57 @@ def labels_table(labels: pd.DataFrame, baselines: pd.DataFrame) -> Iterator[str]
         means = baseline, own[label].mean(), other[label].mean()
         interval = f"{gap.mean:+.3f} ({gap.low:.3f} to {gap.high:.3f})"
         yield _line([label, *(f"{mean:.3f}" for mean in means), interval])
+
+
+def order_curves(directory: Path, data: int) -> dict[str, pd.DataFrame]:
+    """Return the accuracy of pretraining model 2 by the order of its training equations.
+
+    Args:
+        directory: with the tables of the parts, and those of `orders.py` in `orders`.
+        data: the data version.
+
+    Returns:
+        Accuracies by the order's name, a row for each step and a column for each seed, file order
+        first and a new one each epoch second.
+
+    Raises:
+        ValueError: a table of a part is malformed.
+        OSError: a table cannot be read.
+    """
+    metric, part = ACCURACY["pretrain"], directory / f"data_{data}_model_2"
+    curves = {
+        name: seed_values(read_metrics(path / "pretrain.csv"), metric)
+        for name, path in {"file": part, "each_epoch": Path(f"{part}_shuffled")}.items()
+    }
+    for path in sorted((directory / "orders").glob(f"*_data_{data}.csv")):
+        table = pd.read_csv(path)
+        name = path.stem.removesuffix(f"_data_{data}")
+        curves[name] = table.pivot(index="step", columns="seed", values=metric)
+    return curves
+
+
+def orders_table(curves: Mapping[int, Mapping[str, pd.DataFrame]]) -> Iterator[str]:
+    """Yield the lines of a table in Markdown: how soon model 2 learns in which order.
+
+    Means over the seeds that an order has, and at one step how far it is from file order, with the
+    95% interval (`statistics.difference`, of the same seeds).
+
+    Args:
+        curves: by data version, as `order_curves` returns them.
+    """
+    steps = [f"{step:,}" for step in ORDER_STEPS]
+    yield _line(["data", "order", "seeds", *steps, f"from file order, {ORDERS_DIFFER_AT:,}"])
+    yield _line(["---:", "---", *["---:"] * (len(steps) + 2)])
+    for data, orders in curves.items():
+        for name, values in orders.items():
+            cells = [str(data), f"`{name}`", str(values.shape[1])]
+            cells += [f"{values.loc[step].mean():.3f}" for step in ORDER_STEPS]
+            if name == "file":
+                yield _line([*cells, ""])
+                continue
+            there, in_file = (found.T[ORDERS_DIFFER_AT] for found in (values, orders["file"]))
+            gap = difference(there, in_file[there.index])
+            yield _line([*cells, f"{gap.mean:+.3f} ({gap.low:.3f} to {gap.high:.3f})"])
 
 
 def is_shown(step: int) -> bool:
