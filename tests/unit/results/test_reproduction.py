@@ -37,6 +37,7 @@ UNRECORDED = {
     "data_1_model_6/pretrain.csv",
     "data_3_model_2_shuffled/pretrain.csv",
     "data_3_model_4/pretrain.csv",
+    "data_3_model_4/finetune.csv",
 }
 
 # Each recipe's tables, of different seeds.
@@ -193,6 +194,9 @@ def test_each_table_of_whole_runs_has_their_record(table: str) -> None:
 
 @pytest.mark.parametrize("table", [name for name in TABLES if name.endswith("/finetune.csv")])
 def test_each_protocol_of_whole_finetunings_has_its_record(table: str) -> None:
+    if table in UNRECORDED:
+        assert not list((DIRECTORY / table).parent.glob("finetune_*.json"))
+        return
     metrics = read_metrics(DIRECTORY / table)
     for protocol, rows in metrics.groupby("protocol"):
         path = (DIRECTORY / table).with_name(f"finetune_{protocol}.json")
