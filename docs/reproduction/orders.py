@@ -11,12 +11,13 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+from trials import SETTINGS
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "workflow/scripts"))
@@ -27,7 +28,7 @@ from gpt_math_domains.data.settings import DataSettings
 from gpt_math_domains.data.tables import Equations, Integers, read_equations
 from gpt_math_domains.data.vocabulary import LONGEST, OPERATIONS, read_vocabulary
 from gpt_math_domains.jobs.caches import private_caches
-from gpt_math_domains.run import ModelSize, Settings
+from gpt_math_domains.run import ModelSize
 from gpt_math_domains.training.device import prepare_torch
 from gpt_math_domains.training.execution import make_executor, prepare_execution
 from gpt_math_domains.training.model import initialize
@@ -65,16 +66,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "orders")
     arguments = parser.parse_args()
-    settings = Settings(
-        num_train_epochs=EPOCHS[arguments.data],
-        eval_steps=1000,
-        batch_size=32,
-        learning_rate=5e-4,
-        weight_decay=0.1,
-        gradient_accumulation_steps=1,
-        num_warmup_steps=1000,
-        shuffle=False,
-    )
+    settings = replace(SETTINGS, num_train_epochs=EPOCHS[arguments.data])
     device, seeds = prepare_torch("cpu", threads=1), range(arguments.seeds)
     with tempfile.TemporaryDirectory() as directory:
         files = {name: Path(directory, name) for name in ("train", "valid", "vocabulary")}

@@ -22,8 +22,9 @@ OPERATIONS = ["add", "subtract", "multiply", "divide"]
 MODULI = [0, 2, 3, 4, 5]
 
 
-@pytest.fixture(scope="module")
-def orders() -> Any:
+@pytest.fixture
+def orders(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(DIRECTORY)  # where it finds trials.py
     return runpy.run_path(str(DIRECTORY / "orders.py"))["ORDERS"]
 
 
