@@ -311,6 +311,8 @@ def test_an_order_is_held_against_the_same_seeds_in_file_order() -> None:
     *_, first, second = orders_table({1: {"file": in_file, "other": other}})
     assert first == "| 1 | `file` | 3 | 0.433 | 0.500 | 0.567 |  |"
     assert second.startswith("| 1 | `other` | 2 | 0.300 | 0.500 | 0.650 | +0.200 (")
+    *_, alone = orders_table({1: {"file": in_file, "other": other[[0]]}})
+    assert alone.endswith("| +0.300 |")  # one seed has no interval
 
 
 def test_what_is_got_wrong_is_what_the_tables_say(tmp_path: Path) -> None:

@@ -223,10 +223,9 @@ def labels_table(labels: pd.DataFrame, baselines: pd.DataFrame) -> Iterator[str]
     yield _line(["label", "baseline", pretrained, random, "difference"])
     yield _line(["---", *["---:"] * 4])
     for label, baseline in of_labels(baselines).items():
-        gap = difference(own[label], other[label])
         means = baseline, own[label].mean(), other[label].mean()
-        interval = f"{gap.mean:+.3f} ({gap.low:.3f} to {gap.high:.3f})"
-        yield _line([label, *(f"{mean:.3f}" for mean in means), interval])
+        gap = _difference(own[label], other[label])
+        yield _line([label, *(f"{mean:.3f}" for mean in means), gap])
 
 
 def order_curves(directory: Path, data: int) -> dict[str, pd.DataFrame]:
@@ -276,8 +275,7 @@ def orders_table(curves: Mapping[int, Mapping[str, pd.DataFrame]]) -> Iterator[s
                 yield _line([*cells, ""])
                 continue
             there, in_file = (found.T[ORDERS_DIFFER_AT] for found in (values, orders["file"]))
-            gap = difference(there, in_file[there.index])
-            yield _line([*cells, f"{gap.mean:+.3f} ({gap.low:.3f} to {gap.high:.3f})"])
+            yield _line([*cells, _difference(there, in_file[there.index])])
 
 
 def is_shown(step: int) -> bool:
@@ -288,6 +286,13 @@ def is_shown(step: int) -> bool:
 def _interval(row: Mapping[Any, Any], name: str, form: str) -> str:
     mean, low, high = (row[f"{name}_{part}"] for part in ("mean", "low", "high"))
     return f"{mean:{form}} ({low:{form}} to {high:{form}})"
+
+
+def _difference(values: "pd.Series[float]", others: "pd.Series[float]") -> str:
+    """Return `statistics.difference` in words; without an interval where there is none."""
+    gap = difference(values, others)
+    interval = "" if pd.isna(gap.low) else f" ({gap.low:.3f} to {gap.high:.3f})"
+    return f"{gap.mean:+.3f}{interval}"
 
 
 def _number(value: float, form: str) -> str:
