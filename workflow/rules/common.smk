@@ -593,6 +593,6 @@ def tell_costs():
         for training, how in trainings
     ]
     limits = workflow.global_resources
-    slots = limits["gpu"].value if "gpu" in limits else workflow.cores
-    if warning := cpu_warning(runs, min(workflow.cores, slots)):
+    slots = limits["gpu"].value if "gpu" in limits else None
+    if warning := cpu_warning(runs, workflow.cores, slots):
         logger.warning(warning)

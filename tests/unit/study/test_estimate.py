@@ -166,6 +166,27 @@ def test_the_time_told_is_that_of_runs_side_by_side_on_the_cores(
     warning = cpu_warning(runs, cores)
     assert warning is not None
     assert f"takes about {span} for these {len(runs)} runs." in warning
+    assert "device=cpu" not in warning
+
+
+@pytest.mark.parametrize(
+    ("runs", "slots", "span", "without"),
+    [
+        ([(2 * HOUR, 2)] * 2, 1, "4.0 hours", "2.0 hours"),
+        ([(2 * HOUR, 1)] * 4, 1, "8.0 hours", "2.0 hours"),
+        ([(2 * HOUR, 1)] * 4, 2, "4.0 hours", "2.0 hours"),
+        ([(2 * HOUR, 1)] * 4, 4, "2.0 hours", None),
+        ([(2 * HOUR, 2)] * 2, 4, "2.0 hours", None),
+    ],
+)
+def test_runs_that_wait_for_each_others_gpu_slot_take_longer_and_need_not(
+    runs: list[tuple[float, int]], slots: int, span: str, without: str | None
+) -> None:
+    warning = cpu_warning(runs, 4, slots)
+    assert warning is not None
+    assert f"takes about {span} for these {len(runs)} runs." in warning
+    assert ("With `--config device=cpu`" in warning) == (without is not None)
+    assert without is None or f"and take {without}." in warning
 
 
 SMALL: dict[str, Any] = {

@@ -50,7 +50,29 @@ def test_nothing_takes_no_time() -> None:
     assert "steps and evaluations take <1 s; on 8 cores about <1 s." in last
 
 
-def test_no_number_of_cores_makes_it_shorter_than_its_longest_training() -> None:
+def test_no_number_of_cores_makes_it_shorter_than_a_pretraining_and_a_finetuning_from_it() -> None:
     *_, last = describe_plan(QUICK, trainings(), cores=1000)
+    seconds = estimated_seconds(read_study(QUICK))
+    pretrained = "pretrain/data_3/model_4", "finetune/domain_1/data_3/model_4/full"
+    starts = job_seconds("pretrain_model") + job_seconds("finetune_model")
+    assert spans(last)[-1] == pytest.approx(
+        sum(seconds[name] for name in pretrained) + starts, abs=1
+    )
+
+
+def test_a_finetuning_that_waits_for_none_of_the_pretrainings_is_not_added_to_one() -> None:
+    alone = [
+        job for job in trainings() if job[0] == "pretrain_model" or job[1]["protocol"] == "scratch"
+    ]
+    *_, last = describe_plan(QUICK, alone, cores=1000)
     longest = max(estimated_seconds(read_study(QUICK)).values()) + job_seconds("pretrain_model")
     assert spans(last)[-1] == pytest.approx(longest, abs=1)
+
+
+def test_a_plan_says_that_trainings_wait_for_a_gpu_slot_unless_they_train_on_the_cpu() -> None:
+    jobs: Jobs = [("pretrain_model", {"data": "1", "model": "2", "point": ""})]
+    waiting = "if they need not wait for each other's GPU slot (`device: cpu`)"
+    *_, published = describe_plan(QUICK[:1], jobs, cores=2)
+    *_, quick = describe_plan(QUICK, jobs, cores=2)
+    assert waiting in published
+    assert waiting not in quick

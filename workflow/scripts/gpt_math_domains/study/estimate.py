@@ -19,7 +19,7 @@ LONG = 3600.0  # seconds of training worth a warning
 # they bring. More were not measured.
 SHARED_FLOPS = 20e9
 SHARED_THREADS = 2
-ALONE = 0.14  # of the time of its products, what threads do not share: two take 0.57 of it
+ALONE = 0.27  # of the time of its products, what threads do not share: two take 0.64 of it
 
 # Seconds of a core that a job takes besides steps and evaluations, most of it to start Python and
 # import; 0.4 are Snakemake's own. From user and system time of the quick study's 65 jobs on an AMD
@@ -233,7 +233,9 @@ def _steps(version: DataSettings, settings: Mapping[str, Any]) -> int:
     return Settings(**settings).total_steps(version.train_equations)
 
 
-def cpu_warning(trainings: Iterable[tuple[float, int]], cores: int) -> str | None:
+def cpu_warning(
+    trainings: Iterable[tuple[float, int]], cores: int, slots: int | None = None
+) -> str | None:
     """Return what to say before training starts on a CPU.
 
     None if a CUDA device seems to be there, or it is soon done.
@@ -241,18 +243,31 @@ def cpu_warning(trainings: Iterable[tuple[float, int]], cores: int) -> str | Non
     Args:
         trainings: the seconds that each takes, and its threads.
         cores: that they share.
+        slots: how many may train at once, where cores are not the only limit.
     """
     runs = list(trainings)
     taken = sum(seconds * threads for seconds, threads in runs)
     if taken < LONG or has_cuda():
         return None
     used = max(1, min(cores, sum(threads for _, threads in runs)))
-    hours = max(taken / used, *(seconds for seconds, _ in runs)) / 3600
-    span = f"{hours:,.1f} hours" if hours < 48 else f"{hours / 24:,.1f} days"
-    return (
-        f"No CUDA device found: training runs on the CPU, which takes about {span} for "
-        f"these {len(runs)} runs. The quick study, `make quick`, takes minutes."
+    side_by_side = max(taken / used, *(seconds for seconds, _ in runs))
+    in_slots = sum(seconds for seconds, _ in runs) / (slots or len(runs))
+    way_out = (
+        f" With `--config device=cpu` they do not wait for each other's GPU slot, and take "
+        f"{_days(side_by_side)}."
+        if in_slots > side_by_side
+        else ""
     )
+    return (
+        "No CUDA device found: training runs on the CPU, which takes about "
+        f"{_days(max(side_by_side, in_slots))} for these {len(runs)} runs.{way_out} "
+        "The quick study, `make quick`, takes minutes."
+    )
+
+
+def _days(seconds: float) -> str:
+    hours = seconds / 3600
+    return f"{hours:,.1f} hours" if hours < 48 else f"{hours / 24:,.1f} days"
 
 
 def has_cuda() -> bool:

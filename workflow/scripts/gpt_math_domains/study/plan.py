@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from gpt_math_domains.data.settings import DataSettings
 from gpt_math_domains.jobs.progress import duration
-from gpt_math_domains.run import DIRECTORIES
+from gpt_math_domains.run import DIRECTORIES, PROTOCOLS
 from gpt_math_domains.study.config import Study
 from gpt_math_domains.study.estimate import (
     evaluation_seconds,
@@ -70,6 +70,11 @@ def describe_plan(
         for rule, wildcards in jobs
         if rule in _TRAININGS
     }
+    waits_for = {
+        DIRECTORIES["finetune"].format(**wildcards): DIRECTORIES["pretrain"].format(**wildcards)
+        for rule, wildcards in jobs
+        if rule == "finetune_model" and PROTOCOLS[wildcards["protocol"]].pretrained
+    }
     others = sum(job_seconds(rule) for rule, _ in jobs if rule not in _TRAININGS)
     study = read_study(files)
     if trainings and (study.device == "cuda" or (study.device == "auto" and has_cuda())):
@@ -85,11 +90,17 @@ def describe_plan(
         yield f"{'less':>14}  each of {len(runs) - SHOWN} more"
     steps = sum((seconds - trainings[name]) * threads for name, (seconds, threads) in runs.items())
     total = steps + sum(trainings.values()) + others
-    wall = max(total / cores, *(seconds for seconds, _ in runs.values()), 0)
+    chains = (
+        seconds + (runs[waits_for[name]][0] if waits_for.get(name) in runs else 0)
+        for name, (seconds, _) in runs.items()
+    )
+    wall = max(total / cores, *chains, 0)
+    waits = runs and cores > 1 and study.device != "cpu"
+    unless = " if they need not wait for each other's GPU slot (`device: cpu`)" if waits else ""
     yield (
         f"All takes about {_span(total)} of one core, of which steps and evaluations take "
-        f"{_span(steps)}; on {cores} core{'s' if cores > 1 else ''} about {_span(wall)}. Long "
-        "trainings compile, up to a minute each, on top."
+        f"{_span(steps)}; on {cores} core{'s' if cores > 1 else ''} about {_span(wall)}{unless}. "
+        "Long trainings compile, up to a minute each, on top."
     )
 
 
