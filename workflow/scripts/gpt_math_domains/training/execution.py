@@ -28,7 +28,7 @@ from gpt_math_domains.training.stack import (
     training_step,
 )
 
-# Steps times seeds from which compiling pays on a CPU: it takes 12 to 38 s and saves 1.5 to 2.3 ms
+# Steps times seeds from which compiling pays on a CPU: it takes 12 to 38 s and saves 1.6 to 2.9 ms
 # of a step and seed of model 2, and more of others (benchmarks/README.md).
 COMPILE_STEPS = 8_000
 CUDA_COMPILE_STEPS = 200_000  # the same there, estimated, of however many seeds
