@@ -92,7 +92,7 @@ TESTED = {
 NOT_RUN = {
     "source .venv/bin/activate": "it changes the shell; tests run in the environment already",
     "make reproduce": "it takes days; its parts run as other studies do, its tables have a test",
-    ".venv/bin/python docs/reproduction/trials.py aligned": "it takes long, and what "
+    ".venv/bin/python docs/reproduction/trials.py aligned --seeds 6": "it takes long, and what "
     "`make reproduce` makes; tests/unit/results/test_trials.py runs two steps of it",
     ".venv/bin/python docs/reproduction/orders.py shuffled_once --data 3": "it takes long; "
     "tests/unit/results/test_orders.py runs a thousand steps of it",

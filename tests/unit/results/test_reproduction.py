@@ -323,9 +323,9 @@ def test_what_is_got_wrong_is_what_the_tables_say(tmp_path: Path) -> None:
     )
     operations = [name.strip() for name in names[1:]]
     shown = {row[0].strip(" `"): [cell.strip() for cell in row[1:]] for row in rows}
-    assert shown.pop("baseline, data 1") == [
-        f"{of_most(tmp_path)[name]:.3f}" for name in operations
-    ]
+    for data, settings in {1: DataSettings(10, 5), 3: DataSettings(20, 5)}.items():
+        baselines = of_most(tmp_path, data, settings)
+        assert shown.pop(f"baseline, data {data}") == [f"{baselines[n]:.3f}" for n in operations]
     assert len(shown) == 3
     for part, cells in shown.items():
         table = pd.read_csv(DIRECTORY / part / "mirrored.csv")
@@ -335,16 +335,16 @@ def test_what_is_got_wrong_is_what_the_tables_say(tmp_path: Path) -> None:
         assert cells == [f"{f.mean:.3f} ({f.low:.3f} to {f.high:.3f})" for f in found]
 
 
-def of_most(directory: Path) -> "pd.Series[float]":
-    """Return the accuracy of each operation's most frequent answers, on data version 1."""
+def of_most(directory: Path, data: int, settings: DataSettings) -> "pd.Series[float]":
+    """Return the accuracy of each operation's most frequent answers, on a data version."""
     names = {"train": "csv", "valid": "csv", "vocabulary": "json", "manifest": "json"}
     files = {name: directory / f"{name}.{end}" for name, end in names.items()}
-    generate_equations(DataSettings(10, 5), **files)
+    generate_equations(settings, **files)
     output = directory / "baselines.csv"
     compute_baselines(
         files["train"],
         files["valid"],
-        1,
+        data,
         output,
         vocabulary=files["vocabulary"],
         manifest=files["manifest"],
