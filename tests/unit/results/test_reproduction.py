@@ -296,6 +296,25 @@ def test_what_was_tried_in_finetuning_is_what_its_tables_say() -> None:
         assert cells == [*(f"{means[step]:.3f}" for step in steps), f"{gaps.mean():.3f}"]
 
 
+def test_how_the_nearest_way_of_finetuning_goes_on_is_what_its_tables_say() -> None:
+    page = (DIRECTORY / "README.md").read_text(encoding="utf-8")
+    shown = re.search(r"^\| longer \|(.*)\n.*\n((?:\|.*\n)+)", page, re.MULTILINE)
+    assert shown is not None
+    steps = [int(cell.replace(",", "")) for cell in shown[1].split("|")[:-1]]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in shown[2].splitlines()]
+    reference = read_reference(DIRECTORY / PUBLISHED["finetune"], "domain_acc").set_index("step")
+    expected = []
+    for model in (2, 4):
+        points = reference.loc[reference["model"] == model, "domain_acc"]
+        ours = pd.read_csv(DIRECTORY / f"trials/aligned_model_{model}_longer.csv")
+        means = ours.groupby("step")["domain_acc"].mean()
+        for name, found in {"published": points, "two seeds": means}.items():
+            cells = [f"{found[step]:.3f}" if step in found.index else "" for step in steps]
+            expected.append([f"model {model}, {name}", *cells])
+        assert ours["seed"].nunique() == 2
+    assert rows == expected
+
+
 def test_what_orders_do_is_what_their_tables_say() -> None:
     page = (DIRECTORY / "README.md").read_text(encoding="utf-8")
     shown = re.search(r"^\| data \| order \|.*\n(?:\|.*\n)+", page, re.MULTILINE)
